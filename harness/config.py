@@ -1,0 +1,263 @@
+"""What can be configured: plain dataclasses, a comment per field, ranges checked on creation.
+
+``configs/`` holds the values, one folder per group; ``cli`` composes them with Hydra onto these
+classes, so a misspelt field is an error before anything runs. Where a choice of group decides which
+fields exist (an engine without a device has no ``device``), each choice has a class of its own: a
+field that is accepted is read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.errors import ConfigError
+
+
+def _require(ok: bool, name: str, value: object, allowed: str) -> None:
+    if not ok:
+        raise ConfigError(f"config field {name}", value=value, allowed=allowed)
+
+
+def _require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    _require(value in allowed, name, value, ", ".join(allowed))
+
+
+def _require_number(
+    name: str, value: float, low: float, high: float = math.inf, *, above: bool = False
+) -> None:
+    ok = math.isfinite(value) and (value > low if above else value >= low) and value <= high
+    least = f"above {low:g}" if above else f"{low:g} or more"
+    _require(ok, name, value, least if high == math.inf else f"{least}, at most {high:g}")
+
+
+# --- chunking ------------------------------------------------------------------------------------
+
+
+@dataclass
+class WordsChunking:
+    words: int = 1  # release every n whole words
+
+    def __post_init__(self) -> None:
+        _require_number("chunking.words", self.words, 1)
+
+
+@dataclass
+class EagerFirstChunking:
+    words: int = 6  # the first word at once, then every n whole words
+
+    def __post_init__(self) -> None:
+        _require_number("chunking.words", self.words, 1)
+
+
+@dataclass
+class TokenChunking:
+    pass
+
+
+@dataclass
+class SentenceChunking:
+    pass
+
+
+@dataclass
+class TimedChunking:
+    every_ms: float = 200.0  # the longest that a whole word is held
+
+    def __post_init__(self) -> None:
+        _require_number("chunking.every_ms", self.every_ms, 0, above=True)
+
+
+ChunkingConfig = (
+    WordsChunking | EagerFirstChunking | TokenChunking | SentenceChunking | TimedChunking
+)
+
+
+# --- model ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class NoModel:
+    """For engines that carry no model (null, scripted)."""
+
+
+@dataclass
+class WhisperModel:
+    name: str = "whisper_tiny_en"  # how reports call it
+    weights: str = "packaged"  # packaged | a hub id | a folder
+    revision: str | None = None  # of a hub id; None: its default branch
+    max_new_tokens: int = 440  # 448 positions less the prompt
+    pad_s: float = (
+        30.0  # the encoder's window: audio is padded with silence to clip + pad_s, at most 30 s
+    )
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(self.weights), "model.weights", self.weights, "packaged, a hub id or a folder"
+        )
+        _require_number("model.max_new_tokens", self.max_new_tokens, 1, 446)
+        _require_number("model.pad_s", self.pad_s, 0, 30)
+
+
+ModelConfig = NoModel | WhisperModel
+
+
+# --- engine --------------------------------------------------------------------------------------
+
+
+@dataclass
+class NullEngine:
+    """Answers at once: what is measured is the harness."""
+
+
+@dataclass
+class ScriptedEngine:
+    """Says the reference text with stated delays: the truth to compare measurements with."""
+
+    first_ms: float = 50.0  # turn: end of audio to first token; live: end of a word to its token
+    token_ms: float = 20.0  # turn: from each token to the next
+    jitter_ms: float = 0.0  # each delay is stretched by up to this much, from the seed
+
+    def __post_init__(self) -> None:
+        _require_number("engine.first_ms", self.first_ms, -math.inf)
+        _require_number("engine.token_ms", self.token_ms, 0)
+        _require_number("engine.jitter_ms", self.jitter_ms, 0)
+
+
+@dataclass
+class TorchEngine:
+    device: str = "cpu"  # cpu | cuda | cuda:N | mps
+    dtype: str = "float32"  # float32 | bfloat16 | float16
+    threads: int | None = None  # intra-op CPU threads; None: torch's own choice
+
+    def __post_init__(self) -> None:
+        _require(
+            re.fullmatch(r"cpu|mps|cuda(:\d+)?", self.device) is not None,
+            "engine.device", self.device, "cpu, cuda, cuda:N, mps",
+        )  # fmt: skip
+        _require_one_of("engine.dtype", self.dtype, ("float32", "bfloat16", "float16"))
+        if self.threads is not None:
+            _require_number("engine.threads", self.threads, 1)
+
+
+EngineConfig = NullEngine | ScriptedEngine | TorchEngine
+
+
+# --- dataset -------------------------------------------------------------------------------------
+
+
+@dataclass
+class ManifestDataset:
+    name: str = "two_cities"  # how reports call it
+    manifest: str = "two_cities.jsonl"  # a path, or a file in datasets/
+    limit: int | None = None  # use the first n clips only
+    clips: list[str] = field(default_factory=list)  # use these ids only; empty: all
+
+    def __post_init__(self) -> None:
+        if self.limit is not None:
+            _require_number("dataset.limit", self.limit, 1)
+
+
+@dataclass
+class HubDataset:
+    """A Hugging Face dataset with an ``audio`` and a text column."""
+
+    name: str  # how reports call it
+    path: str  # hub name or local folder
+    split: str = "test"
+    config_name: str | None = None  # the dataset's own configuration, such as a language
+    revision: str | None = None
+    audio_column: str = "audio"
+    text_column: str = "text"
+    language: str = "en"
+    limit: int | None = None  # use the first n clips only
+
+    def __post_init__(self) -> None:
+        if self.limit is not None:
+            _require_number("dataset.limit", self.limit, 1)
+
+
+DatasetConfig = ManifestDataset | HubDataset
+
+
+# --- everything else -----------------------------------------------------------------------------
+
+
+@dataclass
+class SessionConfig:
+    kind: str = "turn"  # turn: the engine starts when the clip is complete; live: while it arrives
+
+    def __post_init__(self) -> None:
+        _require_one_of("session.kind", self.kind, ("turn", "live"))
+
+
+@dataclass
+class ReplayConfig:
+    pace: str = "realtime"  # realtime | flood (as fast as possible: RTF and WER only) | virtual
+    frame_ms: float = 20.0  # audio is handed over in frames of this length
+    repeats: int = 3  # how often each clip is replayed
+    streams: int = 1  # clips replayed at the same time
+    warmup: int = 1  # sessions replayed first and thrown away
+    timeout_s: float = 60.0  # a session that has not ended this long after its audio has failed
+    shuffle: bool = True  # randomise the order of clips within a repeat, from the seed
+
+    def __post_init__(self) -> None:
+        _require_one_of("replay.pace", self.pace, ("realtime", "flood", "virtual"))
+        _require_number("replay.frame_ms", self.frame_ms, 1, 10_000)
+        _require_number("replay.repeats", self.repeats, 1)
+        _require_number("replay.streams", self.streams, 1, 10_000)
+        _require_number("replay.warmup", self.warmup, 0)
+        _require_number("replay.timeout_s", self.timeout_s, 0, above=True)
+
+
+@dataclass
+class InjectConfig:
+    """Make a run worse on purpose, and marked so: proof that gates catch what they claim to."""
+
+    delay_ms: float = 0.0  # held back before the first token
+    scale: float = 1.0  # stretches every engine time
+    tail_share: float = 1.0  # only on this share of the sessions, chosen from the seed
+    driver_late_ms: float = 0.0  # the replay hands every frame over this much late
+    drop_words: int = 0  # the first n words of every clip are lost
+
+    def __post_init__(self) -> None:
+        _require_number("inject.delay_ms", self.delay_ms, 0)
+        _require_number("inject.scale", self.scale, 1)
+        _require_number("inject.tail_share", self.tail_share, 0, 1)
+        _require_number("inject.driver_late_ms", self.driver_late_ms, 0)
+        _require_number("inject.drop_words", self.drop_words, 0)
+
+    @property
+    def active(self) -> bool:
+        return self != InjectConfig(tail_share=self.tail_share) and self.tail_share > 0
+
+
+@dataclass
+class GateConfig:
+    name: str = "none"
+    rules: list[str] = field(default_factory=list)  # such as "ttft_ms p95 <= 900 ms"
+    confidence: float = 0.95  # a rule passes or fails only with this certainty
+
+    def __post_init__(self) -> None:
+        _require_number("gate.confidence", self.confidence, 0.5, 0.9999)
+
+
+@dataclass
+class ReportConfig:
+    plots: bool = True  # draw plots/*.svg and .png at the end of the run
+
+
+@dataclass
+class Config:
+    chunking: Any = field(default_factory=WordsChunking)  # a ChunkingConfig
+    model: Any = field(default_factory=WhisperModel)  # a ModelConfig
+    engine: Any = field(default_factory=TorchEngine)  # an EngineConfig
+    dataset: Any = field(default_factory=ManifestDataset)  # a DatasetConfig
+    session: SessionConfig = field(default_factory=SessionConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    inject: InjectConfig = field(default_factory=InjectConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    seed: int = 0  # of every random choice: order of clips, jitter, bootstrap

@@ -1,0 +1,82 @@
+"""Engines: the measured things, behind one small protocol.
+
+An engine knows nothing of metrics, reports or config files. It is loaded and warm once it exists;
+each session is a stream that is fed audio and answers through a listener. The listener stamps: its
+first statement reads the clock. An engine calls it from its own thread (one worker timeline for a
+local engine, one asyncio thread for all sockets), in the order in which things happened.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.events import SessionKind, Word
+
+Samples = NDArray[np.float32]  # [n], 16 kHz, mono, -1..1
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """What was said in a clip: for the scripted engine and for forced decoding, for no other."""
+
+    text: str
+    words: tuple[Word, ...] = ()  # when each was spoken; empty: unknown
+
+
+class Listener(Protocol):
+    """Receives what an engine does for one stream, at the instant it happens."""
+
+    def token(self, text: str) -> None:
+        """One token has reached the host; ``""`` for special tokens and parts of characters."""
+
+    def span(self, name: str, start_ns: int, end_ns: int) -> None:
+        """Where time went; may come late (device events resolved afterwards), before ``ended``."""
+
+    def ended(self) -> None:
+        """The stream is done: no token follows. The last call."""
+
+    def failed(self, error: str) -> None:
+        """The stream cannot go on. The last call."""
+
+
+class Stream(Protocol):
+    """One session. No method waits for the engine."""
+
+    def feed(self, samples: Samples) -> None:
+        """More audio; the stream may keep the array."""
+
+    def finish(self) -> None:
+        """No more audio follows."""
+
+    def close(self) -> None:
+        """Give the stream up, at any time; its listener is told nothing more."""
+
+
+class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured, as it goes into ``environment.json``."""
+
+    model: str  # name as in the config group; `null` and `scripted` for those engines
+    kinds: tuple[SessionKind, ...]  # sessions it can serve
+    weights: str | None = None  # packaged, a hub id, a folder, random; None: it has no weights
+    revision: str | None = None  # of the hub repository or package
+    weights_sha256: str | None = None
+    random_weights: bool = False  # then text means nothing: no WER, no comparison with real weights
+    device: str = "cpu"
+    dtype: str | None = None
+    parameters: int | None = None
+    details: dict[str, str | int | float | bool | None] = {}  # whatever else identifies it
+
+
+class Engine(Protocol):
+    """Loaded and warm."""
+
+    info: EngineInfo
+
+    def open(self, listener: Listener, reference: Reference | None = None) -> Stream:
+        """Begin one session."""
+
+    def close(self) -> None:
+        """Release threads, sockets and device memory; open streams are given up."""

@@ -1,0 +1,143 @@
+"""What happened, stamped: the raw events of one replay, and nothing derived from them.
+
+All instants are nanoseconds of one monotonic clock (``World.now_ns``); only differences mean
+anything. ``A(s) = t0_ns + s`` is the instant at which audio up to second ``s`` exists.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+
+class SessionKind(enum.StrEnum):
+    """When the engine may start: after the utterance (turn) or while audio arrives (live)."""
+
+    TURN = "turn"
+    LIVE = "live"
+
+
+class Word(msgspec.Struct, frozen=True):
+    """A reference word and when it was spoken, in seconds from the start of the clip."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+class FrameSent(msgspec.Struct, frozen=True, tag_field="event", tag="frame_sent"):
+    index: int
+    due_ns: int  # A(end of the frame): when its last sample was spoken
+    sent_ns: int  # when the driver handed it over
+
+
+class FinishSent(msgspec.Struct, frozen=True, tag_field="event", tag="finish_sent"):
+    due_ns: int  # A(duration)
+    sent_ns: int
+
+
+class Token(msgspec.Struct, frozen=True, tag_field="event", tag="token"):
+    text: str  # may be empty: a special token, or part of a character
+    at_ns: int  # first statement of the receiver, after the id is on the host
+
+
+class Chunk(msgspec.Struct, frozen=True, tag_field="event", tag="chunk"):
+    index: int
+    text: str  # exact, white space included: all chunks joined are all tokens joined
+    at_ns: int  # when the chunking strategy released it to the client
+    is_final: bool  # the last chunk of the session
+
+
+class Span(msgspec.Struct, frozen=True, tag_field="event", tag="span"):
+    name: str  # features, upload, encoder, prefill, decode, host_read, injected, ...
+    start_ns: int
+    end_ns: int
+
+
+class Ended(msgspec.Struct, frozen=True, tag_field="event", tag="ended"):
+    at_ns: int
+
+
+class Failed(msgspec.Struct, frozen=True, tag_field="event", tag="failed"):
+    at_ns: int
+    error: str
+
+
+class Session(msgspec.Struct, frozen=True, tag_field="event", tag="started"):
+    """One clip, replayed once: what was planned, and the instant of its audio time zero."""
+
+    clip: str  # the clip's id in its manifest
+    repeat: int  # 0 .. repeats-1; warm-up sessions are not traced
+    order: int  # position in the run's plan, over all arms
+    lane: int  # which of the concurrent streams it ran on, 0 .. streams-1
+    kind: SessionKind
+    t0_ns: int  # the scheduled instant of audio time zero
+    duration_s: float
+    speech_onset_s: float
+    speech_end_s: float
+    frame_ms: float
+    reference: str
+    words: tuple[Word, ...] = ()  # empty: the manifest has no word timings
+
+
+class Trace(msgspec.Struct, frozen=True):
+    """Everything that happened in one session, in the order in which it happened per kind."""
+
+    session: Session
+    frames: tuple[FrameSent, ...]
+    finish: FinishSent | None  # None: failed before the end of the audio
+    tokens: tuple[Token, ...]
+    chunks: tuple[Chunk, ...]
+    spans: tuple[Span, ...]
+    outcome: Ended | Failed
+
+    @property
+    def text(self) -> str:
+        """The engine's text, exact."""
+        return "".join(token.text for token in self.tokens)
+
+    @property
+    def failed(self) -> bool:
+        return isinstance(self.outcome, Failed)
+
+
+Event = Session | FrameSent | FinishSent | Token | Chunk | Span | Ended | Failed
+
+
+def trace_events(trace: Trace) -> list[Event]:
+    """The trace as a flat list that starts with its ``Session`` and ends with its outcome."""
+    finish = () if trace.finish is None else (trace.finish,)
+    return [
+        trace.session,
+        *trace.frames,
+        *finish,
+        *trace.spans,
+        *trace.tokens,
+        *trace.chunks,
+        trace.outcome,
+    ]
+
+
+def build_traces(events: list[Event]) -> list[Trace]:
+    """Inverse of :func:`trace_events` for many traces; a last, unfinished one is dropped."""
+    traces: list[Trace] = []
+    block: list[Event] = []
+    for event in events:
+        if isinstance(event, Session):
+            block = []
+        block.append(event)
+        if isinstance(event, Ended | Failed) and isinstance(block[0], Session):
+            traces.append(
+                Trace(
+                    session=block[0],
+                    frames=tuple(e for e in block if isinstance(e, FrameSent)),
+                    finish=next((e for e in block if isinstance(e, FinishSent)), None),
+                    tokens=tuple(e for e in block if isinstance(e, Token)),
+                    chunks=tuple(e for e in block if isinstance(e, Chunk)),
+                    spans=tuple(e for e in block if isinstance(e, Span)),
+                    outcome=event,
+                )
+            )
+            block = []
+    return traces
