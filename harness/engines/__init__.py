@@ -29,8 +29,20 @@ class Reference(msgspec.Struct, frozen=True):
 class Listener(Protocol):
     """Receives what an engine does for one stream, at the instant it happens."""
 
-    def token(self, text: str) -> None:
-        """One token has reached the host; ``""`` for special tokens and parts of characters."""
+    def ready(self) -> None:
+        """The stream can take audio in real time; said once, before any token.
+
+        A local engine says it inside ``open``; an engine behind a socket once it is connected and
+        configured. The replay sets ``t0`` after it; audio fed earlier is kept and sent then.
+        """
+
+    def token(self, text: str, at_ns: int | None = None) -> None:
+        """One token has reached the host; ``""`` for special tokens and parts of characters.
+
+        Args:
+            at_ns: the receipt, from an engine that must stamp a message before it can parse it;
+                None: now.
+        """
 
     def span(self, name: str, start_ns: int, end_ns: int) -> None:
         """Where time went; may come late (device events resolved afterwards), before ``ended``."""
