@@ -1,0 +1,118 @@
+"""Metrics: pure functions of recorded events, and the records they fill.
+
+``latency`` and ``accuracy`` turn one trace into one :class:`ClipMetrics` (a line of
+``clips.jsonl``); ``summary`` turns those into the ``metrics`` of ``summary.json``; ``statistics``
+holds percentiles, intervals and tests. None of them reads a clock, a file or a config.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+# History, newest first. A result made under another version is never compared silently.
+# 1: the first definitions.
+METRICS_VERSION = "1"
+
+
+class Edits(msgspec.Struct, frozen=True):
+    """Word or character edits of one clip, or summed over clips."""
+
+    reference: int  # words (or characters) in the reference, after the normaliser
+    hits: int
+    substitutions: int
+    deletions: int
+    insertions: int
+
+    @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+
+class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """One clip, replayed once. ``None``: the figure does not exist; ``why_null`` says why."""
+
+    clip: str
+    repeat: int
+    order: int  # position in the run's plan, over all arms
+    lane: int  # which of the concurrent streams it ran on
+    session: str  # turn | live
+    duration_s: float
+    reference: str
+    hypothesis: str  # the engine's text, exact
+    failed: str | None = None  # the reason; a failed clip stays in the denominator
+
+    ttft_ms: float | None = None
+    first_token_ms: float | None = None
+    ttft_floor_ms: float | None = None  # live, with word timings
+    response_ms: float | None = None  # turn
+    final_ms: float | None = None
+    flush_ms: float | None = None
+    gap_per_word_ms: float | None = None
+    setup_ms: float | None = None  # connect and handshake, before t0
+    compute_ms: float | None = None  # sum of compute spans; with duration_s it gives rtf
+    stall_ratio: float | None = None
+    rewrites: int | None = None
+    match_rate: float | None = None  # share of reference words whose delay is known
+    lag_slope_ms_per_min: float | None = None
+    laal_ms: float | None = None
+    laal_ca_ms: float | None = None
+    wer: float | None = None
+    cer: float | None = None
+
+    gap_ms: tuple[float, ...] = ()
+    hold_ms: tuple[float, ...] = ()  # per chunk
+    word_delay_ms: tuple[float, ...] = ()  # matched words, in order; negatives kept
+    send_lateness_ms: tuple[float, ...] = ()  # per frame
+    chunks: int = 0  # non-blank ones
+    budget_ms: dict[str, float] | None = None  # part -> ms; sums to ttft_ms
+    word_edits: Edits | None = None
+    char_edits: Edits | None = None
+    why_null: dict[str, str] = {}
+
+
+class Distribution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """A latency metric over a run, in ``summary.json``."""
+
+    unit: str
+    n: int  # samples that exist
+    of: int  # samples that should: clips x repeats, failed ones included (series: n)
+    mean: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    max: float | None = None
+    ci95: dict[str, tuple[float | None, float | None]] = {}  # statistic -> interval
+    why_null: dict[str, str] = {}  # statistic -> reason
+
+
+class Ratio(msgspec.Struct, frozen=True, kw_only=True):
+    """A corpus ratio over a run, such as WER or RTF, in ``summary.json``."""
+
+    unit: str
+    value: float | None
+    ci95: tuple[float | None, float | None] | None = None
+    words: int = 0  # reference words (characters for cer)
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+    why_null: str | None = None
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """``summary.json``."""
+
+    schema: int
+    metrics_version: str
+    arm: dict[str, str]  # chunking, model, dataset, session
+    clips: int
+    repeats: int
+    failed: int
+    simulated: bool  # virtual time
+    injected: bool  # made worse on purpose
+    random_weights: bool  # text means nothing
+    harness_floor_ms: float | None  # TTFT of the null engine through the same loop, just before
+    validity: tuple[str, ...]  # what makes the run invalid, each with its remedy; empty: valid
+    warnings: tuple[str, ...]  # what a reader should know, each with its remedy
+    metrics: dict[str, Distribution | Ratio]
+    verdict: dict[str, object]

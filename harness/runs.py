@@ -1,0 +1,193 @@
+"""A run's folder: written clip by clip, so that a killed run keeps every finished clip.
+
+==================  ================================================================================
+``config.yaml``       the resolved config, written before the first clip
+``environment.json``  machine, versions, model, dataset, written before the first clip
+``events.jsonl``      raw events; a clip's block is appended, whole, when the clip has ended
+``clips.jsonl``       metrics of each clip and repeat, appended after its events
+``summary.json``      written last: a folder without it is a run that did not finish
+==================  ================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from harness.errors import StorageError, UsageError
+from harness.events import Event, Trace, build_traces, trace_events
+from harness.metrics import ClipMetrics, Distribution, Ratio, Summary
+
+CONFIG, ENVIRONMENT, EVENTS, CLIPS, SUMMARY = (
+    "config.yaml",
+    "environment.json",
+    "events.jsonl",
+    "clips.jsonl",
+    "summary.json",
+)
+
+_encode_line = msgspec.json.Encoder().encode
+
+
+class Run(msgspec.Struct, frozen=True):
+    """A run as it lies in its folder."""
+
+    folder: Path
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    traces: tuple[Trace, ...]
+    clips: tuple[ClipMetrics, ...]
+    summary: Summary | None  # None: the run did not finish
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as indented JSON, whole or not at all."""
+    text = msgspec.json.format(_encode_line(value), indent=1)
+    write_text(path, text.decode() + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: beside it first, then renamed.
+
+    Raises:
+        StorageError: it could not be written; an older file is left as it was.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot write {path}: {error.strerror or error}",
+        hint="free some space or choose another folder with hydra.run.dir=FOLDER;"
+        " clips that were written before are kept",
+    )
+
+
+class RunWriter:
+    """Appends to a run's folder; every write is on disk before the call returns."""
+
+    def __init__(self, folder: Path, config_yaml: str, environment: dict[str, Any]) -> None:
+        """Start a run's folder.
+
+        Raises:
+            UsageError: the folder holds a run already, or cannot be written.
+        """
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if (folder / EVENTS).exists():
+                raise UsageError(
+                    "this folder holds a run already",
+                    value=str(folder),
+                    hint="choose another with hydra.run.dir=FOLDER, or remove it",
+                )
+            write_text(folder / CONFIG, config_yaml)
+            write_json(folder / ENVIRONMENT, environment)
+            self._events: IO[bytes] = (folder / EVENTS).open("xb")
+            self._clips: IO[bytes] = (folder / CLIPS).open("xb")
+        except (OSError, StorageError) as error:
+            raise UsageError(
+                f"the run's folder cannot be written: {error}",
+                hint="choose another with hydra.run.dir=FOLDER",
+            ) from error
+
+    def append(self, trace: Trace, metrics: ClipMetrics) -> None:
+        """Keep one finished (or failed) clip.
+
+        Raises:
+            StorageError: the disk is full or gone; what was written before stays readable.
+        """
+        session = trace.session
+        key = {"clip": session.clip, "repeat": session.repeat}
+        lines = (_encode_line(key | msgspec.to_builtins(event)) for event in trace_events(trace))
+        self._write(self._events, b"".join(line + b"\n" for line in lines))
+        self._write(self._clips, _encode_line(metrics) + b"\n")
+
+    def _write(self, file: IO[bytes], data: bytes) -> None:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError as error:
+            raise _cannot_write(Path(file.name), error) from error
+
+    def finish(self, summary: Summary) -> None:
+        """Write ``summary.json``: from here on the run counts as finished."""
+        self.close()
+        write_json(self.folder / SUMMARY, summary)
+
+    def close(self) -> None:
+        for file in (self._events, self._clips):
+            try:
+                file.close()
+            except OSError as error:  # a buffered tail that no longer fits
+                raise _cannot_write(Path(file.name), error) from error
+
+
+def load_run(folder: Path) -> Run:
+    """Read a run's folder; a torn last line or an unfinished last clip is left out.
+
+    Raises:
+        UsageError: there is no run in this folder.
+        StorageError: a file in it cannot be read or is not what it should be.
+    """
+    import yaml
+
+    if not (folder / EVENTS).is_file():
+        raise UsageError(
+            "no run in this folder (it has no events.jsonl)",
+            value=str(folder),
+            hint="name the folder that `run` printed; for a comparison, one of its arms' folders",
+        )
+    try:
+        traces = tuple(build_traces(_read_lines(folder / EVENTS, Event)))
+        clips = tuple(_read_lines(folder / CLIPS, ClipMetrics))
+        return Run(
+            folder=folder,
+            config=yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")),
+            environment=msgspec.json.decode((folder / ENVIRONMENT).read_bytes()),
+            traces=traces,
+            clips=clips,
+            summary=_read_summary(folder / SUMMARY),
+        )
+    except (OSError, msgspec.MsgspecError, yaml.YAMLError) as error:
+        raise StorageError(
+            f"the run in {folder} cannot be read: {error}",
+            hint="was it edited by hand, or made by another version of the harness?",
+        ) from error
+
+
+def _read_lines(path: Path, kind: Any) -> list[Any]:
+    """Decode JSON lines; a last line without its end was being written when the run was killed."""
+    if not path.is_file():
+        return []
+    *lines, _torn = path.read_bytes().split(b"\n")
+    decode = msgspec.json.Decoder(kind).decode
+    return [decode(line) for line in lines if line]
+
+
+def _read_summary(path: Path) -> Summary | None:
+    if not path.is_file():
+        return None
+    raw = msgspec.json.decode(path.read_bytes())
+    metrics: dict[str, Distribution | Ratio] = {
+        name: msgspec.convert(value, Ratio if "value" in value else Distribution)
+        for name, value in raw["metrics"].items()
+    }
+    return Summary(**{**raw, "metrics": metrics})
