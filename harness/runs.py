@@ -186,8 +186,9 @@ def _read_summary(path: Path) -> Summary | None:
     if not path.is_file():
         return None
     raw = msgspec.json.decode(path.read_bytes())
-    metrics: dict[str, Distribution | Ratio] = {
-        name: msgspec.convert(value, Ratio if "value" in value else Distribution)
-        for name, value in raw["metrics"].items()
-    }
-    return Summary(**{**raw, "metrics": metrics})
+    metrics: dict[str, Distribution | Ratio] = {}
+    for name, value in raw["metrics"].items():
+        kind: type[Distribution] | type[Ratio] = Ratio if "value" in value else Distribution
+        metrics[name] = msgspec.convert(value, kind)
+    summary = msgspec.convert({**raw, "metrics": {}}, Summary)
+    return msgspec.structs.replace(summary, metrics=metrics)
