@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 Action = Callable[[], None]
 
@@ -222,14 +222,24 @@ def resolution_ns(samples: int = 1000) -> int:
     return min((b - a for a, b in itertools.pairwise(stamps) if b > a), default=0)
 
 
+class GcPause(NamedTuple):
+    start_ns: int
+    end_ns: int
+
+
+def collect_garbage() -> None:
+    """Collect now, at a moment when nothing is being timed."""
+    gc.collect()
+
+
 @contextmanager
-def frozen_gc() -> Iterator[list[tuple[int, int]]]:
-    """Keep the garbage collector still; yields the (start_ns, end_ns) of pauses seen all the same.
+def frozen_gc() -> Iterator[list[GcPause]]:
+    """Keep the garbage collector still; yields the pauses seen all the same, as they happen.
 
     What is alive is moved out of the collector's sight and automatic collection is off, so that a
     pause can only come from an explicit ``gc.collect()``. The state before is restored.
     """
-    pauses: list[tuple[int, int]] = []
+    pauses: list[GcPause] = []
     began_ns = 0
 
     def watch(phase: str, _info: dict[str, int]) -> None:
@@ -237,7 +247,7 @@ def frozen_gc() -> Iterator[list[tuple[int, int]]]:
         if phase == "start":
             began_ns = time.perf_counter_ns()
         else:
-            pauses.append((began_ns, time.perf_counter_ns()))
+            pauses.append(GcPause(began_ns, time.perf_counter_ns()))
 
     was_enabled = gc.isenabled()
     gc.collect()

@@ -1,0 +1,114 @@
+"""Make any engine worse on purpose: the proof that a gate catches what it claims to catch.
+
+What the engine says is held back and passed on later by a timeline of this room's own, in order.
+The engine's own work is not slowed, so with several streams its capacity stays what it was.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+
+from harness.clock import NS_PER_MS, Timeline, World
+from harness.config import InjectConfig
+from harness.engines import Engine, EngineInfo, Listener, Reference, Samples, Stream
+
+
+class InjectedEngine:
+    """``engine``, with ``config.delay_ms``, ``scale`` and ``drop_words`` applied to its streams."""
+
+    def __init__(self, engine: Engine, config: InjectConfig, world: World, seed: int) -> None:
+        self.info: EngineInfo = engine.info
+        self._engine = engine
+        self._config = config
+        self._world = world
+        self._chosen = random.Random(seed)  # noqa: S311 not a secret
+        self._releases = world.timeline("inject", costs=False)
+        self._releases.start()
+
+    def open(self, listener: Listener, reference: Reference | None = None) -> Stream:
+        if self._chosen.random() >= self._config.tail_share:
+            return self._engine.open(listener, reference)
+        held = _HeldListener(listener, self._config, self._world, self._releases)
+        return _WatchedStream(self._engine.open(held, reference), held)
+
+    def close(self) -> None:
+        self._engine.close()
+        self._releases.stop()
+
+
+class _WatchedStream:
+    """Notes when audio was last handed over: engine times count from there."""
+
+    def __init__(self, stream: Stream, held: _HeldListener) -> None:
+        self._stream = stream
+        self._held = held
+
+    def feed(self, samples: Samples) -> None:
+        self._held.input_at_ns = self._held.world.now_ns()
+        self._stream.feed(samples)
+
+    def finish(self) -> None:
+        self._held.input_at_ns = self._held.world.now_ns()
+        self._stream.finish()
+
+    def close(self) -> None:
+        self._held.closed = True
+        self._stream.close()
+
+
+class _HeldListener:
+    def __init__(
+        self, listener: Listener, config: InjectConfig, world: World, releases: Timeline
+    ) -> None:
+        self.world = world
+        self.input_at_ns = world.now_ns()
+        self.closed = False
+        self._listener = listener
+        self._config = config
+        self._releases = releases
+        self._last_release_ns = 0
+        self._words_seen = 0
+        self._in_word = False
+
+    def ready(self) -> None:
+        self._listener.ready()
+
+    def token(self, text: str, at_ns: int | None = None) -> None:
+        at_ns = self.world.now_ns() if at_ns is None else at_ns
+        text = self._without_dropped_words(text)
+
+        def tell() -> None:
+            self._listener.span("injected", at_ns, self.world.now_ns())
+            self._listener.token(text)
+
+        self._release(at_ns, tell)
+
+    def span(self, name: str, start_ns: int, end_ns: int) -> None:
+        self._listener.span(name, start_ns, end_ns)
+
+    def ended(self) -> None:
+        self._release(self.world.now_ns(), self._listener.ended)
+
+    def failed(self, error: str) -> None:
+        self._release(self.world.now_ns(), lambda: self._listener.failed(error))
+
+    def _release(self, at_ns: int, tell: Callable[[], None]) -> None:
+        """Pass on what was said at ``at_ns``: stretched, delayed, never out of order."""
+        stretched_ns = self.input_at_ns + round((at_ns - self.input_at_ns) * self._config.scale)
+        due_ns = max(at_ns, stretched_ns) + round(self._config.delay_ms * NS_PER_MS)
+        self._last_release_ns = max(self._last_release_ns, due_ns)
+        self._releases.call_at(self._last_release_ns, lambda: None if self.closed else tell())
+
+    def _without_dropped_words(self, text: str) -> str:
+        kept = []
+        for piece in re.findall(r"\s+|\S+", text):
+            if piece.isspace():
+                self._in_word = False
+            elif not self._in_word:
+                self._in_word = True
+                self._words_seen += 1
+            if self._words_seen > self._config.drop_words:
+                kept.append(piece)
+        return "".join(kept)

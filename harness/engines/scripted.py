@@ -1,0 +1,121 @@
+"""An engine that answers with stated delays: the truth that measurements are compared with."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+from harness.clock import NS_PER_MS, NS_PER_S, Timeline, World
+from harness.config import ScriptedEngine as ScriptedConfig
+from harness.engines import EngineInfo, Listener, Reference, Samples
+from harness.errors import ConfigError
+from harness.events import SessionKind
+
+SAMPLE_RATE_HZ = 16_000
+
+
+class ScriptedEngine:
+    """Says the reference, a token a word, at instants that the config states.
+
+    * turn: token ``i`` comes ``first_ms + i * token_ms`` after ``finish``.
+    * live: the token of a word comes ``first_ms`` after the end of that word, as counted from the
+      first ``feed``; ``first_ms`` may be negative: a word before it was spoken.
+
+    Raises:
+        ConfigError: a live session on a clip without word timings (on ``open``).
+    """
+
+    def __init__(
+        self, config: ScriptedConfig, world: World, kind: SessionKind, seed: int = 0
+    ) -> None:
+        self.info = EngineInfo(model="scripted", kinds=(SessionKind.TURN, SessionKind.LIVE))
+        self._config = config
+        self._world = world
+        self._kind = kind
+        self._seed = seed
+        self._sessions = itertools.count()
+        self._worker = world.timeline("scripted-engine")
+        self._worker.start()
+
+    def open(self, listener: Listener, reference: Reference | None = None) -> _ScriptedStream:
+        reference = reference or Reference(text="one two three")
+        if self._kind is SessionKind.LIVE and not reference.words:
+            raise ConfigError(
+                "engine=scripted with session=live needs word timings, and this clip has none",
+                value=reference.text[:60],
+                hint="add them to the manifest: python -m harness align MANIFEST",
+            )
+        listener.ready()
+        jitter = random.Random(f"{self._seed}/{next(self._sessions)}")  # noqa: S311 not a secret
+        return _ScriptedStream(
+            self._config, self._world, self._worker, self._kind, listener, reference, jitter
+        )
+
+    def close(self) -> None:
+        self._worker.stop()
+
+
+class _ScriptedStream:
+    def __init__(
+        self,
+        config: ScriptedConfig,
+        world: World,
+        worker: Timeline,
+        kind: SessionKind,
+        listener: Listener,
+        reference: Reference,
+        jitter: random.Random,
+    ) -> None:
+        self._config = config
+        self._world = world
+        self._worker = worker
+        self._live = kind is SessionKind.LIVE
+        self._listener = listener
+        self._reference = reference
+        self._jitter = jitter
+        self._last_due_ns: int | None = None
+        self._closed = False
+
+    def feed(self, samples: Samples) -> None:
+        if self._live and self._last_due_ns is None:
+            audio_zero_ns = self._world.now_ns() - len(samples) * NS_PER_S // SAMPLE_RATE_HZ
+            self._schedule(
+                [
+                    audio_zero_ns + round(word.end_s * NS_PER_S) + self._delay_ns()
+                    for word in self._reference.words
+                ],
+                [word.text for word in self._reference.words],
+            )
+
+    def finish(self) -> None:
+        now_ns = self._world.now_ns()
+        if not self._live:
+            words = self._reference.text.split()
+            step_ns = self._config.token_ms * NS_PER_MS
+            self._schedule(
+                [now_ns + round(i * step_ns) + self._delay_ns() for i in range(len(words))], words
+            )
+        self._worker.call_at(max(now_ns, self._last_due_ns or 0), self._end)
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _delay_ns(self) -> int:
+        jitter_ms = self._jitter.uniform(0, self._config.jitter_ms)
+        return round((self._config.first_ms + jitter_ms) * NS_PER_MS)
+
+    def _schedule(self, due_ns: list[int], words: list[str]) -> None:
+        """Tell the words at their instants, never one before its predecessor."""
+        self._last_due_ns = 0
+        for index, (due, word) in enumerate(zip(due_ns, words, strict=True)):
+            self._last_due_ns = max(self._last_due_ns, due)
+            text = f" {word}" if index else word
+            self._worker.call_at(self._last_due_ns, lambda text=text: self._tell(text))  # type: ignore[misc]
+
+    def _tell(self, text: str) -> None:
+        if not self._closed:
+            self._listener.token(text)
+
+    def _end(self) -> None:
+        if not self._closed:
+            self._listener.ended()
