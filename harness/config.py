@@ -142,7 +142,52 @@ class TorchEngine:
             _require_number("engine.threads", self.threads, 1)
 
 
-EngineConfig = NullEngine | ScriptedEngine | TorchEngine
+@dataclass
+class RealtimeEngine:
+    """A server behind a WebSocket; how much audio a message carries is ``replay.frame_ms``."""
+
+    url: str = "ws://127.0.0.1:8000/v1/realtime"
+    model: str = "voxtral_mini_4b_realtime"  # the name that the server knows it by
+    protocol: str = "vllm"  # vllm (also our own `serve`) | mistral | openai
+    kind: str = "live"  # live: it answers while audio arrives | turn: after the end of the audio
+    api_key_env: str | None = None  # the environment variable that holds the key; never the key
+    delay_ms: int | None = None  # protocol=mistral: target_streaming_delay_ms; None: its default
+    step_ms: float | None = None  # audio that one delta stands for, where every step sends one
+    connecting: int = 16  # handshakes under way at the same time
+    connect_timeout_s: float = 10.0  # to connect, and to be configured
+    slot_timeout_s: float = 5.0  # live: from the first audio to the first message of any kind
+    stall_timeout_s: float = 10.0  # live: between messages; also for a message of ours to leave
+    answer_timeout_s: float = 30.0  # after the end of the audio: between messages, until the final
+    ping_s: float = 5.0  # a dead socket shows after two of these
+    queue_s: float = 10.0  # audio kept for a server that takes it too slowly
+    blank_speech_s: float | None = 10.0  # speech without any text that is a failure; None: never
+
+    def __post_init__(self) -> None:
+        _require(
+            re.fullmatch(r"wss?://[^\s/@?#]+[^\s@#]*", self.url) is not None,
+            "engine.url", self.url, "ws://HOST:PORT/PATH or wss://..., without user or fragment",
+        )  # fmt: skip
+        _require(bool(self.model), "engine.model", self.model, "the name that the server knows")
+        _require_one_of("engine.protocol", self.protocol, ("vllm", "mistral", "openai"))
+        _require_one_of("engine.kind", self.kind, ("live", "turn"))
+        _require(
+            re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.api_key_env or "NONE") is not None,
+            "engine.api_key_env", "(not shown)", "the NAME of an environment variable, in capitals",
+        )  # fmt: skip
+        _require(
+            self.delay_ms is None or self.protocol == "mistral",
+            "engine.delay_ms", self.delay_ms, "null, unless engine.protocol=mistral",
+        )  # fmt: skip
+        _require_number("engine.connecting", self.connecting, 1)
+        for name in ("connect_timeout_s", "slot_timeout_s", "stall_timeout_s", "answer_timeout_s",
+                     "ping_s", "queue_s"):  # fmt: skip
+            _require_number(f"engine.{name}", getattr(self, name), 0, above=True)
+        for name in ("step_ms", "blank_speech_s", "delay_ms"):
+            if (value := getattr(self, name)) is not None:
+                _require_number(f"engine.{name}", value, 0, above=True)
+
+
+EngineConfig = NullEngine | ScriptedEngine | TorchEngine | RealtimeEngine
 
 
 # --- dataset -------------------------------------------------------------------------------------
@@ -250,6 +295,32 @@ class ReportConfig:
 
 
 @dataclass
+class ServeConfig:
+    host: str = "127.0.0.1"  # loopback: nobody else can reach it; 0.0.0.0: everybody can
+    port: int = 8000  # 0: any free one
+    max_sessions: int = 64  # one more is refused, and told so
+    max_audio_s: float = 600.0  # audio of one utterance
+    max_message_bytes: int = 1_048_576  # of one message of a client
+    max_pending: int = 256  # messages waiting for a client that reads too slowly
+    idle_timeout_s: float = 60.0  # a client that sends nothing, while nothing is owed to it
+    answer_timeout_s: float = 120.0  # an engine that does not answer
+    grace_s: float = 10.0  # on shutdown: for utterances under way to be finished
+    token_env: str | None = None  # the environment variable that holds a bearer token; None: open
+    origins: list[str] = field(default_factory=list)  # of other pages that may connect
+
+    def __post_init__(self) -> None:
+        _require(bool(self.host), "serve.host", self.host, "a host name or address")
+        _require_number("serve.port", self.port, 0, 65535)
+        _require_number("serve.max_sessions", self.max_sessions, 1)
+        _require_number("serve.max_audio_s", self.max_audio_s, 0, above=True)
+        _require_number("serve.max_message_bytes", self.max_message_bytes, 1024)
+        _require_number("serve.max_pending", self.max_pending, 1)
+        _require_number("serve.idle_timeout_s", self.idle_timeout_s, 0, above=True)
+        _require_number("serve.answer_timeout_s", self.answer_timeout_s, 0, above=True)
+        _require_number("serve.grace_s", self.grace_s, 0)
+
+
+@dataclass
 class Config:
     chunking: Any = field(default_factory=WordsChunking)  # a ChunkingConfig
     model: Any = field(default_factory=WhisperModel)  # a ModelConfig
@@ -260,4 +331,5 @@ class Config:
     inject: InjectConfig = field(default_factory=InjectConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
     seed: int = 0  # of every random choice: order of clips, jitter, bootstrap
