@@ -101,7 +101,62 @@ class WhisperModel:
         _require_number("model.pad_s", self.pad_s, 0, 30)
 
 
-ModelConfig = NoModel | WhisperModel
+@dataclass
+class VoxtralModel:
+    """Voxtral-Mini-3B-2507 in its transcription mode."""
+
+    name: str = "voxtral_mini_3b"  # how reports call it
+    weights: str = "mistralai/Voxtral-Mini-3B-2507"  # a hub id | a folder | random
+    revision: str | None = None  # of a hub id; None: its default branch
+    size: str = "full"  # full | tiny (random weights only): the dimensions of random weights
+    decode: str = "greedy"  # greedy | forced: go on with the reference's tokens, at the same cost
+    language: str | None = "en"  # ISO 639-1, told to the model; None: it finds out
+    max_new_tokens: int = 440  # at most this many tokens an utterance
+    max_audio_s: float = 30.0  # longest utterance; the model takes it in blocks of 30 s
+
+    def __post_init__(self) -> None:
+        _check_voxtral(self.weights, self.revision, self.size, self.decode)
+        if self.language is not None:
+            _require(
+                re.fullmatch("[a-z]{2}", self.language) is not None,
+                "model.language", self.language, "two small letters (ISO 639-1), or null",
+            )  # fmt: skip
+        _require_number("model.max_new_tokens", self.max_new_tokens, 1, 16_384)
+        _require_number("model.max_audio_s", self.max_audio_s, 0, 2400, above=True)
+
+
+@dataclass
+class VoxtralRealtimeModel:
+    """Voxtral-Mini-4B-Realtime-2602: text while audio arrives."""
+
+    name: str = "voxtral_mini_4b_realtime"  # how reports call it
+    weights: str = "mistralai/Voxtral-Mini-4B-Realtime-2602"  # a hub id | a folder | random
+    revision: str | None = None  # of a hub id; None: its default branch
+    size: str = "full"  # full | tiny (random weights only): the dimensions of random weights
+    decode: str = "greedy"  # greedy | forced: go on with the reference's tokens, at the same cost
+    delay_ms: int = 480  # how long the model waits before it writes: 80 to 1200 by 80, or 2400
+    max_streams: int = 8  # sessions at once: memory for their keys and values is set aside
+
+    def __post_init__(self) -> None:
+        _check_voxtral(self.weights, self.revision, self.size, self.decode)
+        _require(
+            self.delay_ms in {*range(80, 1201, 80), 2400},
+            "model.delay_ms", self.delay_ms, "80 to 1200 in steps of 80, or 2400",
+        )  # fmt: skip
+        _require_number("model.max_streams", self.max_streams, 1, 1024)
+
+
+def _check_voxtral(weights: str, revision: str | None, size: str, decode: str) -> None:
+    _require(bool(weights), "model.weights", weights, "a hub id, a folder or random")
+    _require_one_of("model.size", size, ("full", "tiny"))
+    _require_one_of("model.decode", decode, ("greedy", "forced"))
+    if weights != "random":
+        _require(size == "full", "model.size", size, "full, unless model.weights=random")
+    else:
+        _require(revision is None, "model.revision", revision, "null with model.weights=random")
+
+
+ModelConfig = NoModel | WhisperModel | VoxtralModel | VoxtralRealtimeModel
 
 
 # --- engine --------------------------------------------------------------------------------------
@@ -131,6 +186,10 @@ class TorchEngine:
     device: str = "cpu"  # cpu | cuda | cuda:N | mps
     dtype: str = "float32"  # float32 | bfloat16 | float16
     threads: int | None = None  # intra-op CPU threads; None: torch's own choice
+    # The rest is for the Voxtral engines; what is resolved stands in environment.json.
+    cuda_graphs: bool | None = None  # replay captured steps; None: yes on CUDA, no elsewhere
+    compile: bool = False  # fuse each step with torch.compile; needs a C compiler on the machine
+    batching: bool | None = None  # live: step due sessions together; None: yes. turn: not there
 
     def __post_init__(self) -> None:
         _require(
