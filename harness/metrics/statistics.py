@@ -1,0 +1,283 @@
+"""Percentiles, intervals, tests: pure functions of numbers, seeded, vectorised.
+
+Three questions, three tools:
+
+* *Which value do q of the samples not exceed?* :func:`percentile`, with
+  :func:`percentile_interval` from the binomial distribution of order statistics: no assumption on
+  the shape of the latencies. Samples of one clip are alike, so they count for less than their
+  number: :func:`design_effect` says how much less.
+* *How certain is a mean, a ratio, or a difference of two arms?* :func:`bootstrap` over clips. A
+  statistic is written as a function of the clips' weights; two arms that share clips share the
+  weights, which is what makes the comparison paired.
+* *Which of several claims stand?* :func:`holm`.
+
+``docs/methodology.md`` says why each was chosen; ``docs/simulation.md`` how often each is right.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats
+
+Floats = NDArray[np.float64]
+Groups = Sequence[Sequence[float]]  # one group per clip: its samples, over repeats
+Statistic = Callable[[Floats], Floats]  # weights of the clips [B, C] -> the statistic [B]
+
+RESAMPLES = 10_000
+_MOST_CELLS = 2**23  # of a [B, C] weight matrix: 64 MiB
+_FEWEST_BEYOND = 10  # resamples beyond a point for its tail share to be counted, not extrapolated
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """A two-sided interval; ``None``: that side does not exist at this confidence and n."""
+
+    low: float | None
+    high: float | None
+    confidence: float
+
+
+class Slope(msgspec.Struct, frozen=True):
+    slope: float  # y per x
+    interval: Interval
+
+
+# --- percentiles: order statistics ---------------------------------------------------------------
+
+
+def _rank(n: int, q: float) -> int:
+    """1-based rank of the q-percentile; the tolerance undoes 0.95 * 20 = 19.000000000000004."""
+    return max(1, math.ceil(n * q - 1e-9))
+
+
+def percentile(values: Sequence[float] | Floats, q: float) -> float:
+    """The smallest sample that at least a share ``q`` (0 < q <= 1) of ``values`` does not exceed.
+
+    Nearest rank, the inverted empirical CDF: definition 1 of Hyndman and Fan (1996). The answer is
+    always a value that was measured, and pairs with :func:`percentile_interval`.
+    """
+    if not 0 < q <= 1 or len(values) == 0:
+        raise ValueError(f"percentile of {len(values)} values at q={q}")
+    return float(np.sort(values)[_rank(len(values), q) - 1])
+
+
+def least_n(q: float, confidence: float, effect: float = 1.0) -> int:
+    """Fewest samples, none beyond the limit, that show ``q``-percentile <= limit.
+
+    n independent samples all fall below the true q-percentile with probability q**n, so
+    n >= ln(1 - confidence) / ln(q); ``effect`` is the :func:`design_effect` of clustered samples.
+    """
+    return math.ceil(effect * math.log(1 - confidence) / math.log(q) - 1e-9)
+
+
+def design_effect(groups: Groups, limit: float | None = None) -> float:
+    """How many samples count as one independent sample, >= 1.
+
+    Variance of the samples' mean rank when whole clips are drawn, over its variance if samples
+    were independent, times the price of having estimated it from few clips (Korn and Graubard
+    1998). With ``limit`` also for the share of samples above it; the larger of the two. One
+    sample per clip: exactly 1.
+    """
+    sizes = np.array([len(group) for group in groups if len(group)])
+    n, clusters = int(sizes.sum()), len(sizes)
+    if n == clusters:
+        return 1.0
+    most = float((sizes**2).sum() / n)  # a clip's samples all the same: one clip, one sample
+    if clusters < 2:
+        return most
+    values = np.concatenate([np.asarray(group, float) for group in groups if len(group)])
+    scores = [stats.rankdata(values)]
+    if limit is not None:
+        scores.append((values > limit).astype(float))
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    worst = 1.0
+    for score in scores:
+        centred = score - score.mean()
+        independent = float(centred @ centred) * n / (n - 1)
+        clustered = float((np.add.reduceat(centred, starts) ** 2).sum()) * clusters / (clusters - 1)
+        if independent > 0:
+            worst = max(worst, clustered / independent)
+    price = stats.t.ppf(0.975, clusters - 1) / stats.t.ppf(0.975, n - 1)
+    return min(float(worst * price**2), most)
+
+
+def p_percentile_above(n: float, beyond: float, q: float) -> float:
+    """P-value against "the q-percentile is at most the limit": P(>= ``beyond`` of ``n`` above it).
+
+    ``n`` and ``beyond`` may be fractions (counts divided by a design effect).
+    """
+    return 1.0 if beyond <= 0 else float(special.betainc(beyond, n - beyond + 1, 1 - q))
+
+
+def p_percentile_below(n: float, beyond: float, q: float) -> float:
+    """P-value against "the q-percentile is above the limit": P(<= ``beyond`` of ``n`` above it)."""
+    return 1.0 if n - beyond <= 0 else float(special.betainc(n - beyond, beyond + 1, q))
+
+
+def percentile_interval(
+    values: Sequence[float] | Floats, q: float, confidence: float, effect: float = 1.0
+) -> Interval:
+    """Distribution-free two-sided interval of the q-percentile, from order statistics.
+
+    The samples of rank r and s with P(fewer than r below the percentile) and P(s or more below
+    it) each at most (1 - confidence) / 2; binomial, with counts divided by ``effect``
+    (:func:`design_effect`). A side is None when n is too small for it.
+    """
+    ordered, n, alpha = np.sort(values), len(values), (1 - confidence) / 2
+    # Inversion of the two tests above: the limit runs through the ordered samples.
+    rank = np.arange(1, n + 1)
+    above = special.betainc((n - rank + 1) / effect, (rank - 1) / effect + 1, 1 - q)
+    below = special.betainc(rank / effect, (n - rank) / effect + 1, q)
+    low, high = np.flatnonzero(above <= alpha), np.flatnonzero(below <= alpha)
+    return Interval(
+        low=float(ordered[low[-1]]) if len(low) else None,
+        high=float(ordered[high[0]]) if len(high) else None,
+        confidence=confidence,
+    )
+
+
+# --- statistics as functions of the clips' weights -----------------------------------------------
+
+
+def mean_of(groups: Groups) -> Statistic:
+    """Mean over all samples."""
+    sums = np.array([float(np.sum(group)) for group in groups])
+    return ratio_of_sums(sums, [len(group) for group in groups])
+
+
+def ratio_of_sums(above: Sequence[float] | Floats, below: Sequence[float] | Floats) -> Statistic:
+    """Sum of one figure per clip over the sum of another, such as errors over words."""
+    top, bottom = np.asarray(above, float), np.asarray(below, float)
+    return lambda weights: (weights @ top) / (weights @ bottom)
+
+
+def percentile_of(groups: Groups, q: float) -> Statistic:
+    """:func:`percentile` over all samples; not smooth."""
+    sizes = [len(group) for group in groups]
+    values = np.concatenate([np.asarray(group, float) for group in groups])
+    order = np.argsort(values, kind="stable")
+    ordered, clip = values[order], np.repeat(np.arange(len(sizes)), sizes)[order]
+
+    def statistic(weights: Floats) -> Floats:
+        rows = max(1, _MOST_CELLS // len(ordered))
+        found = np.empty(len(weights))
+        for start in range(0, len(weights), rows):
+            reached = np.cumsum(weights[start : start + rows, clip], axis=1)
+            needed = q * reached[:, -1:] - 1e-9
+            found[start : start + rows] = ordered[np.argmax(reached >= needed, axis=1)]
+        return found
+
+    return statistic
+
+
+# --- bootstrap over clips ------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=8)
+def _weights(clusters: int, seed: int) -> Floats:
+    resamples = min(RESAMPLES, max(1000, _MOST_CELLS // clusters))
+    rng = np.random.default_rng([seed, clusters])
+    drawn = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
+    weights: Floats = drawn.astype(float)
+    weights.setflags(write=False)
+    return weights
+
+
+class Bootstrap:
+    """The distribution of a statistic over resampled clips, and what it says.
+
+    BCa (Efron 1987) where the statistic is smooth; percentile method where it is not (percentiles:
+    the jackknife that BCa needs is inconsistent for them). Both are widened for few clips as by
+    Hesterberg (2015): quantiles of Student's t with C - 1 degrees of freedom, times
+    sqrt(C / (C - 1)), in place of the normal ones.
+    """
+
+    def __init__(self, statistic: Statistic, clusters: int, *, smooth: bool, seed: int = 0) -> None:
+        if clusters < 2:
+            raise ValueError(f"a bootstrap over {clusters} clips")
+        self.value = float(statistic(np.ones((1, clusters)))[0])
+        self.clusters = clusters
+        drawn = statistic(_weights(clusters, seed))
+        self._draws = np.sort(drawn[np.isfinite(drawn)])  # a ratio whose divisor was 0 is not one
+        self._sd = float(self._draws.std())
+        self._bias = self._acceleration = 0.0
+        if smooth and self._sd > 0:
+            self._bias = float(special.ndtri(self._share_below(self.value)))
+            left_out = statistic(1.0 - np.eye(clusters))
+            centred = left_out.mean() - left_out
+            self._acceleration = float((centred**3).sum() / (6 * (centred**2).sum() ** 1.5))
+
+    def interval(self, confidence: float) -> Interval:
+        tail = (1 - confidence) / 2
+        return Interval(self.bound(tail), self.bound(1 - tail), confidence)
+
+    def bound(self, level: float) -> float:
+        """The value that the truth is below with probability ``level``, one-sided."""
+        wide = math.sqrt(self.clusters / (self.clusters - 1))
+        z = self._bias + wide * float(stats.t.ppf(level, self.clusters - 1))
+        return self._quantile(self._bias + z / (1 - self._acceleration * z))
+
+    def p_above(self, limit: float) -> float:
+        """P-value against "at most ``limit``": the level whose lower bound is ``limit``."""
+        if self._sd == 0:
+            return 0.0 if self.value > limit else 1.0
+        z = self._z(limit) - self._bias
+        z = z / (1 + self._acceleration * z) - self._bias
+        wide = math.sqrt(self.clusters / (self.clusters - 1))
+        return float(stats.t.cdf(z / wide, self.clusters - 1))
+
+    def p_below(self, limit: float) -> float:
+        """P-value against "at least ``limit``"."""
+        if self._sd == 0:
+            return 0.0 if self.value < limit else 1.0
+        return 1 - self.p_above(limit)
+
+    # Beyond the outermost resamples a tail share cannot be counted: there it goes on as normal.
+
+    def _share_below(self, point: float) -> float:
+        less = np.searchsorted(self._draws, point, "left")
+        at_most = np.searchsorted(self._draws, point, "right")
+        return float(less + at_most) / (2 * len(self._draws))
+
+    def _z(self, point: float) -> float:
+        share = self._share_below(point)
+        if min(share, 1 - share) * len(self._draws) < _FEWEST_BEYOND:
+            return (point - float(self._draws.mean())) / self._sd
+        return float(special.ndtri(share))
+
+    def _quantile(self, z: float) -> float:
+        if special.ndtr(-abs(z)) * len(self._draws) < _FEWEST_BEYOND:
+            return float(self._draws.mean()) + z * self._sd
+        return float(np.quantile(self._draws, special.ndtr(z)))
+
+
+# --- slopes and families -------------------------------------------------------------------------
+
+
+def slope(x: Sequence[float] | Floats, y: Sequence[float] | Floats, confidence: float) -> Slope:
+    """Theil-Sen slope with Sen's (1968) interval, which assumes independent residuals.
+
+    Needs two different x; within a session delays are autocorrelated, so a claim over a run is
+    made from the slopes of its clips (:func:`bootstrap`), not from this interval.
+    """
+    fit = stats.theilslopes(y, x, alpha=confidence)
+    return Slope(
+        float(fit.slope), Interval(float(fit.low_slope), float(fit.high_slope), confidence)
+    )
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """P-values adjusted by Holm (1979): each <= alpha keeps P(any false one) <= alpha.
+
+    Valid whatever the dependence between the claims.
+    """
+    p = np.asarray(p_values, float)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return tuple(float(value) for value in adjusted)
