@@ -258,10 +258,15 @@ class ManifestDataset:
     manifest: str = "two_cities.jsonl"  # a path, or a file in datasets/
     limit: int | None = None  # use the first n clips only
     clips: list[str] = field(default_factory=list)  # use these ids only; empty: all
+    loop_to_s: float | None = None  # join the clips, over and over, into one session this long
+    loop_gap_s: float = 1.0  # silence between the clips that are joined
 
     def __post_init__(self) -> None:
         if self.limit is not None:
             _require_number("dataset.limit", self.limit, 1)
+        if self.loop_to_s is not None:
+            _require_number("dataset.loop_to_s", self.loop_to_s, 0, 14_400, above=True)
+        _require_number("dataset.loop_gap_s", self.loop_gap_s, 0, 60)
 
 
 @dataclass
@@ -306,6 +311,7 @@ class ReplayConfig:
     warmup: int = 1  # sessions replayed first and thrown away
     timeout_s: float = 60.0  # a session that has not ended this long after its audio has failed
     shuffle: bool = True  # randomise the order of clips within a repeat, from the seed
+    compute_scale: float = 1.0  # virtual: compute costs what it took, times this (0: nothing)
 
     def __post_init__(self) -> None:
         _require_one_of("replay.pace", self.pace, ("realtime", "flood", "virtual"))
@@ -314,6 +320,11 @@ class ReplayConfig:
         _require_number("replay.streams", self.streams, 1, 10_000)
         _require_number("replay.warmup", self.warmup, 0)
         _require_number("replay.timeout_s", self.timeout_s, 0, above=True)
+        _require_number("replay.compute_scale", self.compute_scale, 0)
+        _require(
+            self.pace == "virtual" or self.compute_scale == 1.0,
+            "replay.compute_scale", self.compute_scale, "1 unless replay.pace=virtual",
+        )  # fmt: skip
 
 
 @dataclass
@@ -334,8 +345,15 @@ class InjectConfig:
         _require_number("inject.drop_words", self.drop_words, 0)
 
     @property
+    def holds_back(self) -> bool:
+        """Whether what the engine says is changed or delayed."""
+        worse = self.delay_ms > 0 or self.scale > 1 or self.drop_words > 0
+        return worse and self.tail_share > 0
+
+    @property
     def active(self) -> bool:
-        return self != InjectConfig(tail_share=self.tail_share) and self.tail_share > 0
+        """Whether anything at all is made worse."""
+        return self.holds_back or self.driver_late_ms > 0
 
 
 @dataclass

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from harness.audio import SAMPLE_RATE_HZ
 from harness.clock import Timeline, World
 from harness.engines import EngineInfo, Listener, Reference, Samples
 from harness.events import SessionKind
-
-SAMPLE_RATE_HZ = 16_000
 
 
 class NullEngine:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 import random
 
+from harness.audio import SAMPLE_RATE_HZ
 from harness.clock import NS_PER_MS, NS_PER_S, Timeline, World
 from harness.config import ScriptedEngine as ScriptedConfig
 from harness.engines import EngineInfo, Listener, Reference, Samples
 from harness.errors import ConfigError
 from harness.events import SessionKind
-
-SAMPLE_RATE_HZ = 16_000
 
 
 class ScriptedEngine:

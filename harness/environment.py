@@ -1,0 +1,114 @@
+"""What a figure was measured on and with: the content of ``environment.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import harness
+from harness.clock import resolution_ns, wall_time
+from harness.metrics import METRICS_VERSION
+
+# Packages whose version can change a latency or a transcript.
+PACKAGES = (
+    "torch", "transformers", "mistral-common", "tokenizers", "numpy", "soxr", "soundfile",
+    "jiwer", "whisper-normalizer", "hydra-core",
+)  # fmt: skip
+
+
+def describe_environment(**run: Any) -> dict[str, Any]:
+    """The machine and the software, with what the run adds (model, dataset, seed, ...)."""
+    return {
+        "schema": 1,
+        "harness_version": harness.__version__,
+        "metrics_version": METRICS_VERSION,
+        "made_at": wall_time().isoformat(timespec="seconds"),
+        "git_revision": git_revision(Path.cwd()),
+        "machine": {
+            "cpu": _cpu_model(),
+            "cores": os.cpu_count(),
+            "memory_gib": _memory_gib(),
+            "platform": f"{platform.system()} {platform.machine()}",
+            "kernel": platform.release(),
+        },
+        "gpu": describe_gpu(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "clock_resolution_ns": resolution_ns(),
+        **run,
+    }
+
+
+def identity(value: object) -> str:
+    """A short sha256 over the canonical JSON of ``value``: equal values, equal identity."""
+    text = msgspec.json.encode(value, order="deterministic")
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def git_revision(folder: Path) -> str | None:
+    """The commit checked out in ``folder``, ``+dirty`` if files differ; None outside a checkout."""
+    head = _git(folder, "rev-parse", "HEAD")
+    if head is None:
+        return None
+    return f"{head}+dirty" if _git(folder, "status", "--porcelain") else head
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603 fixed arguments
+            ["git", "-C", str(folder), *arguments],  # noqa: S607 the user's own git
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git, or no checkout: the revision is unknown, and said so by null
+    return done.stdout.strip()
+
+
+def describe_gpu() -> dict[str, str] | None:
+    """Name and driver of the first NVIDIA GPU; None where there is none."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        return {
+            "name": str(pynvml.nvmlDeviceGetName(handle)),
+            "driver": str(pynvml.nvmlSystemGetDriverVersion()),
+        }
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

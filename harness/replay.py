@@ -1,0 +1,385 @@
+"""The one measuring loop: recorded audio, handed over when it was spoken.
+
+One driver timeline keeps the schedule of every concurrent session. Frame *i* is due at
+``t0 + end of frame i``, when its last sample was spoken; the end of the audio is due at
+``t0 + duration``. Latencies count from these intended instants, so a late driver makes a result
+worse, never better, and its lateness is recorded. The driver never waits for the engine.
+
+Each session has a :class:`Recorder`, which stamps what the engine says, chunks it and stamps the
+chunks. A finished session's trace is handed to ``keep`` on a timeline of its own: a slow disk
+delays no frame.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from harness.audio import SAMPLE_RATE_HZ
+from harness.chunking import Chunker
+from harness.clock import (
+    NS_PER_MS,
+    NS_PER_S,
+    GcPause,
+    Timeline,
+    World,
+    collect_garbage,
+    frozen_gc,
+)
+from harness.dataset import Clip
+from harness.engines import Engine, Reference, Stream
+from harness.errors import HarnessError
+from harness.events import (
+    Chunk,
+    Ended,
+    Failed,
+    FinishSent,
+    FrameSent,
+    Session,
+    SessionKind,
+    Span,
+    Token,
+    Trace,
+)
+
+# From "the stream is ready" to audio time zero: long enough to plan the first frame in peace.
+LEAD_NS = 10 * NS_PER_MS
+
+
+class Pacing(msgspec.Struct, frozen=True, kw_only=True):
+    """How an arm's audio is handed over."""
+
+    frame_ms: float
+    kind: SessionKind
+    timeout_s: float  # after the end of the audio
+    flood: bool = False  # every frame is due at t0
+    late_ms: float = 0.0  # made late on purpose
+
+
+class Arm(NamedTuple):
+    """One of the configurations that a run compares."""
+
+    engine: Engine
+    make_chunker: Callable[[], Chunker]
+    pacing: Pacing
+
+
+class Planned(NamedTuple):
+    """One session to replay."""
+
+    arm: int
+    clip: Clip
+    repeat: int
+    warmup: bool = False  # replayed at flood pace, its trace thrown away
+
+
+Keep = Callable[[Planned, Trace], None]
+
+
+def replay(
+    world: World, arms: Sequence[Arm], plan: Sequence[Planned], streams: int, keep: Keep
+) -> list[GcPause]:
+    """Replay every planned session and hand each trace that is not a warm-up's to ``keep``.
+
+    The garbage collector is still meanwhile; it runs between sessions, when no stream is open.
+
+    Args:
+        streams: how many sessions are replayed at the same time.
+        keep: called on a timeline of its own, one trace at a time, in order of completion.
+
+    Raises:
+        HarnessError: ``keep`` raised it (a full disk), or an engine refused a session; sessions
+            kept before stay kept.
+        KeyboardInterrupt: likewise; open streams have been given up.
+
+    Returns:
+        The pauses of the garbage collector, of which none should fall into a session.
+    """
+    with frozen_gc() as pauses:
+        _Driver(world, arms, plan, streams, keep).run()
+    return pauses
+
+
+class _Driver:
+    def __init__(
+        self,
+        world: World,
+        arms: Sequence[Arm],
+        plan: Sequence[Planned],
+        streams: int,
+        keep: Keep,
+    ) -> None:
+        self.world = world
+        self.arms = arms
+        self._streams = streams
+        self.timeline = world.timeline("driver", costs=False)
+        self._store = world.timeline("store", costs=False)
+        self._keep = keep
+        self._waiting = deque(enumerate(plan))
+        self._unkept = len(plan)
+        self._running: set[_Lane] = set()
+        self._error: HarnessError | None = None
+
+    def run(self) -> None:
+        if not self._waiting:
+            return
+        for index in range(self._streams):
+            lane = _Lane(self, index)
+            self.timeline.call_soon(lambda lane=lane: self.next_session(lane))  # type: ignore[misc]
+        self._store.start()
+        try:
+            self.timeline.run()
+        finally:
+            for lane in self._running:
+                lane.give_up()
+            self._store.stop()
+        if self._error is not None:
+            raise self._error
+
+    def next_session(self, lane: _Lane) -> None:
+        if not self._waiting:
+            return
+        if not self._running:
+            collect_garbage()
+        order, planned = self._waiting.popleft()
+        self._running.add(lane)
+        try:
+            lane.open(order, planned)
+        except HarnessError as error:
+            self._stop(error)
+
+    def session_done(self, lane: _Lane, planned: Planned, trace: Trace) -> None:
+        self._running.discard(lane)
+        self._store.call_soon(lambda: self._store_trace(planned, trace))
+        self.next_session(lane)
+
+    def _store_trace(self, planned: Planned, trace: Trace) -> None:
+        try:
+            if not planned.warmup:
+                self._keep(planned, trace)
+        except HarnessError as error:
+            self.timeline.call_soon(lambda error=error: self._stop(error))  # type: ignore[misc]
+        else:
+            self.timeline.call_soon(self._kept)
+
+    def _kept(self) -> None:
+        self._unkept -= 1
+        if self._unkept == 0:
+            self.timeline.stop()
+
+    def _stop(self, error: HarnessError) -> None:
+        self._error = error
+        self.timeline.stop()
+
+
+class _Lane:
+    """One of the concurrent streams: replays a session, then asks for the next."""
+
+    def __init__(self, driver: _Driver, index: int) -> None:
+        self._driver = driver
+        self._index = index
+
+    def open(self, order: int, planned: Planned) -> None:
+        """Open a stream; :meth:`_begin` follows once it can take audio."""
+        arm = self._driver.arms[planned.arm]
+        self._order, self._planned = order, planned
+        self._pacing = arm.pacing
+        self._flood = arm.pacing.flood or planned.warmup
+        self._frames: list[FrameSent] = []
+        self._finish: FinishSent | None = None
+        self._began = False
+        recorder = self._recorder = Recorder(
+            self._driver.world, self._driver.timeline, arm.make_chunker(),
+            on_ready=self._begin, on_done=lambda: self._done(recorder),
+        )  # fmt: skip
+        reference = Reference(planned.clip.text, planned.clip.words)
+        self._t0_ns = self._driver.world.now_ns()  # until it is known
+        self._stream: Stream = arm.engine.open(recorder, reference)
+        self._fail_in_time("the stream was not ready", unless=lambda: self._began)
+
+    def give_up(self) -> None:
+        self._recorder.closed = True
+        self._stream.close()
+
+    def _begin(self) -> None:
+        self._began = True
+        self._t0_ns = self._driver.world.now_ns() + LEAD_NS
+        self._call_at(self._due_ns(self._frame_end(0)), self._send_frame)
+
+    def _frame_end(self, index: int) -> int:
+        """The sample after the last one of frame ``index``."""
+        end: int = round((index + 1) * self._pacing.frame_ms * SAMPLE_RATE_HZ / 1000)
+        return min(end, len(self._planned.clip.samples))
+
+    def _due_ns(self, sample: int) -> int:
+        """A(sample): the instant at which audio up to this sample exists."""
+        return self._t0_ns + (0 if self._flood else sample * NS_PER_S // SAMPLE_RATE_HZ)
+
+    def _call_at(self, due_ns: int, action: Callable[[], None]) -> None:
+        recorder = self._recorder
+        late_ns = round(self._pacing.late_ms * NS_PER_MS)
+
+        def unless_over() -> None:
+            if not recorder.closed:
+                action()
+
+        self._driver.timeline.call_at(due_ns + late_ns, unless_over)
+
+    def _send_frame(self) -> None:
+        index, samples = len(self._frames), self._planned.clip.samples
+        begin = self._frame_end(index - 1) if index else 0
+        end = self._frame_end(index)
+        sent_ns = self._driver.world.now_ns()
+        self._stream.feed(samples[begin:end])
+        self._frames.append(FrameSent(index=index, due_ns=self._due_ns(end), sent_ns=sent_ns))
+        if end < len(samples):
+            self._call_at(self._due_ns(self._frame_end(index + 1)), self._send_frame)
+        else:
+            self._call_at(self._due_ns(end), self._send_finish)
+
+    def _send_finish(self) -> None:
+        due_ns = self._due_ns(len(self._planned.clip.samples))
+        sent_ns = self._driver.world.now_ns()
+        self._stream.finish()
+        self._finish = FinishSent(due_ns=due_ns, sent_ns=sent_ns)
+        self._fail_in_time("the engine had not ended")
+
+    def _fail_in_time(self, complaint: str, unless: Callable[[], bool] = lambda: False) -> None:
+        """Fail the session ``timeout_s`` from now, if it is not over by then, ``unless`` ..."""
+        recorder, timeout_s = self._recorder, self._pacing.timeout_s
+
+        def check() -> None:
+            if not recorder.closed and not unless():
+                recorder.failed(f"timeout: {complaint} after {timeout_s:g} s (replay.timeout_s)")
+
+        due_ns = self._driver.world.now_ns() + round(timeout_s * NS_PER_S)
+        self._driver.timeline.call_at(due_ns, check)
+
+    def _done(self, recorder: Recorder) -> None:
+        if recorder.closed:
+            return
+        self.give_up()
+        clip, pacing = self._planned.clip, self._pacing
+        session = Session(
+            clip=clip.id,
+            repeat=self._planned.repeat,
+            order=self._order,
+            lane=self._index,
+            kind=pacing.kind,
+            t0_ns=self._t0_ns,
+            duration_s=clip.duration_s,
+            speech_onset_s=clip.speech_onset_s,
+            speech_end_s=clip.speech_end_s,
+            frame_ms=pacing.frame_ms,
+            reference=clip.text,
+            language=clip.language,
+            words=clip.words,
+        )
+        trace = recorder.trace(session, tuple(self._frames), self._finish)
+        self._driver.session_done(self, self._planned, trace)
+
+
+class Recorder:
+    """The listener of one session: stamps first, then chunks, then appends.
+
+    Called from the engine's thread, and for timed strategies from the driver's; the stamps are
+    taken before the lock.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        driver: Timeline,
+        chunker: Chunker,
+        *,
+        on_ready: Callable[[], None],
+        on_done: Callable[[], None],
+    ) -> None:
+        self.closed = False  # what comes late is not recorded
+        self._world = world
+        self._driver = driver
+        self._chunker = chunker
+        self._on_ready = on_ready
+        self._on_done = on_done
+        self._lock = threading.Lock()
+        self._tokens: list[Token] = []
+        self._chunks: list[Chunk] = []
+        self._spans: list[Span] = []
+        self._outcome: Ended | Failed | None = None
+        self._wake_ns: int | None = None
+
+    def ready(self) -> None:
+        self._driver.call_soon(lambda: None if self.closed else self._on_ready())
+
+    def token(self, text: str, at_ns: int | None = None) -> None:
+        at_ns = self._world.now_ns() if at_ns is None else at_ns
+        with self._lock:
+            if self._outcome is not None:
+                return
+            self._tokens.append(Token(text=text, at_ns=at_ns))
+            self._release(self._chunker.push(text, at_ns))
+            self._wake()
+
+    def span(self, name: str, start_ns: int, end_ns: int) -> None:
+        with self._lock:
+            if self._outcome is None:
+                self._spans.append(Span(name=name, start_ns=start_ns, end_ns=end_ns))
+
+    def ended(self) -> None:
+        at_ns = self._world.now_ns()
+        with self._lock:
+            if self._outcome is not None:
+                return
+            self._outcome = Ended(at_ns=at_ns)
+            self._release([self._chunker.flush()], is_final=True)
+        self._driver.call_soon(self._on_done)
+
+    def failed(self, error: str) -> None:
+        at_ns = self._world.now_ns()
+        with self._lock:
+            if self._outcome is not None:
+                return
+            self._outcome = Failed(at_ns=at_ns, error=error)
+        self._driver.call_soon(self._on_done)
+
+    def trace(
+        self, session: Session, frames: tuple[FrameSent, ...], finish: FinishSent | None
+    ) -> Trace:
+        """What was recorded; the session must be over."""
+        assert self._outcome is not None  # noqa: S101 `on_done` is only called with one
+        return Trace(
+            session=session,
+            frames=frames,
+            finish=finish,
+            tokens=tuple(self._tokens),
+            chunks=tuple(self._chunks),
+            spans=tuple(self._spans),
+            outcome=self._outcome,
+        )
+
+    def _release(self, texts: list[str], *, is_final: bool = False) -> None:
+        for text in texts:
+            self._chunks.append(
+                Chunk(
+                    index=len(self._chunks),
+                    text=text,
+                    at_ns=self._world.now_ns(),
+                    is_final=is_final,
+                )
+            )
+
+    def _wake(self) -> None:
+        due_ns = self._chunker.deadline_ns
+        if due_ns is not None and due_ns != self._wake_ns:
+            self._wake_ns = due_ns
+            self._driver.call_at(due_ns, self._tick)
+
+    def _tick(self) -> None:
+        with self._lock:
+            if self._outcome is None:
+                self._release(self._chunker.tick(self._world.now_ns()))
+                self._wake()
