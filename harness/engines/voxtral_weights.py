@@ -1,0 +1,361 @@
+"""Voxtral weights and tokenizer: from the hub, from a folder, or random ones made here.
+
+Random weights need no network. Their tokenizer is made from the one that mistral-common ships: the
+same merges as the real one, with the special tokens and the audio section that Voxtral's has.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from mistral_common.exceptions import MistralCommonException
+from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+from transformers.initialization import no_init_weights
+
+from harness.config import VoxtralModel, VoxtralRealtimeModel
+from harness.errors import DeviceError, WeightsError
+
+Kind = Literal["voxtral", "voxtral_realtime"]  # transformers' `model_type`
+
+SPECIAL_TOKENS = 1000  # ids below are special; the others are 1000 + the rank of their bytes
+END = 2  # </s>
+AUDIO = 24  # stands for one audio embedding of the 3B's prompt
+STREAMING_PAD = 32  # "no text in this step"
+STREAMING_WORD = 33  # "a word begins"
+RANDOM_SEED = 0
+FULL_VOCABULARY, TINY_VOCABULARY = 131_072, 16_384
+
+_NAMED_SPECIALS = {
+    0: "<unk>", 1: "<s>", END: "</s>", 3: "[INST]", 4: "[/INST]", 5: "[AVAILABLE_TOOLS]",
+    6: "[/AVAILABLE_TOOLS]", 7: "[TOOL_RESULTS]", 8: "[/TOOL_RESULTS]", 9: "[TOOL_CALLS]",
+    10: "[IMG]", 11: "<pad>", 12: "[IMG_BREAK]", 13: "[IMG_END]", 14: "[PREFIX]", 15: "[MIDDLE]",
+    16: "[SUFFIX]", 17: "[SYSTEM_PROMPT]", 18: "[/SYSTEM_PROMPT]", 19: "[TOOL_CONTENT]",
+    AUDIO: "[AUDIO]", 25: "[BEGIN_AUDIO]", STREAMING_PAD: "[STREAMING_PAD]",
+    STREAMING_WORD: "[STREAMING_WORD]", 34: "[TRANSCRIBE]",
+}  # fmt: skip
+
+_CLASSES: dict[Kind, tuple[str, str]] = {
+    "voxtral": ("VoxtralConfig", "VoxtralForConditionalGeneration"),
+    "voxtral_realtime": ("VoxtralRealtimeConfig", "VoxtralRealtimeForConditionalGeneration"),
+}
+
+# Small enough for milliseconds on one core; the vocabulary is large enough that a spoken word
+# takes fewer tokens than there are steps while it is said.
+_TINY_TEXT = {
+    "vocab_size": TINY_VOCABULARY,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+}
+_TINY_AUDIO = {
+    "hidden_size": 64,
+    "intermediate_size": 256,  # 4 x hidden_size: four frames make one audio embedding
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    model: Any  # a transformers Voxtral...ForConditionalGeneration, in evaluation mode
+    tokenizer: Any  # a MistralTokenizer
+    token_bytes: tuple[bytes, ...]  # of every id; empty for special tokens
+    weights: str  # a hub id, a folder, or random
+    revision: str | None  # the commit of a hub repository
+    sha256: str | None  # of a folder's weight files, in the order of their names
+
+
+def load_voxtral_weights(
+    kind: Kind,
+    model: VoxtralModel | VoxtralRealtimeModel,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    extra_bytes: int = 0,
+) -> Loaded:
+    """Weights on ``device`` in ``dtype``, with their tokenizer.
+
+    Args:
+        extra_bytes: memory that the engine will want beside the weights, for the check that there
+            is enough of it.
+
+    Raises:
+        WeightsError: no such repository or folder, another architecture, no tokenizer.
+        DeviceError: not enough memory.
+    """
+    if model.weights == "random":
+        config = random_config(kind, model.size)
+        _check_memory(config, device, dtype, extra_bytes)
+        return Loaded(
+            model=random_model(config, device, dtype),
+            tokenizer=random_tokenizer(kind, config.text_config.vocab_size),
+            token_bytes=_shipped_token_bytes(config.text_config.vocab_size),
+            weights="random",
+            revision=None,
+            sha256=None,
+        )
+    source = _Source(model.weights, model.revision)
+    config = source.config(kind)
+    _check_memory(config, device, dtype, extra_bytes)
+    path = source.tokenizer_file()
+    try:
+        tokenizer = MistralTokenizer.from_file(str(path))
+        token_bytes = _token_bytes(tokenizer)
+    except (MistralCommonException, AssertionError, KeyError, ValueError) as error:
+        raise WeightsError(
+            "not a Voxtral tokenizer", value=str(path), hint=f"it said: {error}"
+        ) from error
+    return Loaded(
+        model=source.model(kind, device, dtype),
+        tokenizer=tokenizer,
+        token_bytes=token_bytes,
+        weights=model.weights,
+        revision=getattr(config, "_commit_hash", None),
+        sha256=source.sha256(),
+    )
+
+
+# --- hub and folder ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A hub repository or a folder in transformers' format."""
+
+    name: str
+    revision: str | None
+
+    @property
+    def folder(self) -> Path | None:
+        path = Path(self.name).expanduser()
+        return path if path.is_dir() else None
+
+    def _missing(self, what: str, error: Exception | None = None) -> WeightsError:
+        where = "the folder" if self.folder else "the hub, or what was downloaded before,"
+        hint = (
+            f"look into {where} for it; model.weights=random needs no files"
+            if error is None
+            else f"model.weights=FOLDER or random; loading said: {str(error).splitlines()[0]}"
+        )
+        return WeightsError(what, value=self.name, hint=hint)
+
+    def config(self, kind: Kind) -> Any:
+        if self.folder is not None and not (self.folder / "config.json").is_file():
+            raise self._missing("no config.json in the weights' folder")
+        try:
+            config = transformers.AutoConfig.from_pretrained(self.name, revision=self.revision)
+        except (OSError, ValueError) as error:
+            raise self._missing("model.weights cannot be loaded", error) from error
+        if config.model_type != kind:
+            raise WeightsError(
+                "model.weights holds another architecture",
+                value=f"{self.name}: {config.model_type}",
+                allowed=kind,
+                hint="choose the model= that fits the weights",
+            )
+        return config
+
+    def tokenizer_file(self) -> Path:
+        if self.folder is not None:
+            path = self.folder / "tekken.json"
+            if not path.is_file():
+                raise self._missing("no tekken.json (the tokenizer) in the weights' folder")
+            return path
+        from huggingface_hub import hf_hub_download  # a dependency of transformers
+
+        try:
+            return Path(hf_hub_download(self.name, "tekken.json", revision=self.revision))
+        except OSError as error:
+            raise self._missing("no tekken.json (the tokenizer) with the weights", error) from error
+
+    def model(self, kind: Kind, device: torch.device, dtype: torch.dtype) -> Any:
+        model_class = getattr(transformers, _CLASSES[kind][1])
+        try:
+            model, report = model_class.from_pretrained(
+                self.name, revision=self.revision, dtype=dtype, output_loading_info=True
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._missing("model.weights cannot be loaded", error) from error
+        if report["missing_keys"]:
+            raise self._missing(
+                f"{len(report['missing_keys'])} weights are missing, the first is "
+                f"{min(report['missing_keys'])}"
+            )
+        return model.to(device).eval()
+
+    def sha256(self) -> str | None:
+        if self.folder is None:
+            return None  # its revision identifies it
+        digest = hashlib.sha256()
+        for path in sorted(self.folder.glob("*.safetensors")):
+            with path.open("rb") as file:
+                while block := file.read(1 << 24):
+                    digest.update(block)
+        return digest.hexdigest()
+
+
+# --- random --------------------------------------------------------------------------------------
+
+
+def random_config(kind: Kind, size: str) -> Any:
+    """The configuration of random weights: the published one (full), or one for tests (tiny)."""
+    text: dict[str, Any] = {"bos_token_id": 1, "eos_token_id": END, "pad_token_id": 11}
+    audio: dict[str, Any] = {}
+    if size == "tiny":
+        text |= _TINY_TEXT
+        audio |= _TINY_AUDIO
+    config_class = getattr(transformers, _CLASSES[kind][0])
+    if kind == "voxtral":
+        text["model_type"] = "llama"
+        return config_class(audio_config=audio, text_config=text, audio_token_id=AUDIO)
+    text |= {"model_type": "voxtral_realtime_text", "tie_word_embeddings": True}
+    if size == "tiny":
+        audio["head_dim"] = 16
+    return config_class(audio_config=audio, text_config=text)
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _build(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """The modules of ``config``, parameters not filled."""
+    kind: Kind = config.model_type
+    with _default_dtype(dtype), device, no_init_weights():
+        model = getattr(transformers, _CLASSES[kind][1])(config).eval()
+        model.tie_weights()
+        return model
+
+
+def random_model(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Weights drawn so that activations neither vanish nor explode, the same on every call."""
+    model = _build(config, device, dtype)
+    generator = torch.Generator(device).manual_seed(RANDOM_SEED)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                fan_in = parameter[0].numel()
+                parameter.normal_(0.0, fan_in**-0.5, generator=generator)
+        for module in model.modules():
+            if "Norm" in type(module).__name__ and hasattr(module, "weight"):
+                module.weight.fill_(1.0)
+            if getattr(module, "bias", None) is not None:
+                module.bias.zero_()
+    for role in ("eos", "bos", "pad"):  # for `generate()`, the oracle of the tests
+        token = getattr(config.text_config, f"{role}_token_id")
+        setattr(model.generation_config, f"{role}_token_id", token)
+    return model
+
+
+@functools.cache
+def _shipped_tokenizer() -> dict[str, Any]:
+    import mistral_common
+
+    path = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
+    content: dict[str, Any] = json.loads(path.read_bytes())
+    return content
+
+
+def _shipped_token_bytes(vocabulary: int) -> tuple[bytes, ...]:
+    entries = _shipped_tokenizer()["vocab"][: vocabulary - SPECIAL_TOKENS]
+    return (b"",) * SPECIAL_TOKENS + tuple(base64.b64decode(e["token_bytes"]) for e in entries)
+
+
+def _token_bytes(tokenizer: Any) -> tuple[bytes, ...]:
+    tekken = tokenizer.instruct_tokenizer.tokenizer
+    return tuple(tekken.id_to_byte_piece(token) for token in range(tekken.n_words))
+
+
+def write_tokenizer(path: Path, kind: Kind, vocabulary: int) -> None:
+    """A ``tekken.json`` like the real model's, with its first ``vocabulary`` ids."""
+    shipped = _shipped_tokenizer()
+    audio: dict[str, Any] = {
+        "sampling_rate": 16_000,
+        "frame_rate": 12.5,
+        "audio_encoding_config": {"num_mel_bins": 128, "hop_length": 160, "window_size": 400},
+    }
+    if kind == "voxtral":
+        audio["chunk_length_s"] = 30.0
+    else:
+        audio |= {
+            "transcription_format": "streaming",
+            "transcription_delay_ms": 480.0,
+            "streaming_look_ahead_ms": 2.5,
+            "streaming_look_back_ms": 52.5,
+            "streaming_n_left_pad_tokens": 32,
+        }
+    vocab = shipped["vocab"][: vocabulary - SPECIAL_TOKENS]
+    content = {
+        "config": shipped["config"]
+        | {
+            "version": "v7",  # the first with audio
+            "default_vocab_size": vocabulary,
+            "default_num_special_tokens": SPECIAL_TOKENS,
+            "num_vocab_tokens": len(vocab),
+        },
+        "vocab": vocab,
+        "special_tokens": [
+            {"rank": i, "token_str": _NAMED_SPECIALS.get(i, f"<SPECIAL_{i}>"), "is_control": True}
+            for i in range(SPECIAL_TOKENS)
+        ],
+        "audio": audio,
+    }
+    path.write_text(json.dumps(content))
+
+
+@functools.cache
+def random_tokenizer(kind: Kind, vocabulary: int) -> Any:
+    """The tokenizer of random weights, from the one that mistral-common ships."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tekken.json"
+        write_tokenizer(path, kind, vocabulary)
+        return MistralTokenizer.from_file(str(path))
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+def _check_memory(config: Any, device: torch.device, dtype: torch.dtype, extra_bytes: int) -> None:
+    parameters = sum(p.numel() for p in _build(config, torch.device("meta"), dtype).parameters())
+    needed = parameters * dtype.itemsize + extra_bytes
+    free = free_memory(device)
+    if needed > free:
+        raise DeviceError(
+            f"not enough memory on {device}",
+            value=f"{needed / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free",
+            hint="engine.dtype=bfloat16, a smaller model.max_streams, another engine.device, or "
+            "model.weights=random model.size=tiny",
+        )
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can be had on ``device`` now; an upper bound where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():  # Linux: what could be had without swapping, caches included
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
