@@ -1,0 +1,55 @@
+"""Reports of finished runs: plots, page, Markdown, tables. Needs neither a model nor torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.report import distributions, timeline
+from harness.report.arms import Arm, make_arms
+from harness.report.exports import comparison_csv, markdown
+from harness.report.style import NoPlot, Plot, styled, write_plot
+from harness.report.timeline import Audio
+from harness.runs import Run, write_text
+
+
+def write_report(runs: Sequence[Run], out: Path, *, audio: Audio | None = None) -> list[Path]:
+    """Write the report of one run, or of the arms of a comparison.
+
+    Args:
+        runs: one an arm; differences are counted from the first.
+        out: the folder to write to; made if it is not there.
+        audio: the clips' samples by id, where they are at hand: for the waveforms.
+
+    Returns:
+        The files written.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    arms = make_arms(runs, [run.summary for run in runs if run.summary is not None])
+    (out / "plots").mkdir(parents=True, exist_ok=True)
+    plots = draw_plots(arms, audio)
+    written: list[Path] = []
+    for plot in plots:
+        if isinstance(plot, Plot):
+            written += write_plot(plot, out / "plots")
+    texts = {"report.md": markdown(arms, plots)}
+    if len(arms) > 1:
+        texts["comparison.csv"] = comparison_csv(arms)
+    for name, text in texts.items():
+        write_text(out / name, text)
+        written.append(out / name)
+    return written
+
+
+def draw_plots(arms: Sequence[Arm], audio: Audio | None = None) -> list[Plot | NoPlot]:
+    """Every plot, in the order of the page; one that has no data says why."""
+    with styled():
+        return [
+            distributions.ttft_ecdf(arms),
+            timeline.clip_timeline(arms, audio),
+            distributions.gaps_ecdf(arms),
+            distributions.paired_differences(arms),
+            distributions.lateness_ecdf(arms),
+        ]

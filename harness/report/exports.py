@@ -1,0 +1,107 @@
+"""``report.md`` for pull requests and ``comparison.csv`` for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+
+from harness.metrics import Distribution, Ratio
+from harness.report.arms import Arm
+from harness.report.style import NoPlot, Plot
+from harness.report.table import Row, headline, wer_words
+from harness.report.text import DASH, TIMES, ms, n_of, plural, visible
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~!@$&])")
+_STATISTICS = ("mean", "p50", "p90", "p95", "p99", "max")
+
+
+def escape_markdown(text: str) -> str:
+    """Foreign text as text: no markup, no HTML, no mention, no table cell of its own."""
+    return _MARKDOWN.sub(r"\\\1", visible(text)).replace("\\<", "&lt;").replace("\\@", "&#64;")
+
+
+def markdown(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot]) -> str:
+    first = arms[0].summary
+    names = " against ".join(escape_markdown(arm.label) for arm in arms)
+    lines = [f"# {names}", ""]
+    for arm in arms:
+        lines.append(f"- **{escape_markdown(arm.label)}**: {_verdict(arm)}")
+        lines += [f"  - {escape_markdown(notice)}" for notice in _notices(arm)]
+    setting = ", ".join(
+        f"{key} {escape_markdown(first.arm.get(key, DASH))}"
+        for key in ("dataset", "model", "session")
+    )
+    size = f"{plural(first.clips, 'clip')} {TIMES} {plural(first.repeats, 'repeat')}"
+    lines += ["", f"{size}; {setting}. In brackets: 95 % interval.", ""]
+    lines += [*_table(arms, headline(arms)), ""]
+    lines += [
+        f"- {escape_markdown(arm.label)}: {words}."
+        for arm in arms
+        if (words := wer_words(arm.summary.metrics.get("wer")))
+    ]
+    for plot in plots:
+        if isinstance(plot, Plot):
+            lines += ["", f"## {escape_markdown(plot.title)}", ""]
+            lines += [f"![{escape_markdown(plot.title)}](plots/{plot.name}.png)", ""]
+            lines += [escape_markdown(plot.caption)]
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(arm: Arm) -> str:
+    summary = arm.summary
+    status = str(summary.verdict.get("status", "none")).upper()
+    parts = ["no gate was asked for" if status == "NONE" else status]
+    parts.append("INVALID" if summary.validity else "valid")
+    if summary.failed:
+        parts.append(f"{summary.failed} sessions failed")
+    parts.append(f"harness floor {ms(summary.harness_floor_ms)}")
+    return ", ".join(parts)
+
+
+def _notices(arm: Arm) -> list[str]:
+    return [*arm.summary.validity, *arm.summary.warnings]
+
+
+def _table(arms: Sequence[Arm], rows: Sequence[Row]) -> list[str]:
+    """Arms as columns."""
+    head = ["", *(escape_markdown(arm.label) for arm in arms)]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * len(arms)]
+    for row in rows:
+        cells = [
+            f"{row.show(cell.value)} {row.show_interval(cell.ci95)}".strip()
+            + (f" ({n_of(cell.n, cell.of)})" if cell.n != cell.of else "")
+            for cell in row.cells
+        ]
+        lines.append("| " + " | ".join([row.label, *cells]) + " |")
+    return lines
+
+
+def comparison_csv(arms: Sequence[Arm]) -> str:
+    """One line an arm, metric and statistic; every digit that ``summary.json`` has."""
+    text = io.StringIO()
+    out = csv.writer(text, lineterminator="\n")
+    out.writerow(
+        ("arm", "metric", "statistic", "unit", "value", "ci95_low", "ci95_high", "n", "of")
+    )
+    for arm in arms:
+        for metric, figure in arm.summary.metrics.items():
+            for statistic, value, bounds in _figures(figure):
+                low, high = bounds or (None, None)
+                n, of = (
+                    (figure.n, figure.of)
+                    if isinstance(figure, Distribution)
+                    else (figure.words, figure.words)
+                )
+                out.writerow((arm.label, metric, statistic, figure.unit, value, low, high, n, of))
+    return text.getvalue()
+
+
+_Bounds = tuple[float | None, float | None] | None
+
+
+def _figures(figure: Distribution | Ratio) -> list[tuple[str, float | None, _Bounds]]:
+    if isinstance(figure, Ratio):
+        return [("value", figure.value, figure.ci95)]
+    return [(name, getattr(figure, name), figure.ci95.get(name)) for name in _STATISTICS]

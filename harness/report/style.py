@@ -1,0 +1,163 @@
+"""How every plot looks: one palette, one type size, one way to a file.
+
+The arm colours are Okabe and Ito's, which stay apart for colour-blind readers (their yellow, too
+pale on white, is replaced by an olive of Tol's muted scheme); a line style and a marker tell arms
+apart where colour cannot. Figures are drawn once, on white; the page swaps the exact colours below
+for CSS variables (``INKS``), which is how one drawing serves light, dark and paper.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")  # no display, whatever MPLBACKEND says
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harness.report.text import shorten
+
+ARM_COLOURS = (
+    "#0072b2", "#d55e00", "#009e73", "#b65a90", "#4b5563", "#c98a00", "#3a9bd9", "#87872b",
+)  # fmt: skip
+ARM_DASHES: tuple[Any, ...] = (
+    "-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)),
+    (0, (3, 1)), (0, (8, 2)), (0, (1, 2)), (0, (4, 1, 1, 1, 1, 1)),
+)  # fmt: skip
+ARM_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+
+INK, MUTED, GRID, PAPER, BAD = "#1b2330", "#5d6878", "#dce1e8", "#ffffff", "#b3261e"
+
+# A colour in a drawing -> the page's CSS variable for it.
+INKS = {
+    INK: "--ink", MUTED: "--muted", GRID: "--grid", PAPER: "--paper", BAD: "--bad",
+    **{colour: f"--arm-{index}" for index, colour in enumerate(ARM_COLOURS)},
+}  # fmt: skip
+
+WIDTH_IN = 7.5
+_TITLE_IN = 0.34  # a strip at the top that holds the title; the page, which has headings, cuts it
+_TITLE_GID = "plot-title"
+
+_RC: dict[Any, Any] = {
+    "axes.edgecolor": MUTED, "axes.labelcolor": INK, "axes.labelsize": 9, "axes.linewidth": 0.8,
+    "axes.spines.right": False, "axes.spines.top": False, "axes.axisbelow": True,
+    "axes.grid": True, "axes.titlesize": 9.5, "axes.titlelocation": "left",
+    "axes.titleweight": "bold", "axes.titlecolor": INK, "axes.unicode_minus": True,
+    "figure.facecolor": PAPER, "axes.facecolor": "none", "savefig.facecolor": PAPER,
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9,
+    "grid.color": GRID, "grid.linewidth": 0.8, "legend.frameon": False, "legend.fontsize": 9,
+    "legend.handlelength": 2.2, "legend.borderaxespad": 0.2, "legend.labelcolor": INK,
+    "lines.linewidth": 1.6, "text.color": INK, "text.parse_math": False,
+    "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5,
+    "xtick.major.size": 3, "ytick.major.size": 0, "svg.fonttype": "none",
+    "svg.hashsalt": "harness", "path.simplify": True, "hatch.linewidth": 0.6,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """One drawing with the words that go with it."""
+
+    name: str  # the files' stem
+    title: str  # what is shown
+    caption: str  # how to read it, with n; also the text for who cannot see it
+    svg: str
+    png: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NoPlot:
+    """A drawing that these runs have no data for."""
+
+    name: str
+    title: str
+    why: str
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Matplotlib under this module's settings, whatever the user's own are."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        yield
+
+
+def new_figure(title: str, height_in: float) -> Figure:
+    """A figure of the page's width whose title strip is left free by the layout."""
+    total_in = height_in + _TITLE_IN
+    figure = Figure(figsize=(WIDTH_IN, total_in), layout="constrained")
+    engine: Any = figure.get_layout_engine()
+    engine.set(
+        rect=(0.004, 0, 0.99, 1 - _TITLE_IN / total_in), w_pad=0.04, h_pad=0.05, wspace=0.03,
+        hspace=0.03,
+    )  # fmt: skip
+    figure.text(
+        0.008, 1 - 0.09 / total_in, shorten(title, 90), fontsize=11.5, fontweight="bold", va="top",
+        gid=_TITLE_GID,
+    )  # fmt: skip
+    return figure
+
+
+def legend(axes: Axes, *, columns: int = 1) -> None:
+    """A legend above the plotting area, outside it, so that it never covers data."""
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.005, 1.0), ncols=columns)
+
+
+def legend_height_in(entries: int, columns: int = 1) -> float:
+    return 0.19 * -(-entries // columns) + 0.1
+
+
+def finish(name: str, title: str, caption: str, figure: Figure) -> Plot:
+    """Render a figure: the same bytes from the same data, whenever it is made."""
+    svg, png = io.StringIO(), io.BytesIO()
+    with warnings.catch_warnings():
+        # Any script may occur in a transcript: a glyph that the bundled font lacks is a box in the
+        # PNG, and left to the reader's fonts in the SVG.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        figure.savefig(png, format="png", dpi=144, metadata={"Software": None})
+        with mpl.rc_context({"svg.hashsalt": name}):  # ids differ between drawings of one page
+            figure.savefig(
+                svg,
+                format="svg",
+                metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+            )
+    return Plot(name, title, caption, svg.getvalue(), png.getvalue())
+
+
+def write_plot(plot: Plot, folder: Path) -> list[Path]:
+    svg, png = folder / f"{plot.name}.svg", folder / f"{plot.name}.png"
+    svg.write_text(plot.svg, encoding="utf-8")
+    png.write_bytes(plot.png)
+    return [svg, png]
+
+
+def inline_svg(plot: Plot) -> str:
+    """The drawing as an element of the page: no title strip, the page's colours, no stray ids."""
+    svg = plot.svg[plot.svg.index("<svg") :]
+    svg = re.sub(rf'<g id="{_TITLE_GID}">.*?</g>', "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    used = set(re.findall(r"#([\w-]+)[\")]", svg))
+    svg = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", svg)
+    svg = re.sub(
+        "|".join(INKS), lambda m: f"var({INKS[m[0]]})", svg
+    )  # presentation attributes are style="" in matplotlib's SVG, where var() works
+    width_pt, height_pt = map(float, re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0])
+    cut_pt = _TITLE_IN * 72
+    head = (
+        f'<svg class="plot" viewBox="0 {cut_pt:g} {width_pt:g} {height_pt - cut_pt:g}"'
+        ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+        ' role="presentation" focusable="false">'
+    )
+    return re.sub(r"\n\s*", "\n", head + svg[svg.index(">") + 1 :])

@@ -1,0 +1,94 @@
+"""The headline table: one place where page, Markdown and terminal take their figures from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from harness.metrics import Distribution, Ratio
+from harness.report.arms import Arm
+from harness.report.text import interval, ms, percent
+
+# (metric, statistic, how people read it), in the order of the question "how long do I wait?".
+_HEADLINE = (
+    ("ttft_ms", "p50", "TTFT p50"),
+    ("ttft_ms", "p95", "TTFT p95"),
+    ("first_token_ms", "p50", "First token p50"),
+    ("gap_ms", "p50", "Gap p50"),
+    ("gap_ms", "p95", "Gap p95"),
+    ("response_ms", "p50", "Response p50"),
+    ("final_ms", "p50", "Final text p50"),
+    ("word_delay_ms", "p50", "Word delay p50"),
+    ("wer", "value", "WER"),
+)
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """One figure of one arm."""
+
+    value: float | None
+    ci95: tuple[float | None, float | None] | None
+    n: int
+    of: int
+    why_null: str | None  # why there is no value
+
+    @property
+    def exists(self) -> bool:
+        return self.value is not None
+
+
+class Row(msgspec.Struct, frozen=True):
+    metric: str
+    statistic: str
+    label: str
+    unit: str  # ms, or 1 for shares
+    cells: tuple[Cell, ...]  # one an arm
+
+    def show(self, value: float | None, *, signed: bool = False) -> str:
+        return (ms if self.unit == "ms" else percent)(value, signed=signed)
+
+    def show_interval(self, bounds: tuple[float | None, float | None] | None) -> str:
+        return interval(bounds, self.show)
+
+
+def headline(arms: Sequence[Arm]) -> list[Row]:
+    """The rows that exist in at least one arm."""
+    rows = [_row(arms, *line) for line in _HEADLINE]
+    return [row for row in rows if row is not None]
+
+
+def _row(arms: Sequence[Arm], metric: str, statistic: str, label: str) -> Row | None:
+    found = [arm.summary.metrics.get(metric) for arm in arms]
+    known = [figure for figure in found if figure is not None]
+    cells = tuple(_cell(figure, statistic) for figure in found)
+    if not any(cell.exists or cell.n for cell in cells):
+        return None
+    return Row(metric, statistic, label, known[0].unit, cells)
+
+
+def _cell(figure: Distribution | Ratio | None, statistic: str) -> Cell:
+    match figure:
+        case Distribution():
+            return Cell(
+                value=getattr(figure, statistic),
+                ci95=figure.ci95.get(statistic),
+                n=figure.n,
+                of=figure.of,
+                why_null=figure.why_null.get(statistic),
+            )
+        case Ratio():
+            return Cell(figure.value, figure.ci95, figure.words, figure.words, figure.why_null)
+        case None:
+            return Cell(None, None, 0, 0, "not measured")
+
+
+def wer_words(figure: Distribution | Ratio | None) -> str:
+    """``5 of 119 words wrong: 3 substituted, 1 deleted, 1 inserted``."""
+    if not isinstance(figure, Ratio) or figure.value is None:
+        return figure.why_null or "" if isinstance(figure, Ratio) else ""
+    wrong = figure.substitutions + figure.deletions + figure.insertions
+    return (
+        f"{wrong} errors in {figure.words:,} words: {figure.substitutions} substituted,"
+        f" {figure.deletions} deleted, {figure.insertions} inserted"
+    )

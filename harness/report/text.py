@@ -1,0 +1,63 @@
+"""Numbers and foreign text as people read them, the same in page, Markdown and terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+DASH, TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
+
+
+def ms(value: float | None, *, signed: bool = False) -> str:
+    """Milliseconds at the precision every report states them: 0.12 ms, 9.87 ms, 412.3 ms."""
+    if value is None:
+        return DASH
+    digits = 2 if abs(value) < 9.995 else 1
+    return f"{value:{'+' if signed else ''},.{digits}f} ms"
+
+
+def percent(value: float | None, *, signed: bool = False) -> str:
+    """A share as a percentage with one decimal."""
+    return DASH if value is None else f"{100 * value:{'+' if signed else ''}.1f} %"
+
+
+def interval(bounds: Sequence[float | None] | None, show: Callable[[float | None], str]) -> str:
+    """``[low, high]`` with the unit left to the value beside it; nothing known: empty.
+
+    Args:
+        show: how one end is written, such as :func:`ms`.
+    """
+    if bounds is None or all(end is None for end in bounds):
+        return ""
+    low, high = (show(end).rsplit(" ", 1)[0] for end in bounds)
+    return f"[{low}, {high}]"
+
+
+def n_of(n: int, of: int) -> str:
+    return f"{n} of {of}"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+_CONTROL = {code: chr(0x2400 + code) for code in range(32)} | {0x7F: "\u2421"}
+_CONTROL |= dict.fromkeys(
+    [*range(0x80, 0xA0), *range(0x200E, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A)],
+    "\ufffd",
+)
+_CONTROL |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")  # a lone surrogate cannot be encoded
+
+
+def visible(text: str) -> str:
+    """``text`` with every control character as a visible sign: it can neither act nor hide.
+
+    Covers C0, DEL, C1 (terminal escapes) and the bidirectional marks; a line break or a tab
+    becomes a space.
+    """
+    return text.replace("\n", " ").replace("\t", " ").translate(_CONTROL)
+
+
+def shorten(text: str, characters: int) -> str:
+    """Visible text of at most so many characters, its end cut with an ellipsis."""
+    text = visible(text)
+    return text if len(text) <= characters else text[: characters - 1] + "…"

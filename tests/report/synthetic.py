@@ -1,0 +1,282 @@
+"""Runs that never happened: realistic traces for the report's tests, benchmark and screenshots."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from pathlib import Path
+from typing import Any
+
+from harness.chunking import rechunk
+from harness.config import ChunkingConfig, WordsChunking
+from harness.events import (
+    Ended,
+    Failed,
+    FinishSent,
+    FrameSent,
+    Session,
+    SessionKind,
+    Span,
+    Token,
+    Trace,
+    Word,
+)
+from harness.metrics import ClipMetrics, Distribution, Edits, Ratio, Summary
+from harness.runs import Run
+
+MS = 1_000_000
+WORDS = (  # noqa: SIM905
+    "it was the best of times it was the worst of times it was the age of wisdom it was the age "
+    "of foolishness it was the epoch of belief it was the epoch of incredulity it was the season "
+    "of light it was the season of darkness it was the spring of hope it was the winter of despair"
+).split()
+
+
+def make_trace(
+    clip: int,
+    repeat: int,
+    order: int,
+    chunking: ChunkingConfig,
+    *,
+    kind: SessionKind = SessionKind.TURN,
+    words: int | None = None,
+    token_ms: float = 15.0,
+    encoder_ms: float = 270.0,
+    drift_ms: float = 0.0,
+    fails: bool = False,
+    frame_ms: float = 100.0,
+    seed: int = 0,
+    text: list[str] | None = None,
+) -> Trace:
+    """One session: paced frames, spans, sub-word tokens, chunks by ``rechunk``."""
+    clip_random = random.Random(f"{seed} {clip}")  # noqa: S311
+    noise = random.Random(f"{seed} {clip} {repeat} {chunking}")  # noqa: S311
+    if text is None:
+        count = words or clip_random.randint(4, 22)
+        start = clip_random.randrange(len(WORDS))
+        text = [WORDS[(start + i) % len(WORDS)] for i in range(count)]
+    spoken, at_s = [], 0.3
+    for word in text:
+        length_s = min(1.0, 0.12 + 0.05 * len(word))
+        spoken.append(Word(word, at_s, at_s + length_s))
+        at_s += length_s + clip_random.uniform(0.02, 0.12)
+    duration_s = round(at_s + 0.25, 2)
+    t0_ns = 10**9 * (1000 + 30 * order)
+    session = Session(
+        clip=f"two_cities_{clip:03d}",
+        repeat=repeat,
+        order=order,
+        lane=0,
+        kind=kind,
+        t0_ns=t0_ns,
+        duration_s=duration_s,
+        speech_onset_s=0.3,
+        speech_end_s=spoken[-1].end_s,
+        frame_ms=frame_ms,
+        reference=" ".join(text).capitalize() + ".",
+        words=tuple(spoken),
+    )
+
+    def at(second: float) -> int:
+        return t0_ns + round(second * 1e9)
+
+    frames = tuple(
+        FrameSent(i, due, due + round(abs(noise.gauss(0.12, 0.1)) * MS))
+        for i, due in (
+            (i, at(min(duration_s, (i + 1) * frame_ms / 1000)))
+            for i in range(-(-round(duration_s * 1000) // round(frame_ms)))
+        )
+    )
+    finish = FinishSent(at(duration_s), frames[-1].sent_ns + 5_000)
+    spans: list[Span] = []
+    tokens: list[Token] = []
+    now = finish.sent_ns + 40_000
+
+    def span(name: str, length_ms: float) -> None:
+        nonlocal now
+        end = now + round(max(0.05, noise.gauss(length_ms, length_ms * 0.04)) * MS)
+        spans.append(Span(name, now, end))
+        now = end
+
+    pieces = _pieces(text, noise, slip=clip % 4 == 1)
+    if kind is SessionKind.TURN:
+        span("features", 6)
+        span("encoder", encoder_ms + drift_ms * order)
+        for i, (piece, _) in enumerate(pieces):
+            span("prefill" if i == 0 else "decode", token_ms * (1.6 if i == 0 else 1))
+            tokens.append(Token(piece, now + 8_000))
+    else:
+        for piece, index in pieces:
+            word = spoken[min(index, len(spoken) - 1)]
+            now = max(now if tokens else 0, at(word.end_s + 0.5 + drift_ms * word.end_s / 1000))
+            span("decode", token_ms)
+            tokens.append(Token(piece, now + 8_000))
+    if fails:
+        tokens, spans = tokens[:2], spans[:4]
+        outcome: Ended | Failed = Failed(now, "server closed the connection (1011)")
+        chunks = rechunk(tokens, now, chunking)[:-1]
+        return Trace(session, frames, finish, tuple(tokens), chunks, tuple(spans), outcome)
+    span("decode", token_ms)
+    ended = now + 20_000
+    chunks = tuple(
+        type(c)(c.index, c.text, c.at_ns + noise.randint(8_000, 40_000), c.is_final)
+        for c in rechunk(tokens, ended, chunking)
+    )
+    return Trace(
+        session, frames, finish, tuple(tokens), chunks, tuple(spans), Ended(chunks[-1].at_ns)
+    )
+
+
+def _pieces(text: list[str], noise: random.Random, *, slip: bool) -> list[tuple[str, int]]:
+    """Tokens with the index of their word; long words in two; one word wrong where ``slip``."""
+    pieces: list[tuple[str, int]] = []
+    for index, word in enumerate(text):
+        said = "their" if slip and index == 2 else word
+        said = said.capitalize() if index == 0 else said
+        said = said + "." if index == len(text) - 1 else said
+        cut = 4 if len(said) > 7 else len(said)
+        pieces.append((" " + said[:cut], index))
+        if said[cut:]:
+            pieces.append((said[cut:], index))
+    return pieces
+
+
+def make_run(
+    folder: Path,
+    chunking: ChunkingConfig | None = None,
+    *,
+    name: str = "1word",
+    clips: int = 9,
+    repeats: int = 3,
+    kind: SessionKind = SessionKind.TURN,
+    fail_every: int = 0,
+    validity: tuple[str, ...] = (),
+    verdict: dict[str, object] | None = None,
+    seed: int = 0,
+    **trace_options: Any,
+) -> Run:
+    """A finished run of one arm; every ``fail_every``-th session fails."""
+    chunking = chunking or WordsChunking(1)
+    traces = [
+        make_trace(
+            clip,
+            repeat,
+            (repeat * clips + clip) * 2 + seed,
+            chunking,
+            kind=kind,
+            fails=bool(fail_every) and (repeat * clips + clip) % fail_every == fail_every - 1,
+            **trace_options,
+        )
+        for repeat in range(repeats)
+        for clip in range(clips)
+    ]
+    measured = tuple(measure(trace) for trace in traces)
+    arm = {"chunking": name, "model": "whisper_tiny_en", "dataset": "two_cities", "session": kind}
+    return Run(
+        folder=folder / name,
+        config={"chunking": {"words": 1}, "seed": 0},
+        environment={"git": "0123456", "cpu": "AMD EPYC, 2 cores", "packages": {"torch": "2.13.0"}},
+        traces=tuple(traces),
+        clips=measured,
+        summary=summarise(measured, arm, clips, repeats, validity, verdict),
+    )
+
+
+def measure(trace: Trace) -> ClipMetrics:
+    s = trace.session
+    request = s.t0_ns + round((s.duration_s if s.kind == "turn" else s.speech_onset_s) * 1e9)
+    shown = [c for c in trace.chunks if c.text.strip()]
+    first = next((t for t in trace.tokens if t.text.strip()), None)
+    ttft = (shown[0].at_ns - request) / 1e6 if shown else None
+    budget = None
+    if shown and first and s.kind == "turn":
+        budget = {}
+        for span in trace.spans:
+            if span.start_ns < first.at_ns:
+                budget[span.name] = budget.get(span.name, 0) + (span.end_ns - span.start_ns) / 1e6
+        done = next(t for t in trace.tokens if t.at_ns >= first.at_ns)
+        release = max(t.at_ns for t in trace.tokens if t.at_ns <= shown[0].at_ns)
+        budget["hold"] = (release - done.at_ns) / 1e6
+        budget["delivery"] = (shown[0].at_ns - release) / 1e6
+        budget["other"] = ttft - sum(budget.values())
+    refs, hyps = s.reference.lower().strip(".").split(), trace.text.lower().strip(". ").split()
+    subs = sum(a != b for a, b in zip(refs, hyps, strict=False))
+    edits = Edits(len(refs), len(refs) - subs, subs, max(0, len(refs) - len(hyps)), 0)
+    return ClipMetrics(
+        clip=s.clip,
+        repeat=s.repeat,
+        order=s.order,
+        lane=0,
+        session=s.kind,
+        duration_s=s.duration_s,
+        reference=s.reference,
+        hypothesis=trace.text,
+        failed=trace.outcome.error if isinstance(trace.outcome, Failed) else None,
+        ttft_ms=ttft,
+        first_token_ms=(first.at_ns - request) / 1e6 if first else None,
+        response_ms=(shown[-1].at_ns - request) / 1e6 if shown else None,
+        gap_ms=tuple((b.at_ns - a.at_ns) / 1e6 for a, b in itertools.pairwise(shown)),
+        send_lateness_ms=tuple((f.sent_ns - f.due_ns) / 1e6 for f in trace.frames),
+        chunks=len(shown),
+        budget_ms=budget,
+        word_edits=edits,
+        wer=edits.errors / edits.reference,
+    )
+
+
+def summarise(clips, arm, count, repeats, validity, verdict) -> Summary:
+    from harness.metrics.statistics import percentile
+
+    def distribution(name: str) -> Distribution:
+        values = []
+        for c in clips:
+            v = getattr(c, name)
+            values += list(v) if isinstance(v, tuple) else [v] if v is not None else []
+        q = {f"p{p}": percentile(values, p / 100) for p in (50, 90, 95)} if values else {}
+        return Distribution(
+            unit="ms",
+            n=len(values),
+            of=len(values) if name in ("gap_ms", "send_lateness_ms") else len(clips),
+            mean=sum(values) / len(values) if values else None,
+            max=max(values, default=None),
+            p99=None,
+            ci95={"p50": (q["p50"] * 0.98, q["p50"] * 1.02)} if values else {},
+            why_null={"p99": f"n={len(values)} < 459"},
+            **q,
+        )
+
+    edits = [c.word_edits for c in clips]
+    total = sum(e.reference for e in edits)
+    s, d, i = (
+        sum(getattr(e, k) for e in edits) for k in ("substitutions", "deletions", "insertions")
+    )
+    wer = (s + d + i) / total
+    metrics = {
+        name: distribution(name)
+        for name in ("ttft_ms", "first_token_ms", "response_ms", "gap_ms", "send_lateness_ms")
+    }
+    metrics["wer"] = Ratio(
+        unit="1",
+        value=wer,
+        ci95=(wer * 0.6, wer * 1.5),
+        words=total,
+        substitutions=s,
+        deletions=d,
+        insertions=i,
+    )
+    return Summary(
+        schema=1,
+        metrics_version="1",
+        arm=arm,
+        clips=count,
+        repeats=repeats,
+        failed=sum(c.failed is not None for c in clips),
+        simulated=False,
+        injected=False,
+        random_weights=False,
+        harness_floor_ms=0.11,
+        validity=validity,
+        warnings=(),
+        metrics=metrics,
+        verdict=verdict or {"status": "none", "rules": []},
+    )
