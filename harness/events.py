@@ -80,6 +80,7 @@ class Session(msgspec.Struct, frozen=True, tag_field="event", tag="started"):
     reference: str
     language: str = "en"
     words: tuple[Word, ...] = ()  # empty: the manifest has no word timings
+    language: str = "en"  # ISO 639-1; decides the normaliser of error rates
 
 
 class Trace(msgspec.Struct, frozen=True):
