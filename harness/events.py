@@ -78,7 +78,6 @@ class Session(msgspec.Struct, frozen=True, tag_field="event", tag="started"):
     speech_end_s: float
     frame_ms: float
     reference: str
-    language: str = "en"
     words: tuple[Word, ...] = ()  # empty: the manifest has no word timings
     language: str = "en"  # ISO 639-1; decides the normaliser of error rates
 

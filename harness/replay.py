@@ -278,7 +278,6 @@ class _Lane:
             reference=clip.text,
             language=clip.language,
             words=clip.words,
-            language=clip.language,
         )
         trace = recorder.trace(session, tuple(self._frames), self._finish)
         self._driver.session_done(self, self._planned, trace)
