@@ -1,0 +1,102 @@
+"""The instants and text that metrics are counted from: small readings of one trace.
+
+``A(s)`` is the instant at which audio up to second ``s`` exists; ``R`` is the request instant:
+``A(duration)`` in a turn session, ``A(speech onset)`` in a live one.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import NamedTuple
+
+import msgspec
+
+from harness.clock import NS_PER_MS, NS_PER_S
+from harness.events import Chunk, SessionKind, Token, Trace
+
+_WORD = re.compile(r"\S+")
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A figure that does not exist, and why."""
+
+    reason: str
+
+
+class TextWord(NamedTuple):
+    """A run of non-space characters, and where it stands: characters from the text's start."""
+
+    text: str
+    start: int
+    end: int  # of the character after it
+
+
+class ShownWord(NamedTuple):
+    """A word of the engine's text, and when it became what it is."""
+
+    text: str
+    produced_ns: int  # the token that brought its last character
+    whole_ns: int  # the token that brought white space after it, or the end of the stream
+    shown_ns: int  # the chunk that brought its last character to the client
+
+
+def audio_ns(trace: Trace, second: float) -> int:
+    """A(second)."""
+    return trace.session.t0_ns + round(second * NS_PER_S)
+
+
+def request_ns(trace: Trace) -> int:
+    """R."""
+    session = trace.session
+    live = session.kind is SessionKind.LIVE
+    return audio_ns(trace, session.speech_onset_s if live else session.duration_s)
+
+
+def ms(duration_ns: int) -> float:
+    return duration_ns / NS_PER_MS
+
+
+def text_chunks(trace: Trace) -> list[Chunk]:
+    """Chunks whose text is not blank."""
+    return [chunk for chunk in trace.chunks if chunk.text.strip()]
+
+
+def text_tokens(trace: Trace) -> list[Token]:
+    """Tokens whose text is not blank."""
+    return [token for token in trace.tokens if token.text.strip()]
+
+
+def words_of(text: str) -> Iterator[TextWord]:
+    return (TextWord(m.group(), m.start(), m.end()) for m in _WORD.finditer(text))
+
+
+class Arrivals:
+    """Which token brought each character of the engine's text."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._ends = list(accumulate(len(token.text) for token in trace.tokens))
+        self._tokens = trace.tokens
+        self._ended_ns = trace.outcome.at_ns
+
+    def brought_ns(self, character: int) -> int:
+        """When the character at this offset came; at the text's end: the end of the stream."""
+        index = bisect.bisect_right(self._ends, character)
+        return self._tokens[index].at_ns if index < len(self._tokens) else self._ended_ns
+
+
+def shown_words(trace: Trace) -> list[ShownWord]:
+    """Every word of the engine's text; chunks joined are the tokens joined."""
+    arrivals = Arrivals(trace)
+    chunk_ends = list(accumulate(len(chunk.text) for chunk in trace.chunks))
+    return [
+        ShownWord(
+            text=word.text,
+            produced_ns=arrivals.brought_ns(word.end - 1),
+            whole_ns=arrivals.brought_ns(word.end),
+            shown_ns=trace.chunks[bisect.bisect_right(chunk_ends, word.end - 1)].at_ns,
+        )
+        for word in words_of(trace.text)
+    ]

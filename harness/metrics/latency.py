@@ -1,0 +1,309 @@
+"""One pure function per latency metric, and :data:`METRICS`, the one list of what is measured.
+
+Each function's docstring is the metric's definition: formula, unit, when it is missing. Missing is
+neither zero nor left out, and negative is not zero. ``R`` and ``A(s)`` are those of ``instants``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple
+
+from harness.events import Failed, SessionKind, Span, Trace
+from harness.metrics import ClipMetrics, Edits
+from harness.metrics.accuracy import char_edits, word_edits
+from harness.metrics.instants import (
+    Arrivals,
+    Missing,
+    audio_ns,
+    ms,
+    request_ns,
+    text_chunks,
+    text_tokens,
+    words_of,
+)
+
+NO_TEXT = Missing("no text")
+NO_SPANS = Missing("the engine tells no compute spans")
+ONLY_TURN = Missing("only in turn sessions")
+ONLY_LIVE = Missing("only in live sessions")
+
+# Spans in which the engine does not compute for this session.
+_NOT_COMPUTE = frozenset({"setup", "queue", "injected", "delivery", "step"})
+# Spans that are no part of the way to the first token: before R, after it, or around other spans.
+_NOT_ON_THE_WAY = frozenset({"setup", "delivery", "step"})
+
+
+def ttft_ms(trace: Trace) -> float | Missing:
+    """First chunk whose text is not blank - R: what the client sees. Missing: no text."""
+    chunks = text_chunks(trace)
+    return ms(chunks[0].at_ns - request_ns(trace)) if chunks else NO_TEXT
+
+
+def first_token_ms(trace: Trace) -> float | Missing:
+    """First token whose text is not blank - R: what the model did. Missing: no text."""
+    tokens = text_tokens(trace)
+    return ms(tokens[0].at_ns - request_ns(trace)) if tokens else NO_TEXT
+
+
+def response_ms(trace: Trace) -> float | Missing:
+    """Last chunk - R, the whole response. Missing: no text; in live sessions."""
+    if trace.session.kind is not SessionKind.TURN:
+        return ONLY_TURN
+    return ms(trace.chunks[-1].at_ns - request_ns(trace)) if text_chunks(trace) else NO_TEXT
+
+
+def final_ms(trace: Trace) -> float | Missing:
+    """Last chunk whose text is not blank - A(speech end). Missing: no text."""
+    chunks = text_chunks(trace)
+    return ms(chunks[-1].at_ns - audio_ns(trace, trace.session.speech_end_s)) if chunks else NO_TEXT
+
+
+def flush_ms(trace: Trace) -> float | Missing:
+    """End of the stream - the actual sending of the end of audio. Missing: it was never sent."""
+    if trace.finish is None:
+        return Missing("the end of audio was never sent")
+    return ms(trace.outcome.at_ns - trace.finish.sent_ns)
+
+
+def setup_ms(trace: Trace) -> float | Missing:
+    """Sum of the `setup` spans: connect and handshake, before t0. Missing: nothing to set up."""
+    spans = [span for span in trace.spans if span.name == "setup"]
+    if not spans:
+        return Missing("the engine has nothing to connect to")
+    return ms(sum(span.end_ns - span.start_ns for span in spans))
+
+
+def compute_ms(trace: Trace) -> float | Missing:
+    """Time covered by spans in which the engine computes, overlaps once. Missing: no such spans."""
+    spans = [span for span in trace.spans if span.name not in _NOT_COMPUTE]
+    if not spans:
+        return NO_SPANS
+    first, last = min(s.start_ns for s in spans), max(s.end_ns for s in spans)
+    return ms(sum(_cover(spans, first, last).values()))
+
+
+def gap_ms(trace: Trace) -> tuple[float, ...]:
+    """Differences of consecutive non-blank chunks, raw: never spread over a chunk's words."""
+    return tuple(ms(b.at_ns - a.at_ns) for a, b in pairwise(text_chunks(trace)))
+
+
+def gap_per_word_ms(trace: Trace) -> float | Missing:
+    """(Last - first chunk) / (words - words of the first chunk), non-blank chunks.
+
+    Missing: no word after the first chunk.
+    """
+    chunks = text_chunks(trace)
+    later_words = sum(len(chunk.text.split()) for chunk in chunks[1:])
+    if later_words == 0:
+        return Missing("no word after the first chunk")
+    return ms(chunks[-1].at_ns - chunks[0].at_ns) / later_words
+
+
+def hold_ms(trace: Trace) -> tuple[float, ...]:
+    """Chunk release - the token that completed its first word: what batching costs, per chunk.
+
+    That token brought the white space after the word, or was followed by the end of the stream.
+    Where a strategy released the word before it was complete: - the token of its last character.
+    """
+    arrivals = Arrivals(trace)
+    holds, offset = [], 0
+    for chunk in trace.chunks:
+        word = next(words_of(chunk.text), None)
+        if word is not None:
+            whole_ns = arrivals.brought_ns(offset + word.end)
+            if whole_ns > chunk.at_ns:
+                whole_ns = arrivals.brought_ns(offset + word.end - 1)
+            holds.append(ms(chunk.at_ns - whole_ns))
+        offset += len(chunk.text)
+    return tuple(holds)
+
+
+def send_lateness_ms(trace: Trace) -> tuple[float, ...]:
+    """Actual - due sending, of every frame and of the end of audio: the harness itself."""
+    finish = () if trace.finish is None else (trace.finish,)
+    return tuple(ms(sent.sent_ns - sent.due_ns) for sent in (*trace.frames, *finish))
+
+
+def rewrites(trace: Trace) -> int:
+    """Words that changed after they were shown: a chunk ended inside them, the next went on.
+
+    Text is only ever added to; engines commit before they speak, so no word is taken back.
+    """
+    changed = 0
+    for chunk, following in pairwise([chunk for chunk in trace.chunks if chunk.text]):
+        changed += not chunk.text[-1].isspace() and not following.text[0].isspace()
+    return changed
+
+
+def budget_ms(trace: Trace) -> dict[str, float] | Missing:
+    """Where `ttft_ms` went; the parts add up to it.
+
+    Until the first token: `send_late` (the harness), then the spans the engine told, overlaps to
+    the one that began first; in live sessions `wait` for what lies between them (audio to come).
+    Then `hold` (the chunking strategy) and `delivery` (spans of that name). `unattributed`: time
+    no span covers; the budget closes when it is at most max(1 %, 0.5 ms).
+    Missing: no text, no spans, text before R.
+    """
+    chunks, tokens = text_chunks(trace), text_tokens(trace)
+    if not chunks:
+        return NO_TEXT
+    if isinstance(compute_ms(trace), Missing):
+        return NO_SPANS
+    asked_ns, token_ns, chunk_ns = request_ns(trace), tokens[0].at_ns, chunks[0].at_ns
+    if token_ns < asked_ns:
+        return Missing("text came before R")
+    on_the_way = [span for span in trace.spans if span.name not in _NOT_ON_THE_WAY]
+    delivery = [span for span in trace.spans if span.name == "delivery"]
+    live = trace.session.kind is SessionKind.LIVE
+    if not live and trace.finish is not None:
+        on_the_way.append(Span("send_late", trace.finish.due_ns, trace.finish.sent_ns))
+    parts = _cover(on_the_way, asked_ns, token_ns)
+    uncovered_ns = token_ns - asked_ns - sum(parts.values())
+    delivery_ns = sum(_cover(delivery, token_ns, chunk_ns).values())
+    parts |= {"wait": uncovered_ns} if live else {}
+    parts |= {"hold": chunk_ns - token_ns - delivery_ns, "delivery": delivery_ns}
+    parts |= {"unattributed": 0 if live else uncovered_ns}
+    return {name: ms(part_ns) for name, part_ns in parts.items()}
+
+
+def _cover(spans: Iterable[Span], start_ns: int, end_ns: int) -> dict[str, int]:
+    """Nanoseconds of [start, end] by name of span; where spans overlap, the first to begin wins."""
+    parts: dict[str, int] = {}
+    covered_ns = start_ns
+    for span in sorted(spans, key=lambda span: span.start_ns):
+        begin_ns, until_ns = max(span.start_ns, covered_ns), min(span.end_ns, end_ns)
+        if until_ns > begin_ns:
+            parts[span.name] = parts.get(span.name, 0) + until_ns - begin_ns
+            covered_ns = until_ns
+    return parts
+
+
+# --- over a run: one clip's share of a ratio of sums ---------------------------------------------
+
+
+def wer(clip: ClipMetrics) -> tuple[float, float] | Missing:
+    """Sum of word substitutions, deletions, insertions / sum of reference words.
+
+    After the normaliser of ``accuracy``; a failed clip is all deletions. Missing: random weights;
+    no reference words.
+    """
+    return _error_share(clip, clip.word_edits, "wer")
+
+
+def cer(clip: ClipMetrics) -> tuple[float, float] | Missing:
+    """Sum of character substitutions, deletions, insertions / sum of reference characters.
+
+    As for `wer`, spaces included.
+    """
+    return _error_share(clip, clip.char_edits, "cer")
+
+
+def _error_share(
+    clip: ClipMetrics, edits: Edits | None, name: str
+) -> tuple[float, float] | Missing:
+    if edits is None:
+        return Missing(clip.why_null.get(name, "not measured"))
+    return edits.errors, edits.reference
+
+
+def rtf(clip: ClipMetrics) -> tuple[float, float] | Missing:
+    """Sum of compute time / sum of audio: never from a paced wall clock. Missing: no spans."""
+    if clip.compute_ms is None:
+        return Missing(clip.why_null.get("compute_ms", NO_SPANS.reason))
+    return clip.compute_ms, clip.duration_s * 1000
+
+
+def rtfx(clip: ClipMetrics) -> tuple[float, float] | Missing:
+    """Sum of audio / sum of compute time, the inverse of `rtf`. Missing: no spans."""
+    share = rtf(clip)
+    return share if isinstance(share, Missing) else (share[1], share[0])
+
+
+# --- the list ------------------------------------------------------------------------------------
+
+
+class Metric(NamedTuple):
+    """What can be measured, reported and judged."""
+
+    name: str
+    unit: str
+    scope: Literal["clip", "series", "corpus"]  # one figure a clip, several, or one a run
+    better: Literal["lower", "higher"]
+    function: Callable[..., Any]  # clip, series: of a trace; corpus: of a ClipMetrics
+
+    @property
+    def definition(self) -> str:
+        """Formula, unit and missing rule, for people."""
+        return " ".join((self.function.__doc__ or "").split())
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("ttft_ms", "ms", "clip", "lower", ttft_ms),
+    Metric("first_token_ms", "ms", "clip", "lower", first_token_ms),
+    Metric("hold_ms", "ms", "series", "lower", hold_ms),
+    Metric("gap_ms", "ms", "series", "lower", gap_ms),
+    Metric("gap_per_word_ms", "ms", "clip", "lower", gap_per_word_ms),
+    Metric("response_ms", "ms", "clip", "lower", response_ms),
+    Metric("final_ms", "ms", "clip", "lower", final_ms),
+    Metric("flush_ms", "ms", "clip", "lower", flush_ms),
+    Metric("setup_ms", "ms", "clip", "lower", setup_ms),
+    Metric("compute_ms", "ms", "clip", "lower", compute_ms),
+    Metric("rewrites", "1", "clip", "lower", rewrites),
+    Metric("send_lateness_ms", "ms", "series", "lower", send_lateness_ms),
+    Metric("rtf", "1", "corpus", "lower", rtf),
+    Metric("rtfx", "1", "corpus", "higher", rtfx),
+    Metric("wer", "1", "corpus", "lower", wer),
+    Metric("cer", "1", "corpus", "lower", cer),
+)
+
+
+def clip_metrics(trace: Trace, *, random_weights: bool = False) -> ClipMetrics:
+    """Every metric of one replayed clip.
+
+    A failed clip has no latency and is all deletions, whatever it had said; its send lateness
+    stays.
+
+    Args:
+        random_weights: the engine's text means nothing: no error rates.
+    """
+    failed = trace.outcome.error if isinstance(trace.outcome, Failed) else None
+    figures: dict[str, Any] = {}
+    for metric in METRICS:
+        if metric.scope == "corpus":
+            continue
+        if failed is None or metric.name == "send_lateness_ms":
+            figures[metric.name] = metric.function(trace)
+        else:
+            figures[metric.name] = Missing(f"failed: {failed}")
+    figures["budget_ms"] = budget_ms(trace) if failed is None else Missing(f"failed: {failed}")
+    figures |= _error_figures(trace, random_weights=random_weights)
+    session = trace.session
+    return ClipMetrics(
+        clip=session.clip,
+        repeat=session.repeat,
+        order=session.order,
+        lane=session.lane,
+        session=session.kind.value,
+        duration_s=session.duration_s,
+        reference=session.reference,
+        hypothesis=trace.text,
+        failed=failed,
+        chunks=len(text_chunks(trace)),
+        why_null={n: v.reason for n, v in figures.items() if isinstance(v, Missing)},
+        **{name: value for name, value in figures.items() if not isinstance(value, Missing)},
+    )
+
+
+def _error_figures(trace: Trace, *, random_weights: bool) -> dict[str, Any]:
+    if random_weights:
+        no_errors = Missing("random weights: the text means nothing")
+        return {"wer": no_errors, "cer": no_errors}
+    heard = "" if trace.failed else trace.text
+    texts = (trace.session.reference, heard, trace.session.language)
+    figures: dict[str, Any] = {"word_edits": word_edits(*texts), "char_edits": char_edits(*texts)}
+    for name, edits in (("wer", figures["word_edits"]), ("cer", figures["char_edits"])):
+        share = edits.errors / edits.reference if edits.reference else None
+        figures[name] = Missing("the reference has no words") if share is None else share
+    return figures

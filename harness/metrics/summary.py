@@ -1,0 +1,177 @@
+"""From clips to the ``metrics`` of ``summary.json``: percentiles, means, ratios, each with its n.
+
+A clip's repeats belong together: intervals count clips, not samples (``statistics``). Every metric
+of ``METRICS`` is always there; what does not exist is null with a reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from harness.metrics import ClipMetrics, Distribution, Ratio
+from harness.metrics.accuracy import total_edits
+from harness.metrics.instants import Missing
+from harness.metrics.latency import METRICS, Metric
+from harness.metrics.statistics import (
+    Bootstrap,
+    design_effect,
+    least_n,
+    mean_of,
+    percentile,
+    percentile_interval,
+    ratio_of_sums,
+)
+
+CONFIDENCE = 0.95  # of every interval in a summary
+
+# Fewest samples for a percentile to be shown at all. From 2, 10 and 20 on it is a sample that the
+# largest one does not decide alone, and its interval says the rest. A p99 has no use but as a
+# claim, so it must be one: with 459 samples below a limit, 99 % of all are, with 99 % confidence.
+LEAST_N = {"p50": 2, "p90": 10, "p95": 20, "p99": least_n(0.99, 0.99)}
+
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+_FLOOD_METRICS = frozenset({"rtf", "rtfx", "wer", "cer", "compute_ms"})
+# Series of which the median over clips of the clip's own p95 is told as well: a few long clips
+# decide a pooled percentile. Any other figure of per-clip p95s is no percentile of anything.
+_WITH_CLIP_P95 = ("gap_ms", "word_delay_ms")
+
+
+def summarise(
+    clips: Sequence[ClipMetrics], *, seed: int, pace: str = "realtime"
+) -> dict[str, Distribution | Ratio]:
+    """Every metric over a run.
+
+    Args:
+        clips: of one arm, failed ones included, every repeat.
+        seed: of the bootstrap.
+        pace: ``flood`` claims no latency: audio came faster than anyone speaks.
+    """
+    metrics: dict[str, Distribution | Ratio] = {}
+    for metric in METRICS:
+        if pace == "flood" and metric.name not in _FLOOD_METRICS:
+            metrics[metric.name] = _nothing(
+                metric.unit, len(clips), "replay.pace=flood: no latency"
+            )
+        elif metric.scope == "corpus":
+            metrics[metric.name] = _ratio(metric, clips, seed)
+        else:
+            metrics[metric.name] = _distribution(metric, clips, seed)
+            if metric.name in _WITH_CLIP_P95:
+                name = metric.name.removesuffix("_ms") + "_p95_median_ms"
+                metrics[name] = _median_of_clip_p95(metric, clips)
+    return metrics
+
+
+def samples_by_clip(metric: str, clips: Sequence[ClipMetrics]) -> dict[str, list[float]]:
+    """Clip id -> its samples of a metric of scope clip or series, over all repeats; none empty."""
+    groups: dict[str, list[float]] = {}
+    for clip in clips:
+        value = getattr(clip, metric)
+        samples = value if isinstance(value, tuple) else () if value is None else (value,)
+        if samples:
+            groups.setdefault(clip.clip, []).extend(samples)
+    return groups
+
+
+def _distribution(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Distribution:
+    groups = list(samples_by_clip(metric.name, clips).values())
+    values = np.sort(np.concatenate([np.asarray(group, float) for group in groups] or [[]]))
+    n = len(values)
+    of = len(clips) if metric.scope == "clip" else n
+    if n == 0:
+        return _nothing(metric.unit, of, _why(metric.name, clips))
+    effect = design_effect(groups)
+    found: dict[str, float] = {}
+    why_null: dict[str, str] = {}
+    ci95: dict[str, tuple[float | None, float | None]] = {}
+    for name, q in _QUANTILES.items():
+        if n < LEAST_N[name]:
+            why_null[name] = f"n={n} < {LEAST_N[name]}"
+        else:
+            found[name] = percentile(values, q)
+            interval = percentile_interval(values, q, CONFIDENCE, effect)
+            ci95[name] = (interval.low, interval.high)
+    if len(groups) >= 2:
+        mean = Bootstrap(mean_of(groups), len(groups), smooth=True, seed=seed)
+        interval = mean.interval(CONFIDENCE)
+        ci95["mean"] = (interval.low, interval.high)
+    return Distribution(
+        unit=metric.unit,
+        n=n,
+        of=of,
+        mean=float(values.mean()),
+        max=float(values[-1]),
+        ci95=ci95,
+        why_null=why_null,
+        **found,
+    )
+
+
+def _median_of_clip_p95(metric: Metric, clips: Sequence[ClipMetrics]) -> Distribution:
+    groups = samples_by_clip(metric.name, clips)
+    if not groups:
+        return _nothing(metric.unit, len(clips), _why(metric.name, clips))
+    p95s = [percentile(group, 0.95) for group in groups.values()]
+    interval = percentile_interval(p95s, 0.5, CONFIDENCE)
+    only_median = "of per-clip p95s only the median is told"
+    return Distribution(
+        unit=metric.unit,
+        n=len(p95s),
+        of=len({clip.clip for clip in clips}),
+        p50=percentile(p95s, 0.5),
+        ci95={"p50": (interval.low, interval.high)},
+        why_null=dict.fromkeys(("mean", "p90", "p95", "p99", "max"), only_median),
+    )
+
+
+def _ratio(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Ratio:
+    shares = shares_by_clip(metric, clips)
+    edits = {"wer": "word_edits", "cer": "char_edits"}.get(metric.name)
+    total = total_edits(e for clip in clips if edits and (e := getattr(clip, edits)) is not None)
+    above = sum(share[0] for share in shares.values())
+    below = sum(share[1] for share in shares.values())
+    if below == 0:
+        reason = _why(metric.name, clips) if not shares else f"nothing to divide by ({above:g} / 0)"
+        return Ratio(unit=metric.unit, value=None, why_null=reason, insertions=total.insertions)
+    ci95 = None
+    if len(shares) >= 2:
+        statistic = ratio_of_sums(*zip(*shares.values(), strict=True))
+        interval = Bootstrap(statistic, len(shares), smooth=True, seed=seed).interval(CONFIDENCE)
+        ci95 = (interval.low, interval.high)
+    return Ratio(
+        unit=metric.unit,
+        value=above / below,
+        ci95=ci95,
+        words=total.reference,
+        substitutions=total.substitutions,
+        deletions=total.deletions,
+        insertions=total.insertions,
+    )
+
+
+def shares_by_clip(
+    metric: Metric, clips: Sequence[ClipMetrics]
+) -> Mapping[str, tuple[float, float]]:
+    """Clip id -> what the clip adds to both sides of a corpus ratio, over all repeats."""
+    shares: dict[str, tuple[float, float]] = {}
+    for clip in clips:
+        share = metric.function(clip)
+        if not isinstance(share, Missing):
+            above, below = shares.get(clip.clip, (0.0, 0.0))
+            shares[clip.clip] = (above + share[0], below + share[1])
+    return shares
+
+
+def _why(metric: str, clips: Sequence[ClipMetrics]) -> str:
+    """The commonest reason that clips give for having no such figure."""
+    key = {"rtf": "compute_ms", "rtfx": "compute_ms"}.get(metric, metric)
+    reasons = Counter(clip.why_null[key] for clip in clips if key in clip.why_null)
+    return reasons.most_common(1)[0][0] if reasons else "no sample"
+
+
+def _nothing(unit: str, of: int, reason: str) -> Distribution:
+    statistics = ("mean", *_QUANTILES, "max")
+    return Distribution(unit=unit, n=0, of=of, why_null=dict.fromkeys(statistics, reason))

@@ -1,0 +1,82 @@
+"""Which word of the hypothesis is which word of the reference.
+
+Fewest word edits; among those, the alignment whose substituted, deleted and inserted words differ
+by the fewest characters. So in "the cat" -> "a the hat" it is "the" that matches "the", and "hat"
+that stands for "cat". Words are compared without case and punctuation; words are neither split nor
+joined ("do not" is not "don't"), because each keeps an instant of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from rapidfuzz.distance import Levenshtein
+
+_Cost = tuple[int, int]  # word edits, then character edits
+
+
+def bare(word: str) -> str:
+    """A word as it is compared: lower case, letters and digits only; ``""`` for a lone dash."""
+    return "".join(character for character in word.casefold() if character.isalnum())
+
+
+def match_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs (index in reference, index in hypothesis) of equal words, both increasing."""
+    said = [(index, bare(word)) for index, word in enumerate(reference) if bare(word)]
+    heard = [(index, bare(word)) for index, word in enumerate(hypothesis) if bare(word)]
+    pairs = _align(tuple(word for _, word in said), tuple(word for _, word in heard))
+    return [(said[i][0], heard[j][0]) for i, j in pairs]
+
+
+@functools.lru_cache(maxsize=8)  # several metrics ask about the same clip
+def _align(said: tuple[str, ...], heard: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
+    # An alignment with k edits never strays more than k off the diagonal.
+    band = Levenshtein.distance(said, heard)
+    unreachable = (len(said) + len(heard) + 1, 0)
+    costs: list[dict[int, _Cost]] = []  # [i][j]: of the first i said words, the first j heard ones
+    for i in range(len(said) + 1):
+        row: dict[int, _Cost] = {}
+        for j in range(max(0, i - band), min(len(heard), i + band) + 1):
+            if i == j == 0:
+                row[j] = (0, 0)
+                continue
+            row[j] = min(
+                _plus(costs[i - 1].get(j - 1, unreachable), _pair(said[i - 1], heard[j - 1]))
+                if i and j
+                else unreachable,
+                _plus(costs[i - 1].get(j, unreachable), (1, len(said[i - 1])))
+                if i
+                else unreachable,
+                _plus(row.get(j - 1, unreachable), (1, len(heard[j - 1]))) if j else unreachable,
+            )
+        costs.append(row)
+    return _matches(said, heard, costs)
+
+
+def _matches(
+    said: tuple[str, ...], heard: tuple[str, ...], costs: list[dict[int, _Cost]]
+) -> tuple[tuple[int, int], ...]:
+    """Walk back along a cheapest way; among equal ones, the diagonal first."""
+    pairs = []
+    i, j = len(said), len(heard)
+    while i and j:
+        cost, before = costs[i][j], costs[i - 1].get(j - 1)
+        if before is not None and cost == _plus(before, _pair(said[i - 1], heard[j - 1])):
+            i, j = i - 1, j - 1
+            if said[i] == heard[j]:
+                pairs.append((i, j))
+        elif j in costs[i - 1] and cost == _plus(costs[i - 1][j], (1, len(said[i - 1]))):
+            i -= 1
+        else:
+            j -= 1
+    return tuple(reversed(pairs))
+
+
+def _plus(cost: _Cost, step: _Cost) -> _Cost:
+    return cost[0] + step[0], cost[1] + step[1]
+
+
+@functools.lru_cache(maxsize=65_536)
+def _pair(said: str, heard: str) -> _Cost:
+    return (0, 0) if said == heard else (1, Levenshtein.distance(said, heard))
