@@ -1,0 +1,59 @@
+"""One command per habit, the same here and in CI: ``uv run nox -s NAME``.
+
+Sessions run in the environment that ``uv run`` has made (``venv_backend="none"``): torch is there
+once, not once per session. ``compat`` alone makes its own, to try other versions.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.needs_version = ">=2025.5.1"
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The test suite, without what is slow or needs a GPU."""
+    session.run("python", "-m", "pytest", "-m", "not slow and not gpu", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Formatting and lint rules."""
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Strict mypy on the package."""
+    session.run("mypy")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Benchmarks of the harness's own speed and of the embedded engine beside its peers."""
+    run = ("uv", "run", "--group", "bench", "python", "-m", "pytest", "tests/bench")
+    session.run(*run, "--benchmark-only", "-m", "not gpu", "-s", *session.posargs, external=True)
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Compare 1-word with 6-word batching on the embedded default and write the report."""
+    run = (sys.executable, "-m", "harness", "compare", "chunking=1word,6word")
+    session.run(*run, *session.posargs)
+
+
+@nox.session(venv_backend="uv", python=["3.11", "3.12", "3.13"])
+@nox.parametrize("versions", ["lowest", "pinned"])
+def compat(session: nox.Session, versions: str) -> None:
+    """The tests on every supported Python, with the oldest and the pinned torch."""
+    lowest = ["torch==2.11.*", "transformers==5.17.*"] if versions == "lowest" else []
+    groups = ["--group", "dev", "--group", "embedded"]
+    session.install("-e", ".", *lowest)
+    session.run_install("uv", "pip", "install", *groups, *lowest, external=True)
+    session.run("python", "-m", "pytest", "-m", "not slow and not gpu", *session.posargs)

@@ -169,6 +169,22 @@ def chunking_label(config: ChunkingConfig) -> str:
             return f"{every_ms:g}-ms"
 
 
+def chunking_name(config: ChunkingConfig) -> str:
+    """The strategy's name in results: that of its config file when the values are that file's."""
+    match config:
+        case WordsChunking(words=words):
+            return f"{words}word"
+        case EagerFirstChunking(words=words):
+            return "eager_first" if words == EagerFirstChunking.words else f"eager_first_{words}"
+        case TokenChunking():
+            return "token"
+        case SentenceChunking():
+            return "sentence"
+        case TimedChunking(every_ms=every_ms):
+            default = every_ms == TimedChunking.every_ms
+            return "timed" if default else f"timed_{every_ms:g}ms"
+
+
 def rechunk(tokens: Iterable[Token], ended_ns: int, config: ChunkingConfig) -> tuple[Chunk, ...]:
     """The chunks another strategy would have released for recorded tokens, delivery at no cost.
 

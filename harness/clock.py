@@ -24,7 +24,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+from harness.events import GcPause
 
 Action = Callable[[], None]
 
@@ -220,11 +222,6 @@ def resolution_ns(samples: int = 1000) -> int:
     """The smallest step that the clock was seen to make."""
     stamps = [time.perf_counter_ns() for _ in range(samples)]
     return min((b - a for a, b in itertools.pairwise(stamps) if b > a), default=0)
-
-
-class GcPause(NamedTuple):
-    start_ns: int
-    end_ns: int
 
 
 def collect_garbage() -> None:

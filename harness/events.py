@@ -103,7 +103,14 @@ class Trace(msgspec.Struct, frozen=True):
         return isinstance(self.outcome, Failed)
 
 
-Event = Session | FrameSent | FinishSent | Token | Chunk | Span | Ended | Failed
+class GcPause(msgspec.Struct, frozen=True, tag_field="event", tag="gc_pause"):
+    """The harness watching itself; belongs to the run, not to a session."""
+
+    start_ns: int
+    end_ns: int
+
+
+Event = GcPause | Session | FrameSent | FinishSent | Token | Chunk | Span | Ended | Failed
 
 
 def trace_events(trace: Trace) -> list[Event]:

@@ -19,12 +19,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from harness.audio import SAMPLE_RATE_HZ
+from harness.audio import RATE_HZ
 from harness.chunking import Chunker
 from harness.clock import (
     NS_PER_MS,
     NS_PER_S,
-    GcPause,
     Timeline,
     World,
     collect_garbage,
@@ -39,6 +38,7 @@ from harness.events import (
     Failed,
     FinishSent,
     FrameSent,
+    GcPause,
     Session,
     SessionKind,
     Span,
@@ -212,12 +212,12 @@ class _Lane:
 
     def _frame_end(self, index: int) -> int:
         """The sample after the last one of frame ``index``."""
-        end: int = round((index + 1) * self._pacing.frame_ms * SAMPLE_RATE_HZ / 1000)
+        end: int = round((index + 1) * self._pacing.frame_ms * RATE_HZ / 1000)
         return min(end, len(self._planned.clip.samples))
 
     def _due_ns(self, sample: int) -> int:
         """A(sample): the instant at which audio up to this sample exists."""
-        return self._t0_ns + (0 if self._flood else sample * NS_PER_S // SAMPLE_RATE_HZ)
+        return self._t0_ns + (0 if self._flood else sample * NS_PER_S // RATE_HZ)
 
     def _call_at(self, due_ns: int, action: Callable[[], None]) -> None:
         recorder = self._recorder

@@ -12,13 +12,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
 from harness.errors import StorageError, UsageError
-from harness.events import Event, Trace, build_traces, trace_events
+from harness.events import Event, GcPause, Trace, build_traces, trace_events
 from harness.metrics import ClipMetrics, Distribution, Ratio, Summary
 
 CONFIG, ENVIRONMENT, EVENTS, CLIPS, SUMMARY = (
@@ -40,6 +41,7 @@ class Run(msgspec.Struct, frozen=True):
     environment: dict[str, Any]
     traces: tuple[Trace, ...]
     clips: tuple[ClipMetrics, ...]
+    gc_pauses: tuple[GcPause, ...]  # of the whole run; unknown when it was killed
     summary: Summary | None  # None: the run did not finish
 
     @property
@@ -119,6 +121,10 @@ class RunWriter:
         self._write(self._events, b"".join(line + b"\n" for line in lines))
         self._write(self._clips, _encode_line(metrics) + b"\n")
 
+    def append_pauses(self, pauses: Sequence[GcPause]) -> None:
+        """Keep what the harness has seen of its own collector."""
+        self._write(self._events, b"".join(_encode_line(pause) + b"\n" for pause in pauses))
+
     def _write(self, file: IO[bytes], data: bytes) -> None:
         try:
             file.write(data)
@@ -156,14 +162,15 @@ def load_run(folder: Path) -> Run:
             hint="name the folder that `run` printed; for a comparison, one of its arms' folders",
         )
     try:
-        traces = tuple(build_traces(_read_lines(folder / EVENTS, Event)))
+        events = _read_lines(folder / EVENTS, Event)
         clips = tuple(_read_lines(folder / CLIPS, ClipMetrics))
         return Run(
             folder=folder,
             config=yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")),
             environment=msgspec.json.decode((folder / ENVIRONMENT).read_bytes()),
-            traces=traces,
+            traces=tuple(build_traces(events)),
             clips=clips,
+            gc_pauses=tuple(event for event in events if isinstance(event, GcPause)),
             summary=_read_summary(folder / SUMMARY),
         )
     except (OSError, msgspec.MsgspecError, yaml.YAMLError) as error:

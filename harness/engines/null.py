@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.audio import SAMPLE_RATE_HZ
+from harness.audio import RATE_HZ
 from harness.clock import Timeline, World
 from harness.engines import EngineInfo, Listener, Reference, Samples
 from harness.events import SessionKind
@@ -54,7 +54,7 @@ class _NullStream:
         if not self._reference.words:
             self._say([str(self._feeds)])
             return
-        spoken = [w for w in self._reference.words if w.end_s * SAMPLE_RATE_HZ <= self._fed_samples]
+        spoken = [w for w in self._reference.words if w.end_s * RATE_HZ <= self._fed_samples]
         self._say([word.text for word in spoken[self._said :]])
 
     def finish(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 
-from harness.audio import SAMPLE_RATE_HZ
+from harness.audio import RATE_HZ
 from harness.clock import NS_PER_MS, NS_PER_S, Timeline, World
 from harness.config import ScriptedEngine as ScriptedConfig
 from harness.engines import EngineInfo, Listener, Reference, Samples
@@ -77,7 +77,7 @@ class _ScriptedStream:
 
     def feed(self, samples: Samples) -> None:
         if self._live and self._last_due_ns is None:
-            audio_zero_ns = self._world.now_ns() - len(samples) * NS_PER_S // SAMPLE_RATE_HZ
+            audio_zero_ns = self._world.now_ns() - len(samples) * NS_PER_S // RATE_HZ
             self._schedule(
                 [
                     audio_zero_ns + round(word.end_s * NS_PER_S) + self._delay_ns()

@@ -1,0 +1,277 @@
+"""Hydra: from overrides on the command line to checked configs.
+
+What was learnt by running it: Hydra knows no sub-commands, so the verb is taken off first; its main
+returns None, so results are kept on the side; its errors end in exit 1, so they are re-raised here
+and become a :class:`ConfigError`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import harness.config as schema
+from harness.errors import ConfigError, HarnessError, UsageError
+
+# Choices that have fields of their own: group -> name in `schema/GROUP` -> class.
+VARIANTS: dict[str, dict[str, type]] = {
+    "chunking": {
+        "words": schema.WordsChunking,
+        "eager_first": schema.EagerFirstChunking,
+        "token": schema.TokenChunking,
+        "sentence": schema.SentenceChunking,
+        "timed": schema.TimedChunking,
+    },
+    "model": {"none": schema.NoModel, "whisper": schema.WhisperModel},
+    "engine": {
+        "null": schema.NullEngine,
+        "scripted": schema.ScriptedEngine,
+        "torch": schema.TorchEngine,
+    },
+    "dataset": {"manifest": schema.ManifestDataset, "hub": schema.HubDataset},
+}
+
+
+def config_folder() -> Path:
+    """The checkout's ``configs/``, or the copy that an installed package carries."""
+    package = Path(schema.__file__).parent
+    carried = package / "_configs"
+    return carried if carried.is_dir() else package.parent / "configs"
+
+
+def _register_schema() -> None:
+    store = ConfigStore.instance()
+    store.store(name="schema", node=schema.Config)
+    for group, choices in VARIANTS.items():
+        for name, node in choices.items():
+            store.store(group=f"schema/{group}", name=name, node=node)
+
+
+Task = Callable[[DictConfig], None]
+
+
+def with_hydra(verb: str, argv: list[str], task: Task) -> None:
+    """Compose the config of ``argv`` and call ``task`` with it, once per job of a sweep.
+
+    Raises:
+        ConfigError: an override does not parse, names no field or group, or has a wrong value.
+        HarnessError: ``task`` raised it.
+    """
+    _register_schema()
+    argv = [_quoted_null(argument) for argument in argv]
+    raised: list[HarnessError] = []
+
+    def guarded(config: DictConfig) -> None:
+        try:
+            task(config)
+        except HarnessError as error:
+            raised.append(error)
+
+    decorate = hydra.main(
+        version_base="1.3", config_path=str(config_folder()), config_name="config"
+    )
+    before = sys.argv
+    sys.argv = [f"python -m harness {verb}", *argv]
+    full_error = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise instead of exiting with 1
+    try:
+        decorate(guarded)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise as_config_error(error) from error
+    except OSError as error:
+        raise UsageError(
+            f"the run's folder cannot be made: {error}",
+            hint="choose another with hydra.run.dir=FOLDER",
+        ) from error
+    finally:
+        sys.argv = before
+        if full_error is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+    if raised:
+        raise raised[0]
+
+
+def compose(overrides: list[str]) -> DictConfig:
+    """The config of ``overrides``, inside a task of :func:`with_hydra`."""
+    try:
+        return hydra.compose(config_name="config", overrides=[_quoted_null(o) for o in overrides])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise as_config_error(error) from error
+
+
+def compose_alone(overrides: list[str]) -> DictConfig:
+    """The config of ``overrides``, for verbs that make no folder through Hydra."""
+    _register_schema()
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
+        return compose(overrides)
+
+
+def to_config(composed: DictConfig) -> schema.Config:
+    """The checked dataclasses of a composed config.
+
+    Raises:
+        ConfigError: a value of the wrong type or out of its range.
+    """
+    try:
+        config = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:
+        raise as_config_error(error) from error
+    assert isinstance(config, schema.Config)  # noqa: S101 the root schema
+    return config
+
+
+def to_yaml(composed: DictConfig) -> str:
+    return OmegaConf.to_yaml(composed, resolve=True)
+
+
+def run_folder() -> Path:
+    """The folder that Hydra made for this job."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+class Sweep:
+    """Overrides in which some have several values, as in ``chunking=1word,6word``."""
+
+    def __init__(self, argv: list[str]) -> None:
+        options = [a for a in argv if a.startswith("-")]
+        if options:
+            raise UsageError("compare takes overrides, no options", value=" ".join(options))
+        parser = OverridesParser.create()
+        try:
+            parsed = parser.parse_overrides([_quoted_null(a) for a in argv])
+        except HydraException as error:
+            raise as_config_error(error) from error
+        swept = [o for o in parsed if o.is_sweep_override()]
+        self.fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
+        axes = [_axis(o) for o in swept]
+        self.arms = [
+            Arm(
+                name="-".join(_label(*one) for one in choice),
+                overrides=["=".join(o) for o in choice],
+            )
+            for choice in itertools.product(*axes)
+        ]
+
+
+class Arm(NamedTuple):
+    name: str  # also the name of its folder
+    overrides: list[str]
+
+
+def _label(key: str, value: str) -> str:
+    """How an arm is told from the others: a choice by its name, a value with its field's."""
+    label = f"{key.rsplit('.', 1)[-1]}={value}" if "." in key else value
+    return re.sub(r"[^\w.+=-]", "_", label)
+
+
+def _axis(override: Override) -> list[tuple[str, str]]:
+    key = override.get_key_element()
+    return [(key, str(value)) for value in override.sweep_string_iterator()]
+
+
+def _quoted_null(override: str) -> str:
+    """``engine=null`` names a choice; unquoted, Hydra would read: no engine."""
+    if not override.startswith("engine="):
+        return override
+    return re.sub(r"(?<=[=,])null(?=,|$)", "'null'", override)
+
+
+def as_config_error(error: Exception) -> ConfigError:
+    """One screen: the first line says what, then what is allowed and what to do."""
+    cause = error
+    while cause.__cause__ is not None and isinstance(cause.__cause__, Exception):
+        cause = cause.__cause__
+    if isinstance(cause, HarnessError):
+        return ConfigError(cause.what, value=cause.value, allowed=cause.allowed, hint=cause.hint)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines)
+    if match := re.search(r"Key '(\w+)' (?:not in|is not in struct)", text):
+        return _unknown_field(match[1], text)
+    if match := re.search(r"Could not override '([\w.@/]+)'", text):
+        return _unknown_field(match[1], text)
+    if match := re.search(r"Could not find '(\w+)/([^']+)'", text):
+        group = match[1]
+        choices = choices_of(group)
+        return ConfigError(
+            f"config group {group}",
+            value=match[2],
+            allowed=", ".join(choices),
+            hint=_did_you_mean(match[2], choices),
+        )
+    kept = [line for line in lines if not line.startswith(("object_type=", "reference_type="))]
+    return ConfigError("config: " + "\n  ".join(kept), hint="python -m harness run --help")
+
+
+def _unknown_field(path: str, text: str) -> ConfigError:
+    full = re.search(r"full_key: ([\w.]+)", text)
+    name = full[1] if full else path
+    allowed = known_fields()
+    return ConfigError(
+        "no such config field or group",
+        value=name,
+        allowed=", ".join(_siblings(name, allowed)),
+        hint=_did_you_mean(name, allowed) or "python -m harness run --help",
+    )
+
+
+def _siblings(name: str, allowed: list[str]) -> list[str]:
+    group = name.partition(".")[0]
+    return [field for field in allowed if field.startswith(f"{group}.")] or [
+        field for field in allowed if "." not in field
+    ]
+
+
+def _did_you_mean(value: str, allowed: list[str]) -> str | None:
+    close = difflib.get_close_matches(value, allowed, n=1)
+    return f"did you mean {close[0]}?" if close else None
+
+
+def known_fields() -> list[str]:
+    """Every field that some choice of config has, such as ``replay.repeats``, and every group."""
+    names: dict[str, None] = {}
+    for root in fields(schema.Config):
+        names[root.name] = None
+        variants: list[Any] = list(VARIANTS.get(root.name, {}).values())
+        default = root.default_factory() if callable(root.default_factory) else None
+        for kind in variants or ([type(default)] if is_dataclass(default) else []):
+            names.update({f"{root.name}.{field.name}": None for field in fields(kind)})
+    return list(names)
+
+
+def choices_of(group: str) -> list[str]:
+    """The choices of a config group, by the files in its folder."""
+    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+
+
+def groups() -> list[str]:
+    """The config groups, by the folders in ``configs/``."""
+    return sorted(path.name for path in config_folder().iterdir() if path.is_dir())
+
+
+def describe_fields() -> str:
+    """Every field of the default config and its value, one a line."""
+    lines: list[str] = []
+    for group, value in OmegaConf.to_container(compose_alone([]), resolve=True).items():  # type: ignore[union-attr]
+        if isinstance(value, dict):
+            lines += [f"  {group}.{name}={field}" for name, field in value.items()]
+        else:
+            lines.append(f"  {group}={value}")
+    return "\n".join(lines)

@@ -1,0 +1,96 @@
+"""The verb ``doctor``: what this machine can run, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.environment import describe_environment
+from harness.errors import HarnessError, UsageError
+
+
+def doctor(argv: list[str]) -> int:
+    """Try every part that a run may need; exit code 0 when the default run can work, else 2."""
+    if argv:
+        raise UsageError("doctor takes no arguments", value=" ".join(argv))
+    found = describe_environment()
+    console = Console(highlight=False)
+    machine = found["machine"]
+    console.print(f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB")
+    console.print(f"{machine['platform']}, Python {found['python']}, clock resolution "
+                  f"{found['clock_resolution_ns']} ns")  # fmt: skip
+    table = Table(box=None, pad_edge=False)
+    for column in ("part", "", "what was found, or what to do"):
+        table.add_column(column)
+    default_works = True
+    for name, needed, check in CHECKS:
+        try:
+            text, mark = check(), "ok"
+        except HarnessError as error:
+            text, mark = str(error), "missing" if needed else "no"
+            default_works &= not needed
+        table.add_row(name, mark, text)
+    console.print(table)
+    verdict = "can" if default_works else "cannot"
+    console.print(f"\nThe default run {verdict} work here: python -m harness run chunking=1word")
+    return 0 if default_works else 2
+
+
+def _configs() -> str:
+    from harness.cli.compose import compose_alone, to_config
+
+    to_config(compose_alone([]))
+    return "the default config composes"
+
+
+def _dataset() -> str:
+    from harness.config import ManifestDataset
+    from harness.dataset import load_dataset
+
+    dataset = load_dataset(ManifestDataset())
+    seconds = sum(clip.duration_s for clip in dataset.clips)
+    return f"{dataset.name}: {len(dataset.clips)} clips, {seconds:.0f} s of speech, checksums agree"
+
+
+def _weights() -> str:
+    from harness.config import WhisperModel
+    from harness.weights import packaged_model_folder
+
+    del WhisperModel
+    return f"Whisper tiny.en in {packaged_model_folder()}"
+
+
+def _torch() -> str:
+    import torch
+
+    return f"torch {torch.__version__}, {torch.get_num_threads()} threads"
+
+
+def _gpu() -> str:
+    import torch
+
+    from harness.environment import describe_gpu
+    from harness.errors import DeviceError
+
+    gpu = describe_gpu()
+    if gpu is None:
+        raise DeviceError("no NVIDIA GPU, or no driver for it", hint="engine.device=cpu")
+    if not torch.cuda.is_available():
+        raise DeviceError(
+            f"{gpu['name']} is there (driver {gpu['driver']}), but this torch cannot use it",
+            value=torch.__version__,
+            hint="install a torch build whose CUDA version the driver supports",
+        )
+    return f"{gpu['name']}, driver {gpu['driver']}, CUDA {torch.version.cuda}"
+
+
+# (part, whether the default run needs it, what finds it)
+CHECKS: tuple[tuple[str, bool, Callable[[], str]], ...] = (
+    ("configs", True, _configs),
+    ("dataset", True, _dataset),
+    ("weights", True, _weights),
+    ("torch", True, _torch),
+    ("gpu", False, _gpu),
+)

@@ -1,0 +1,109 @@
+"""The verbs that replay audio: ``run`` and ``compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from harness.chunking import chunking_name
+from harness.cli import compose as hydra_side
+from harness.cli.offline import conclude
+from harness.cli.progress import TerminalProgress
+from harness.errors import UsageError
+from harness.experiment import ArmPlan, run_arms
+
+RUN_HELP = """\
+usage: python -m harness {verb} [GROUP=CHOICE ...] [FIELD=VALUE ...]
+
+{what}
+
+Groups and their choices (configs/):
+{groups}
+
+Fields, with what they are now:
+{fields}
+
+Examples:
+  python -m harness run chunking=6word replay.repeats=5
+  python -m harness run dataset.manifest=my/manifest.jsonl gate=ci
+  python -m harness run engine=scripted engine.first_ms=80
+  python -m harness run -m chunking=1word,6word       one after the other (compare interleaves)
+  python -m harness compare chunking=1word,6word
+The run's folder is chosen with hydra.run.dir=FOLDER; `--cfg job` shows the config and runs nothing.
+"""
+
+
+def run(argv: list[str]) -> int:
+    """One arm; with ``-m`` one after the other for every combination of the values given."""
+    if _asks_for_help(argv):
+        return _help("run", "Replay recorded audio through one configuration, in real time.")
+    codes: list[int] = []
+
+    def task(composed: DictConfig) -> None:
+        codes.append(_replay([_plan("", composed, hydra_side.run_folder())]))
+
+    hydra_side.with_hydra("run", argv, task)
+    return max(codes, default=0)
+
+
+def compare(argv: list[str]) -> int:
+    """Every combination of the values given is an arm; all are interleaved in one go."""
+    if _asks_for_help(argv):
+        return _help("compare", "Replay through two or more configurations, interleaved in one go.")
+    sweep = hydra_side.Sweep(argv)
+    if len(sweep.arms) < 2:
+        raise UsageError(
+            "compare needs two arms or more",
+            value=" ".join(argv),
+            hint="give a field several values: python -m harness compare chunking=1word,6word",
+        )
+    shared = [o for o in sweep.fixed if not o.lstrip("+~").startswith("hydra.")]
+    codes: list[int] = []
+
+    def task(_first_arm: DictConfig) -> None:
+        folder = hydra_side.run_folder()
+        plans = [
+            _plan(arm.name, hydra_side.compose([*shared, *arm.overrides]), folder / arm.name)
+            for arm in sweep.arms
+        ]
+        codes.append(_replay(plans))
+
+    hydra_side.with_hydra("compare", [*sweep.fixed, *sweep.arms[0].overrides], task)
+    return max(codes, default=0)
+
+
+def _plan(name: str, composed: DictConfig, folder: Path) -> ArmPlan:
+    config = hydra_side.to_config(composed)
+    return ArmPlan(
+        name=name or chunking_name(config.chunking),
+        config=config,
+        config_yaml=hydra_side.to_yaml(composed),
+        folder=folder,
+    )
+
+
+def _replay(plans: list[ArmPlan]) -> int:
+    with TerminalProgress() as progress:
+        run_arms(plans, progress)
+    return conclude([plan.folder for plan in plans])
+
+
+def _asks_for_help(argv: list[str]) -> bool:
+    return any(argument in ("-h", "--help") for argument in argv)
+
+
+def _help(verb: str, what: str) -> int:
+    groups = {name: hydra_side.choices_of(name) for name in hydra_side.groups()}
+    print(  # noqa: T201 the answer
+        RUN_HELP.format(
+            verb=verb,
+            what=what,
+            groups="\n".join(
+                f"  {name:<11}{', '.join(choices)}" for name, choices in groups.items()
+            ),
+            fields=hydra_side.describe_fields(),
+        ),
+        end="",
+    )
+    return 0

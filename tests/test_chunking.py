@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.chunking import (
+    chunk_messages,
+    chunking_label,
+    chunking_name,
+    make_chunker,
+    rechunk,
+)
+from harness.config import (
+    ChunkingConfig,
+    EagerFirstChunking,
+    SentenceChunking,
+    TimedChunking,
+    TokenChunking,
+    WordsChunking,
+)
+from harness.errors import ConfigError
+from harness.events import Token
+
+MS = 1_000_000
+
+strategies: st.SearchStrategy[ChunkingConfig] = st.one_of(
+    st.builds(WordsChunking, st.integers(1, 8)),
+    st.builds(EagerFirstChunking, st.integers(1, 8)),
+    st.just(TokenChunking()),
+    st.just(SentenceChunking()),
+    st.builds(TimedChunking, st.floats(0.1, 500)),
+)
+token_streams = st.lists(
+    st.tuples(st.text(max_size=6), st.integers(0, 300 * MS)), max_size=40
+)  # (text, time since the token before)
+
+
+def tokens_of(pieces: list[tuple[str, int]]) -> list[Token]:
+    at_ns, tokens = 0, []
+    for text, gap_ns in pieces:
+        at_ns += gap_ns
+        tokens.append(Token(text=text, at_ns=at_ns))
+    return tokens
+
+
+def every_ms(texts: list[str], step_ms: int = 10) -> list[Token]:
+    return [Token(text=text, at_ns=(i + 1) * step_ms * MS) for i, text in enumerate(texts)]
+
+
+def released(texts: list[str], config: ChunkingConfig) -> list[tuple[str, float]]:
+    """What is released and when (ms) for tokens 10 ms apart, ended 10 ms after the last."""
+    tokens = every_ms(texts)
+    chunks = rechunk(tokens, (len(tokens) + 1) * 10 * MS, config)
+    return [(chunk.text, chunk.at_ns / MS) for chunk in chunks]
+
+
+@given(token_streams, strategies)
+def test_text_is_kept_exactly_and_nothing_is_released_early(
+    pieces: list[tuple[str, int]], config: ChunkingConfig
+) -> None:
+    tokens = tokens_of(pieces)
+    ended_ns = (tokens[-1].at_ns if tokens else 0) + 5
+    chunks = rechunk(tokens, ended_ns, config)
+    assert "".join(c.text for c in chunks) == "".join(t.text for t in tokens)
+    assert [c.index for c in chunks] == list(range(len(chunks)))
+    assert [c.is_final for c in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert [c.at_ns for c in chunks] == sorted(c.at_ns for c in chunks)
+    seen = ""
+    for chunk in chunks:
+        seen += chunk.text
+        there_by_then = "".join(t.text for t in tokens if t.at_ns <= chunk.at_ns)
+        assert there_by_then.startswith(seen)
+
+
+@given(token_streams, strategies.filter(lambda c: not isinstance(c, TokenChunking)))
+def test_no_word_is_ever_split(pieces: list[tuple[str, int]], config: ChunkingConfig) -> None:
+    tokens = tokens_of(pieces)
+    chunks = rechunk(tokens, 10**12, config)
+    for before, after in itertools.pairwise(chunks):
+        assert before.text[-1:].isspace() or after.text[:1].isspace() or not after.text
+
+
+@given(token_streams, st.integers(1, 8))
+def test_n_words_are_released_together(pieces: list[tuple[str, int]], words: int) -> None:
+    *full, final = rechunk(tokens_of(pieces), 10**12, WordsChunking(words))
+    assert all(len(chunk.text.split()) == words for chunk in full)
+    assert len(final.text.split()) <= words
+
+
+@given(token_streams, st.floats(0.1, 500))
+def test_timed_holds_no_whole_word_longer_than_stated(
+    pieces: list[tuple[str, int]], every: float
+) -> None:
+    tokens = tokens_of(pieces)
+    released_chars = 0
+    for chunk in rechunk(tokens, 10**12, TimedChunking(every))[:-1]:
+        word_end = released_chars + len(chunk.text) - len(chunk.text.lstrip())
+        word_end += len(chunk.text.split()[0])
+        arrived = itertools.accumulate(len(t.text) for t in tokens)
+        whole_ns = next(t.at_ns for t, n in zip(tokens, arrived, strict=True) if n > word_end)
+        assert chunk.at_ns - whole_ns <= round(every * MS)
+        released_chars += len(chunk.text)
+
+
+def test_a_word_is_whole_once_the_next_begins_or_the_stream_ends() -> None:
+    assert released([" It", "'s", ",", " the", " end"], WordsChunking(1)) == [
+        (" It's,", 40),
+        (" the", 50),
+        (" end", 60),
+    ]
+
+
+def test_six_words_wait_for_six() -> None:
+    texts = [" a", " b", " c", " d", " e", " f", " g", " h"]
+    assert released(texts, WordsChunking(6)) == [(" a b c d e f", 70), (" g h", 90)]
+
+
+def test_several_words_in_one_token_are_released_at_once() -> None:
+    assert released(["one two three four "], WordsChunking(1)) == [
+        ("one", 10), (" two", 10), (" three", 10), (" four", 10), (" ", 20),
+    ]  # fmt: skip
+
+
+def test_eager_first_releases_one_then_n() -> None:
+    texts = [" a", " b", " c", " d", " e"]
+    assert released(texts, EagerFirstChunking(2)) == [(" a", 20), (" b c", 40), (" d e", 60)]
+
+
+def test_tokens_pass_through_and_empty_ones_are_no_chunk() -> None:
+    assert released([" un", "", "real"], TokenChunking()) == [(" un", 10), ("real", 30), ("", 40)]
+
+
+def test_sentences_end_with_their_mark_and_what_closes_it() -> None:
+    texts = [' "Is', " it", '?"', " It", " is", ".", " Yes"]
+    assert released(texts, SentenceChunking()) == [
+        (' "Is it?"', 40),
+        (" It is.", 70),
+        (" Yes", 80),
+    ]
+
+
+def test_timed_flushes_whole_words_when_time_is_up() -> None:
+    texts = [" a", " b", " c", " d", " e"]
+    # " a" is whole at 20; 15 ms later " a" and " b" (whole at 30) go; " c" is whole at 40.
+    assert released(texts, TimedChunking(15)) == [(" a b", 35), (" c d", 55), (" e", 60)]
+
+
+def test_a_fresh_chunker_is_made_for_every_session() -> None:
+    config = WordsChunking(2)
+    first, second = make_chunker(config), make_chunker(config)
+    first.push(" one two three", 0)
+    assert second.flush() == ""
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "label"),
+    [
+        (WordsChunking(1), "1word", "1-word"),
+        (EagerFirstChunking(), "eager_first", "eager-first-6-word"),
+        (EagerFirstChunking(3), "eager_first_3", "eager-first-3-word"),
+        (TokenChunking(), "token", "token"),
+        (SentenceChunking(), "sentence", "sentence"),
+        (TimedChunking(), "timed", "200-ms"),
+        (TimedChunking(50), "timed_50ms", "50-ms"),
+    ],
+)
+def test_names(config: ChunkingConfig, name: str, label: str) -> None:
+    assert (chunking_name(config), chunking_label(config)) == (name, label)
+
+
+def test_messages_carry_the_first_latency_on_every_chunk_once_known() -> None:
+    chunks = rechunk(every_ms(["", " I", " am"], 75), 300 * MS, WordsChunking(1))
+    first, last = chunk_messages(chunks, request_ns=0)
+    assert (first.text, first.is_final, first.chunk_index) == ("I", False, 0)
+    assert (first.first_token_latency_ms, first.processing_time_ms) == (225, 225.0)
+    assert (last.text, last.is_final, last.first_token_latency_ms) == ("am", True, 225)
+    assert last.success
+
+
+def test_blank_chunks_do_not_end_the_wait() -> None:
+    chunks = rechunk(every_ms([" ", "I"]), 50 * MS, TokenChunking())
+    assert [m.first_token_latency_ms for m in chunk_messages(chunks, 0)] == [None, 20, 20]
+
+
+@pytest.mark.parametrize("make", [WordsChunking, EagerFirstChunking, TimedChunking])
+def test_nothing_at_a_time_is_refused(make: type) -> None:
+    with pytest.raises(ConfigError, match=r"chunking\..*0"):
+        make(0)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import gc
+
+import pytest
+
+from harness.clock import RealWorld, VirtualWorld, collect_garbage, frozen_gc
+
+
+def test_actions_run_in_order_of_time_then_of_asking(world: VirtualWorld) -> None:
+    timeline = world.timeline("one")
+    seen: list[tuple[str, int]] = []
+    for name, due in (("late", 30), ("early", 10), ("first of two", 20), ("second of two", 20)):
+        timeline.call_at(due, lambda name=name: seen.append((name, world.now_ns())))
+    timeline.run()
+    assert seen == [("early", 10), ("first of two", 20), ("second of two", 20), ("late", 30)]
+
+
+def test_a_busy_timeline_holds_back_itself_and_no_other(world: VirtualWorld) -> None:
+    engine, driver = world.timeline("engine"), world.timeline("driver")
+    seen: list[tuple[str, int]] = []
+
+    def compute() -> None:
+        world.sleep_until_ns(world.now_ns() + 100)
+        seen.append(("computed", world.now_ns()))
+
+    engine.call_at(0, compute)
+    engine.call_at(10, lambda: seen.append(("next job", world.now_ns())))
+    driver.call_at(50, lambda: seen.append(("frame", world.now_ns())))
+    driver.run()
+    assert seen == [("computed", 100), ("frame", 50), ("next job", 100)]
+
+
+def test_compute_costs_virtual_time_in_proportion() -> None:
+    def now_after_work(scale: float) -> int:
+        world = VirtualWorld(compute_scale=scale)
+        timeline = world.timeline("engine")
+        stamps: list[int] = []
+        timeline.call_at(5, lambda: stamps.append(sum(range(10_000)) and world.now_ns()))
+        timeline.run()
+        return stamps[0]
+
+    assert now_after_work(0) == 5
+    assert now_after_work(1) > 5
+
+
+def test_stop_drops_what_is_queued(world: VirtualWorld) -> None:
+    driver, engine = world.timeline("driver"), world.timeline("engine")
+    seen: list[str] = []
+    driver.call_at(1, engine.stop)
+    engine.call_at(2, lambda: seen.append("engine"))
+    driver.call_at(3, driver.stop)
+    driver.call_at(4, lambda: seen.append("driver"))
+    driver.run()
+    assert seen == []
+
+
+@pytest.mark.parametrize("world", [RealWorld(), VirtualWorld()], ids=["real", "virtual"])
+def test_no_action_runs_before_it_is_due(world: RealWorld | VirtualWorld) -> None:
+    driver, worker = world.timeline("driver"), world.timeline("worker")
+    worker.start()
+    begin = world.now_ns()
+    late: list[int] = []
+    for step in range(5):
+        due = begin + (step + 1) * 1_000_000
+        worker.call_at(due, lambda due=due: late.append(world.now_ns() - due))
+    worker.call_at(begin + 6_000_000, driver.stop)
+    driver.run()
+    worker.stop()
+    assert len(late) == 5
+    assert min(late) >= 0
+
+
+def test_an_earlier_action_overtakes_one_that_is_waited_for() -> None:
+    world = RealWorld()
+    timeline = world.timeline("worker")
+    seen: list[str] = []
+    driver = world.timeline("driver")
+    timeline.start()
+    timeline.call_at(world.now_ns() + 60_000_000_000, lambda: seen.append("in a minute"))
+    timeline.call_soon(lambda: (seen.append("now"), driver.stop()))  # type: ignore[func-returns-value]
+    driver.run()
+    timeline.stop()
+    assert seen == ["now"]
+
+
+def test_sleep_until_never_returns_early() -> None:
+    world = RealWorld()
+    due = world.now_ns() + 2_000_000
+    world.sleep_until_ns(due)
+    assert world.now_ns() >= due
+
+
+def test_the_collector_is_still_and_its_pauses_are_recorded() -> None:
+    before = gc.isenabled()
+    with frozen_gc() as pauses:
+        assert not gc.isenabled()
+        assert pauses == []
+        collect_garbage()
+        assert len(pauses) == 1
+        assert pauses[0].end_ns >= pauses[0].start_ns
+    assert gc.isenabled() == before
