@@ -79,9 +79,10 @@ def design_effect(groups: Groups, limit: float | None = None) -> float:
     """How many samples count as one independent sample, >= 1.
 
     Variance of the samples' mean rank when whole clips are drawn, over its variance if samples
-    were independent, times the price of having estimated it from few clips (Korn and Graubard
-    1998). With ``limit`` also for the share of samples above it; the larger of the two. One
-    sample per clip: exactly 1.
+    were independent. Ranks, because the share beyond a far limit is too rare to tell; with
+    ``limit`` also that share, the larger of the two. Counts divided by it go into the exact
+    binomial, as by Korn and Graubard (1998). One sample per clip: exactly 1; at most what it is
+    when all samples of a clip are the same.
     """
     sizes = np.array([len(group) for group in groups if len(group)])
     n, clusters = int(sizes.sum()), len(sizes)
@@ -102,8 +103,7 @@ def design_effect(groups: Groups, limit: float | None = None) -> float:
         clustered = float((np.add.reduceat(centred, starts) ** 2).sum()) * clusters / (clusters - 1)
         if independent > 0:
             worst = max(worst, clustered / independent)
-    price = stats.t.ppf(0.975, clusters - 1) / stats.t.ppf(0.975, n - 1)
-    return min(float(worst * price**2), most)
+    return min(float(worst), most)
 
 
 def p_percentile_above(n: float, beyond: float, q: float) -> float:
@@ -191,10 +191,12 @@ def _weights(clusters: int, seed: int) -> Floats:
 class Bootstrap:
     """The distribution of a statistic over resampled clips, and what it says.
 
-    BCa (Efron 1987) where the statistic is smooth; percentile method where it is not (percentiles:
-    the jackknife that BCa needs is inconsistent for them). Both are widened for few clips as by
-    Hesterberg (2015): quantiles of Student's t with C - 1 degrees of freedom, times
-    sqrt(C / (C - 1)), in place of the normal ones.
+    ``smooth``: BCa (Efron 1987), for means and ratios of one arm, which are skewed. Otherwise the
+    percentile method: for percentiles, where the jackknife that BCa needs is inconsistent, and for
+    differences of two arms that share clips, symmetric unless something changed, where BCa's
+    estimated skewness costs coverage. Both are widened for few clips as by Hesterberg (2015):
+    quantiles of Student's t with C - 1 degrees of freedom, times sqrt(C / (C - 1)), in place of
+    the normal ones.
     """
 
     def __init__(self, statistic: Statistic, clusters: int, *, smooth: bool, seed: int = 0) -> None:
