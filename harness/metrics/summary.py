@@ -78,7 +78,7 @@ def samples_by_clip(metric: str, clips: Sequence[ClipMetrics]) -> dict[str, list
 
 def _distribution(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Distribution:
     groups = list(samples_by_clip(metric.name, clips).values())
-    values = np.sort(np.concatenate([np.asarray(group, float) for group in groups] or [[]]))
+    values = np.sort([value for group in groups for value in group])
     n = len(values)
     of = len(clips) if metric.scope == "clip" else n
     if n == 0:

@@ -85,7 +85,8 @@ def check_validity(
     Args:
         traces: of one arm; ``clips`` are their metrics.
     """
-    invalid, warnings = [], []
+    invalid: list[str] = []
+    warnings: list[str] = []
     for check in CHECKS:
         finding = check.find(_Run(traces, clips, facts))
         if finding is not None:
