@@ -197,5 +197,5 @@ def _read_summary(path: Path) -> Summary | None:
     for name, value in raw["metrics"].items():
         kind: type[Distribution] | type[Ratio] = Ratio if "value" in value else Distribution
         metrics[name] = msgspec.convert(value, kind)
-    summary = msgspec.convert({**raw, "metrics": {}}, Summary)
-    return msgspec.structs.replace(summary, metrics=metrics)
+    lists = {name: tuple(raw[name]) for name in ("validity", "warnings")}
+    return Summary(**{**raw, **lists, "metrics": metrics})

@@ -23,7 +23,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import harness.config as schema
@@ -57,7 +57,8 @@ def config_folder() -> Path:
 
 def _register_schema() -> None:
     store = ConfigStore.instance()
-    store.store(name="schema", node=schema.Config)
+    unchosen = dict.fromkeys(VARIANTS, MISSING)  # a default object would refuse other variants
+    store.store(name="schema", node=schema.Config(**unchosen))
     for group, choices in VARIANTS.items():
         for name, node in choices.items():
             store.store(group=f"schema/{group}", name=name, node=node)
