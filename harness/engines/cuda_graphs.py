@@ -1,0 +1,99 @@
+"""Steps that are captured once as CUDA graphs and replayed, and the options that ask for it.
+
+A replay launches hundreds of kernels with one call. It runs on the same addresses every time, so
+what changes from step to step is copied into buffers that live as long as the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from harness.config import TorchEngine
+from harness.errors import ConfigError, DeviceError
+
+Step = Callable[[], None]
+
+_WARM_UP_RUNS = 3  # libraries choose kernels and take workspace in their first runs
+
+
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """How steps run, resolved: what ``environment.json`` records."""
+
+    cuda_graphs: bool
+    compile: bool
+    batching: bool
+
+
+def step_options(engine: TorchEngine, device: torch.device, *, live: bool) -> StepOptions:
+    """What was asked for, or an error: an option that cannot be had is never left out.
+
+    Raises:
+        DeviceError: CUDA graphs on another device.
+        ConfigError: batching where there are no steps to batch.
+    """
+    if engine.cuda_graphs and device.type != "cuda":
+        raise DeviceError(
+            "engine.cuda_graphs=true is for CUDA",
+            value=f"engine.device={engine.device}",
+            hint="engine.device=cuda, or engine.cuda_graphs=null (on where there is CUDA)",
+        )
+    if engine.batching is not None and not live:
+        raise ConfigError(
+            "engine.batching is for live sessions of one step loop",
+            value=engine.batching,
+            allowed="null with this model",
+            hint="model=voxtral_mini_4b_realtime session=live, or leave engine.batching out",
+        )
+    return StepOptions(
+        cuda_graphs=device.type == "cuda" if engine.cuda_graphs is None else engine.cuda_graphs,
+        compile=engine.compile,
+        batching=live and engine.batching is not False,
+    )
+
+
+class Capturer:
+    """Turns steps into replays; all of them share one memory pool, so they run one at a time."""
+
+    def __init__(self, options: StepOptions) -> None:
+        self._options = options
+        self._pool = torch.cuda.graph_pool_handle() if options.cuda_graphs else None
+
+    def capture(self, step: Step) -> Step:
+        """``step`` itself, run once to warm up; with CUDA graphs its replay.
+
+        Args:
+            step: reads and writes tensors that outlive it; safe to run on any state, since warming
+                up runs it.
+
+        Raises:
+            DeviceError: the step cannot be compiled or captured on this machine.
+        """
+        try:
+            if not self._options.cuda_graphs:
+                step()
+                return step
+            # The first runs are eager and on a side stream, as capturing asks for.
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UP_RUNS):
+                    step()
+            torch.cuda.current_stream().wait_stream(side)
+            torch.cuda.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            # thread_local: other threads (telemetry, loaders) may call CUDA meanwhile
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                step()
+        except RuntimeError as error:
+            # torch.compile without a compiler, an operation that cannot be captured, no memory
+            raise DeviceError(
+                "a step could not be " + ("captured" if self._options.cuda_graphs else "run"),
+                value=str(error).splitlines()[0],
+                hint="engine.compile=false, engine.cuda_graphs=false, or a smaller "
+                "model.max_streams",
+            ) from error
+        return graph.replay

@@ -1,0 +1,194 @@
+"""The transformer stack that Voxtral's decoder, Realtime's decoder and its encoder share.
+
+Pre-norm, RMSNorm, rotary positions, grouped-query attention, SwiGLU. transformers' modules launch
+some fifty kernels a layer, which costs more than reading the weights when one token is decoded; so
+this is a lean forward pass over the same weights: projections that read the same input are one
+matrix, norms are one kernel, and the keys and values of grouped heads are read once. The modules'
+own parameters become views of the joined matrices: they go on working, on the same memory, and
+``generate()`` on them is the oracle of the tests.
+
+Shapes: n rows, T positions a row, d model width, H query heads, K key/value heads, D numbers a
+head, W slots of the cache that are reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch._dynamo import config as dynamo_config
+from torch.nn import functional
+
+from harness.engines.ring_cache import Place, RingCache
+
+_SHAPES = 64  # more than the batch sizes of all stacks: each is compiled once, when loading
+
+
+class Block(NamedTuple):
+    """The weights of one layer."""
+
+    attention_norm: torch.Tensor  # [d]
+    qkv: torch.Tensor  # [(H + 2K) D, d]
+    qkv_bias: torch.Tensor | None
+    out: torch.Tensor  # [d, H D]
+    out_bias: torch.Tensor | None
+    mlp_norm: torch.Tensor  # [d]
+    gate_up: torch.Tensor  # [2 F, d]
+    down: torch.Tensor  # [d, F]
+    down_bias: torch.Tensor | None
+
+
+class Stack:
+    """``embeddings -> hidden states`` through all layers, keys and values in a cache."""
+
+    def __init__(self, module: Any, mlp_scales: list[torch.Tensor] | None = None) -> None:
+        """
+        Args:
+            module: a transformers Llama or Voxtral Realtime encoder or text model.
+            mlp_scales: one ``[d]`` a layer, to multiply the input of the MLP with: Realtime's
+                conditioning on the delay, which is constant for an engine.
+        """
+        config = module.config
+        self.heads: int = config.num_attention_heads
+        self.kv_heads: int = config.num_key_value_heads
+        self.head_dim: int = config.head_dim
+        self.eps: float = config.rms_norm_eps
+        self.norm: torch.Tensor = module.norm.weight.data
+        self.inverse_frequencies: torch.Tensor = module.rotary_emb.inv_freq.float()
+        self.blocks = [
+            _join(layer, mlp_scales[index] if mlp_scales else None)
+            for index, layer in enumerate(module.layers)
+        ]
+
+    def __call__(self, x: torch.Tensor, cache: RingCache, place: Place) -> torch.Tensor:
+        """``[n, T, d]`` -> ``[n, T, d]``; the caller advances the cache.
+
+        A place that reaches no slots is a prompt from position 0: its keys are stored, and each of
+        its positions sees those before it.
+        """
+        cos, sin = self._rotary(place.positions, x.dtype)
+        bias = _attention_bias(place.mask, self.heads // self.kv_heads, x.dtype)
+        for layer, block in enumerate(self.blocks):
+            q, k, v = self._before(x, block, cos, sin)
+            seen_k, seen_v = cache.write(layer, place, k, v)
+            y = _attend(q, seen_k, seen_v, bias) if place.reach else _attend_causal(q, k, v)
+            x = self._after(x, y, block)
+        return functional.rms_norm(x, (x.shape[-1],), self.norm, self.eps)
+
+    def compile(self) -> None:
+        """Fuse what lies between the products of a layer, once for all layers of one shape."""
+        dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, _SHAPES)
+        self._before = _compiled(self._before)  # type: ignore[method-assign]
+        self._after = _compiled(self._after)  # type: ignore[method-assign]
+
+    def _before(
+        self, x: torch.Tensor, block: Block, cos: torch.Tensor, sin: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """``x [n, T, d]`` -> queries ``[n, T, H, D]``, keys and values ``[n, T, K, D]``."""
+        y = functional.rms_norm(x, (x.shape[-1],), block.attention_norm, self.eps)
+        heads = functional.linear(y, block.qkv, block.qkv_bias)
+        heads = heads.view(*x.shape[:2], -1, self.head_dim)  # [n, T, H + 2K, D]
+        rotated = _rotate(heads[:, :, : self.heads + self.kv_heads], cos, sin)
+        v = heads[:, :, self.heads + self.kv_heads :]
+        return rotated[:, :, : self.heads], rotated[:, :, self.heads :], v
+
+    def _after(self, x: torch.Tensor, y: torch.Tensor, block: Block) -> torch.Tensor:
+        """What was attended to, ``y [n, T, H D]``, joins ``x``; then the MLP."""
+        x = x + functional.linear(y, block.out, block.out_bias)
+        y = functional.rms_norm(x, (x.shape[-1],), block.mlp_norm, self.eps)
+        gate, up = functional.linear(y, block.gate_up).chunk(2, dim=-1)
+        return x + functional.linear(functional.silu(gate) * up, block.down, block.down_bias)
+
+    def _rotary(
+        self, positions: torch.Tensor, dtype: torch.dtype
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """``[n, T]`` -> cosines and signed sines, each ``[n, T, 1, D]``."""
+        angles = positions[..., None].float() * self.inverse_frequencies
+        cos, sin = angles.cos(), angles.sin()
+        cos = torch.cat((cos, cos), dim=-1)[:, :, None]
+        sin = torch.cat((-sin, sin), dim=-1)[:, :, None]
+        return cos.to(dtype), sin.to(dtype)
+
+
+def _rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary positions on ``[n, T, heads, D]``: halves swapped, the first one's sine negated."""
+    return torch.addcmul(heads * cos, heads.roll(heads.shape[-1] // 2, dims=-1), sin)
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    # Each layer of a shape is the same graph: weights are arguments. `dynamic=False`: a shape that
+    # was not warmed up would be compiled in the middle of a session, so every shape is warmed up.
+    return torch.compile(function, fullgraph=True, dynamic=False)
+
+
+def _attention_bias(mask: torch.Tensor, group: int, dtype: torch.dtype) -> torch.Tensor:
+    """``[n, T, W]`` -> what attention adds: 0 where it may look, else -inf; ``[n, 1, G T, W]``.
+
+    Made once a step: a boolean mask would be turned into this in every layer.
+    """
+    bias = torch.zeros(mask.shape, device=mask.device, dtype=dtype)
+    return bias.masked_fill(~mask, -torch.inf)[:, None].repeat(1, 1, group, 1)
+
+
+def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """``q [n, T, H, D]``, ``k, v [n, K, W, D]``, ``bias [n, 1, G T, W]`` -> ``[n, T, H D]``."""
+    rows, new, heads, head_dim = q.shape
+    # The G query heads that share keys become positions of one query, so keys are read once.
+    q = q.transpose(1, 2).reshape(rows, k.shape[1], -1, head_dim)
+    y = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    return y.reshape(rows, heads, new, head_dim).transpose(1, 2).flatten(2)
+
+
+def _attend_causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """``q [n, T, H, D]``, ``k, v [n, T, K, D]`` -> ``[n, T, H D]``."""
+    y = functional.scaled_dot_product_attention(
+        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True, enable_gqa=True
+    )
+    return y.transpose(1, 2).flatten(2)
+
+
+def _join(layer: Any, mlp_scale: torch.Tensor | None) -> Block:
+    """One layer's weights; the module keeps them as views of the joined matrices."""
+    attention, mlp = layer.self_attn, layer.mlp
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    bias: torch.Tensor | None = None
+    if attention.q_proj.bias is not None:  # Realtime's encoder; its keys have none, as in Whisper
+        bias = torch.cat(
+            [
+                p.bias.data if p.bias is not None else p.weight.new_zeros(p.out_features)
+                for p in projections
+            ]
+        )
+    before, after = (
+        (layer.self_attn_layer_norm, layer.final_layer_norm)
+        if hasattr(layer, "self_attn_layer_norm")
+        else (layer.input_layernorm, layer.post_attention_layernorm)
+    )
+    mlp_norm = after.weight.data if mlp_scale is None else after.weight.data * mlp_scale
+    return Block(
+        attention_norm=before.weight.data,
+        qkv=_share(projections),
+        qkv_bias=bias,
+        out=attention.o_proj.weight.data,
+        out_bias=_bias(attention.o_proj),
+        mlp_norm=mlp_norm,
+        gate_up=_share((mlp.gate_proj, mlp.up_proj)),
+        down=mlp.down_proj.weight.data,
+        down_bias=_bias(mlp.down_proj),
+    )
+
+
+def _bias(linear: Any) -> torch.Tensor | None:
+    return None if linear.bias is None else linear.bias.data
+
+
+def _share(linears: tuple[Any, ...]) -> torch.Tensor:
+    """The linears' weights as one matrix, of which theirs become views."""
+    joined = torch.cat([linear.weight.data for linear in linears])
+    begin = 0
+    for linear in linears:
+        end = begin + linear.out_features
+        linear.weight.data = joined[begin:end]
+        begin = end
+    return joined
