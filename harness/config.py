@@ -88,6 +88,7 @@ class WhisperModel:
     name: str = "whisper_tiny_en"  # how reports call it
     weights: str = "packaged"  # packaged | a hub id | a folder
     revision: str | None = None  # of a hub id; None: its default branch
+    language: str = "en"  # spoken; other than en with multilingual weights only
     max_new_tokens: int = 440  # 448 positions less the prompt
     pad_s: float = (
         30.0  # the encoder's window: audio is padded with silence to clip + pad_s, at most 30 s
@@ -214,12 +215,11 @@ class RealtimeEngine:
     step_ms: float | None = None  # audio that one delta stands for, where every step sends one
     connecting: int = 16  # handshakes under way at the same time
     connect_timeout_s: float = 10.0  # to connect, and to be configured
-    slot_timeout_s: float = 5.0  # live: from the first audio to the first message of any kind
-    stall_timeout_s: float = 10.0  # live: between messages; also for a message of ours to leave
-    answer_timeout_s: float = 30.0  # after the end of the audio: between messages, until the final
-    ping_s: float = 5.0  # a dead socket shows after two of these
-    queue_s: float = 10.0  # audio kept for a server that takes it too slowly
-    blank_speech_s: float | None = 10.0  # speech without any text that is a failure; None: never
+    slot_timeout_s: float = 5.0  # live: of speech, without a message of any kind
+    blank_speech_s: float | None = 10.0  # of speech, without any text; None: never a failure
+    answer_timeout_s: float = 30.0  # after the end of the audio: between messages
+    ping_s: float = 5.0  # between pings, and for the answer to one
+    queue_s: float = 10.0  # that audio may wait for a server that does not take it
 
     def __post_init__(self) -> None:
         _require(
@@ -238,10 +238,10 @@ class RealtimeEngine:
             "engine.delay_ms", self.delay_ms, "null, unless engine.protocol=mistral",
         )  # fmt: skip
         _require_number("engine.connecting", self.connecting, 1)
-        for name in ("connect_timeout_s", "slot_timeout_s", "stall_timeout_s", "answer_timeout_s",
-                     "ping_s", "queue_s"):  # fmt: skip
-            _require_number(f"engine.{name}", getattr(self, name), 0, above=True)
-        for name in ("step_ms", "blank_speech_s", "delay_ms"):
+        for name in (
+            "delay_ms", "step_ms", "connect_timeout_s", "slot_timeout_s", "blank_speech_s",
+            "answer_timeout_s", "ping_s", "queue_s",
+        ):  # fmt: skip
             if (value := getattr(self, name)) is not None:
                 _require_number(f"engine.{name}", value, 0, above=True)
 

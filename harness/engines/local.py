@@ -21,6 +21,7 @@ from harness.engines import EngineInfo, Listener, Samples
 from harness.errors import DeviceError
 
 T = TypeVar("T")
+S = TypeVar("S", bound="LocalStream")
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -96,12 +97,12 @@ class Laps:
     def __init__(
         self,
         world: World,
-        listener: Listener,
+        span: Callable[[str, int, int], None],
         start_ns: int,
         new_event: Callable[[], DeviceEvent] | None = None,
     ) -> None:
         self._world = world
-        self._listener = listener
+        self._span = span
         self._at_ns = start_ns
         self._new_event = new_event
         self._launched: list[tuple[str, DeviceEvent]] = []
@@ -118,7 +119,7 @@ class Laps:
             )
             self._launched = []
         else:
-            self._listener.span(name, start_ns, self._at_ns)
+            self._span(name, start_ns, self._at_ns)
 
     def launched(self, name: str) -> None:
         """What ran since the last lap has been given to the device, and may still run there."""
@@ -137,9 +138,9 @@ class Laps:
             for name, event in awaited.launched:
                 before_end_ns = round(event.elapsed_time(awaited.anchor) * NS_PER_MS)
                 until_ns = max(from_ns, awaited.end_ns - before_end_ns)
-                self._listener.span(name, from_ns, until_ns)
+                self._span(name, from_ns, until_ns)
                 from_ns = until_ns
-            self._listener.span(awaited.name, from_ns, awaited.end_ns)
+            self._span(awaited.name, from_ns, awaited.end_ns)
         self._unresolved = []
 
 
@@ -235,7 +236,7 @@ class TurnStream(LocalStream):
         self.post(lambda: self._run(finished_ns))
 
     def _run(self, finished_ns: int) -> None:
-        laps = Laps(self._world, self, finished_ns, self._new_event)
+        laps = Laps(self._world, self.span, finished_ns, self._new_event)
         laps.lap("queue")
         samples = np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.float32)
         for text in self._transcribe(samples, laps):
@@ -256,6 +257,12 @@ class LocalEngine:
         self._worker = world.timeline(name)
         self._worker.start()
         self._streams: WeakSet[LocalStream] = WeakSet()
+
+    def add(self, stream: S) -> S:
+        """Begin a session: the stream is given up when the engine closes."""
+        self._streams.add(stream)
+        stream.ready()
+        return stream
 
     def run_on_worker(self, job: Callable[[], T]) -> T:
         """Run ``job`` where the streams' jobs will run, and wait for it: loading and warming up.
