@@ -1,0 +1,280 @@
+"""Three realtime transcription protocols behind one adapter: text in, text out, no socket.
+
+Every protocol sends JSON text frames and carries audio as base64 PCM16 mono:
+
+=========  ==========================  ===================================  ======================
+           vllm (and our ``serve``)    mistral                              openai
+=========  ==========================  ===================================  ======================
+greeting   session.created             session.created                      session.created
+configure  session.update, no reply    session.update -> session.updated    the same as mistral
+start      commit(final=false)
+audio      input_audio_buffer.append   input_audio.append                   as vllm, at 24 kHz
+end        commit(final=true)          input_audio.flush, input_audio.end   commit
+text       transcription.delta         transcription.text.delta             ....delta, of an item
+final      transcription.done          transcription.done                   ....completed
+=========  ==========================  ===================================  ======================
+
+Sources: vLLM 0.32 ``entrypoints/speech_to_text/realtime``; Mistral's Python client 2
+``extra/realtime``; OpenAI's realtime transcription guide. Only vLLM was talked to.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import msgspec
+import numpy as np
+import soxr
+
+from harness.config import RealtimeEngine
+from harness.engines import Samples
+
+RATE_HZ = 16_000
+
+
+class Kind(enum.Enum):
+    CREATED = "created"  # the server greets
+    CONFIGURED = "configured"  # it has taken the configuration
+    TEXT = "text"  # a delta, possibly empty
+    DONE = "done"  # the final text
+    ERROR = "error"
+    OTHER = "other"  # nothing that a measurement needs
+
+
+class ServerEvent(msgspec.Struct, frozen=True):
+    kind: Kind
+    text: str = ""  # of a delta, of the final text, or of an error
+    code: str = ""  # of an error
+    steps: int | None = None  # DONE: tokens that the server says it made
+
+
+class Adapter(Protocol):
+    """One protocol, for one session: the resampler inside has a state."""
+
+    acknowledged: bool  # the server confirms its configuration
+
+    def url(self) -> str:
+        """Where to connect, with the query that the protocol wants."""
+
+    def configure(self) -> list[str]:
+        """Messages to send once the server has greeted."""
+
+    def probe(self) -> list[str]:
+        """Messages whose answer shows, in place of a confirmation, that it was configured."""
+
+    def start(self) -> list[str]:
+        """Messages to send once it is configured, before audio."""
+
+    def audio(self, samples: Samples) -> str | None:
+        """A message with these samples; None: too few yet to make one of the server's rate."""
+
+    def end(self) -> list[str]:
+        """Messages that say that no audio follows, with what the resampler still held."""
+
+    def parse(self, message: str | bytes) -> ServerEvent:
+        """Raises ``ValueError`` on what is not a message of this protocol."""
+
+
+def make_adapter(config: RealtimeEngine) -> Adapter:
+    match config.protocol:
+        case "mistral":
+            return Mistral(config)
+        case "openai":
+            return OpenAI(config)
+        case _:
+            return Vllm(config)
+
+
+def pcm16(samples: Samples) -> bytes:
+    """Little-endian PCM16; exact for samples that were made from PCM16."""
+    return np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes()
+
+
+def _json(**message: Any) -> str:
+    return msgspec.json.encode(message).decode()
+
+
+def _base64(pcm: bytes) -> str:
+    return base64.b64encode(pcm).decode()
+
+
+def _decode(message: str | bytes) -> dict[str, Any]:
+    if isinstance(message, bytes):
+        raise ValueError(f"a binary frame of {len(message)} bytes")  # noqa: TRY004 content, not a type error
+    try:
+        return msgspec.json.decode(message, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise ValueError(f"not a JSON object ({error}): {message[:80]!r}") from error
+
+
+def _text(message: dict[str, Any], field: str) -> str:
+    value = message.get(field)
+    if not isinstance(value, str):
+        raise ValueError(f"{message.get('type')} without a text in {field!r}")  # noqa: TRY004
+    return value
+
+
+class Vllm:
+    """vLLM's own protocol: the server has no turn detection, a session is one utterance."""
+
+    acknowledged = False
+
+    def __init__(self, config: RealtimeEngine) -> None:
+        self._config = config
+
+    def url(self) -> str:
+        return self._config.url
+
+    def configure(self) -> list[str]:
+        return [_json(type="session.update", model=self._config.model)]
+
+    def probe(self) -> list[str]:
+        # vLLM answers messages in order and refuses an unknown one: its refusal says that the
+        # message before it has been dealt with.
+        return [_json(type="session.probe")]
+
+    def start(self) -> list[str]:
+        return [_json(type="input_audio_buffer.commit", final=False)]
+
+    def audio(self, samples: Samples) -> str | None:
+        return _json(type="input_audio_buffer.append", audio=_base64(pcm16(samples)))
+
+    def end(self) -> list[str]:
+        return [_json(type="input_audio_buffer.commit", final=True)]
+
+    def parse(self, message: str | bytes) -> ServerEvent:
+        event = _decode(message)
+        match event.get("type"):
+            case "transcription.delta":
+                return ServerEvent(Kind.TEXT, _text(event, "delta"))
+            case "transcription.done":
+                steps = (event.get("usage") or {}).get("completion_tokens")
+                return ServerEvent(Kind.DONE, _text(event, "text"), steps=steps)
+            case "session.created":
+                return ServerEvent(Kind.CREATED)
+            case "error" if event.get("code") == "unknown_event":
+                return ServerEvent(Kind.CONFIGURED)
+            case "error":
+                return ServerEvent(Kind.ERROR, _text(event, "error"), str(event.get("code")))
+        return ServerEvent(Kind.OTHER)
+
+
+class Mistral:
+    """Mistral's hosted realtime transcription."""
+
+    acknowledged = True
+
+    def __init__(self, config: RealtimeEngine) -> None:
+        self._config = config
+
+    def url(self) -> str:
+        return _with_query(self._config.url, model=self._config.model)
+
+    def configure(self) -> list[str]:
+        session: dict[str, Any] = {
+            "audio_format": {"encoding": "pcm_s16le", "sample_rate": RATE_HZ},
+        }
+        if self._config.delay_ms is not None:
+            session["target_streaming_delay_ms"] = self._config.delay_ms
+        return [_json(type="session.update", session=session)]
+
+    def probe(self) -> list[str]:
+        return []
+
+    def start(self) -> list[str]:
+        return []
+
+    def audio(self, samples: Samples) -> str | None:
+        return _json(type="input_audio.append", audio=_base64(pcm16(samples)))
+
+    def end(self) -> list[str]:
+        return [_json(type="input_audio.flush"), _json(type="input_audio.end")]
+
+    def parse(self, message: str | bytes) -> ServerEvent:
+        event = _decode(message)
+        match event.get("type"):
+            case "transcription.text.delta":
+                return ServerEvent(Kind.TEXT, _text(event, "text"))
+            case "transcription.done":
+                return ServerEvent(Kind.DONE, _text(event, "text"))
+            case "session.created":
+                return ServerEvent(Kind.CREATED)
+            case "session.updated":
+                return ServerEvent(Kind.CONFIGURED)
+            case "error":
+                return _nested_error(event)
+        return ServerEvent(Kind.OTHER)
+
+
+class OpenAI:
+    """OpenAI's realtime transcription, turn detection off: the one commit is the one turn."""
+
+    acknowledged = True
+    RATE_HZ = 24_000  # the only rate it takes
+
+    def __init__(self, config: RealtimeEngine) -> None:
+        self._config = config
+        self._resampler = soxr.ResampleStream(RATE_HZ, self.RATE_HZ, 1, dtype="float32")
+
+    def url(self) -> str:
+        return _with_query(self._config.url, intent="transcription")
+
+    def configure(self) -> list[str]:
+        audio = {
+            "input": {
+                "format": {"type": "audio/pcm", "rate": self.RATE_HZ},
+                "transcription": {"model": self._config.model},
+                "turn_detection": None,
+            }
+        }
+        return [_json(type="session.update", session={"type": "transcription", "audio": audio})]
+
+    def probe(self) -> list[str]:
+        return []
+
+    def start(self) -> list[str]:
+        return []
+
+    def audio(self, samples: Samples) -> str | None:
+        return self._append(self._resampler.resample_chunk(samples))
+
+    def end(self) -> list[str]:
+        tail = self._append(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+        return [*([tail] if tail else []), _json(type="input_audio_buffer.commit")]
+
+    def _append(self, samples: Samples) -> str | None:
+        if len(samples) == 0:
+            return None
+        return _json(type="input_audio_buffer.append", audio=_base64(pcm16(samples)))
+
+    def parse(self, message: str | bytes) -> ServerEvent:
+        event = _decode(message)
+        match event.get("type"):
+            case "conversation.item.input_audio_transcription.delta":
+                return ServerEvent(Kind.TEXT, _text(event, "delta"))
+            case "conversation.item.input_audio_transcription.completed":
+                return ServerEvent(Kind.DONE, _text(event, "transcript"))
+            case "session.created" | "transcription_session.created":
+                return ServerEvent(Kind.CREATED)
+            case "session.updated" | "transcription_session.updated":
+                return ServerEvent(Kind.CONFIGURED)
+            case "error" | "conversation.item.input_audio_transcription.failed":
+                return _nested_error(event)
+        return ServerEvent(Kind.OTHER)
+
+
+def _nested_error(event: dict[str, Any]) -> ServerEvent:
+    error = event.get("error")
+    if not isinstance(error, dict):
+        raise ValueError(f"{event.get('type')} without an object in 'error'")  # noqa: TRY004
+    message = error.get("message")
+    if isinstance(message, dict):  # Mistral: {"detail": ...}
+        message = message.get("detail")
+    return ServerEvent(Kind.ERROR, str(message), str(error.get("code") or error.get("type")))
+
+
+def _with_query(url: str, **query: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
