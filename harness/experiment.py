@@ -30,7 +30,7 @@ from harness.metrics import Summary
 from harness.metrics.instants import request_ns
 from harness.metrics.latency import clip_metrics
 from harness.replay import Arm, Pacing, Planned, replay
-from harness.runs import RunWriter, load_run
+from harness.runs import RunWriter, load_run, refuse_used
 from harness.summaries import summarise_run
 
 log = logging.getLogger("harness")
@@ -101,7 +101,9 @@ def run_arms(plans: Sequence[ArmPlan], progress: Progress) -> list[Summary]:
 
 
 def _check_arms(plans: Sequence[ArmPlan]) -> None:
-    """Arms may differ in what is compared, not in what they are compared on."""
+    """Folders are free; arms differ in what is compared, not in what they are compared on."""
+    for plan in plans:
+        refuse_used(plan.folder)
     first = plans[0].config
     for plan in plans[1:]:
         for field in ("dataset", "seed"):

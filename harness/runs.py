@@ -81,6 +81,20 @@ def _cannot_write(path: Path, error: OSError) -> StorageError:
     )
 
 
+def refuse_used(folder: Path) -> None:
+    """A run is never written over.
+
+    Raises:
+        UsageError: the folder holds a run already.
+    """
+    if (folder / EVENTS).exists():
+        raise UsageError(
+            "this folder holds a run already",
+            value=str(folder),
+            hint="choose another with hydra.run.dir=FOLDER, or remove it",
+        )
+
+
 class RunWriter:
     """Appends to a run's folder; every write is on disk before the call returns."""
 
@@ -91,14 +105,9 @@ class RunWriter:
             UsageError: the folder holds a run already, or cannot be written.
         """
         self.folder = folder
+        refuse_used(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if (folder / EVENTS).exists():
-                raise UsageError(
-                    "this folder holds a run already",
-                    value=str(folder),
-                    hint="choose another with hydra.run.dir=FOLDER, or remove it",
-                )
             write_text(folder / CONFIG, config_yaml)
             write_json(folder / ENVIRONMENT, environment)
             self._events: IO[bytes] = (folder / EVENTS).open("xb")

@@ -12,10 +12,10 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -197,47 +197,41 @@ def _quoted_null(override: str) -> str:
 
 def as_config_error(error: Exception) -> ConfigError:
     """One screen: the first line says what, then what is allowed and what to do."""
-    cause = error
-    while cause.__cause__ is not None and isinstance(cause.__cause__, Exception):
-        cause = cause.__cause__
-    if isinstance(cause, HarnessError):
-        return ConfigError(cause.what, value=cause.value, allowed=cause.allowed, hint=cause.hint)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = " ".join(lines)
-    if match := re.search(r"Key '(\w+)' (?:not in|is not in struct)", text):
-        return _unknown_field(match[1], text)
+    causes = [error]
+    while isinstance(cause := causes[-1].__cause__, Exception):
+        causes.append(cause)
+    if isinstance(causes[-1], HarnessError):  # a range check of a config class
+        first = causes[-1]
+        return ConfigError(first.what, value=first.value, allowed=first.allowed, hint=first.hint)
+    text = " ".join(line.strip() for one in causes for line in str(one).splitlines())
+    if match := re.search(r"Key '(\w+)' not in '(\w+)'", text):
+        full = re.search(r"full_key: ([\w.]+)", text)
+        return _unknown_field(full[1] if full else match[1], fields_of(match[2]))
     if match := re.search(r"Could not override '([\w.@/]+)'", text):
-        return _unknown_field(match[1], text)
+        return _unknown_field(match[1], known_fields())
     if match := re.search(r"Could not find '(\w+)/([^']+)'", text):
-        group = match[1]
+        group, choice = match.groups()
         choices = choices_of(group)
         return ConfigError(
             f"config group {group}",
-            value=match[2],
+            value=choice,
             allowed=", ".join(choices),
-            hint=_did_you_mean(match[2], choices),
+            hint=_did_you_mean(choice, choices),
         )
-    kept = [line for line in lines if not line.startswith(("object_type=", "reference_type="))]
-    return ConfigError("config: " + "\n  ".join(kept), hint="python -m harness run --help")
+    if match := re.search(r"(Value '.*?' .*?) full_key: ([\w.]+)", text):
+        return ConfigError(f"config field {match[2]}: {match[1]}")
+    return ConfigError("config: " + str(error).strip(), hint="python -m harness run --help")
 
 
-def _unknown_field(path: str, text: str) -> ConfigError:
-    full = re.search(r"full_key: ([\w.]+)", text)
-    name = full[1] if full else path
-    allowed = known_fields()
+def _unknown_field(name: str, allowed: list[str]) -> ConfigError:
+    group = name.partition(".")[0]
+    siblings = [field for field in allowed if field.startswith(f"{group}.")]
     return ConfigError(
         "no such config field or group",
         value=name,
-        allowed=", ".join(_siblings(name, allowed)),
+        allowed=", ".join(siblings or [field for field in allowed if "." not in field]) or "none",
         hint=_did_you_mean(name, allowed) or "python -m harness run --help",
     )
-
-
-def _siblings(name: str, allowed: list[str]) -> list[str]:
-    group = name.partition(".")[0]
-    return [field for field in allowed if field.startswith(f"{group}.")] or [
-        field for field in allowed if "." not in field
-    ]
 
 
 def _did_you_mean(value: str, allowed: list[str]) -> str | None:
@@ -247,14 +241,30 @@ def _did_you_mean(value: str, allowed: list[str]) -> str | None:
 
 def known_fields() -> list[str]:
     """Every field that some choice of config has, such as ``replay.repeats``, and every group."""
-    names: dict[str, None] = {}
+    names = [root.name for root in fields(schema.Config)]
+    return names + [f"{name}.{field.name}" for name, kind in _classes() for field in fields(kind)]
+
+
+def fields_of(class_name: str) -> list[str]:
+    """The fields of one config class, such as ``engine.device`` of ``TorchEngine``."""
+    if class_name == schema.Config.__name__:
+        return known_fields()
+    return [
+        f"{name}.{field.name}"
+        for name, kind in _classes()
+        if kind.__name__ == class_name
+        for field in fields(kind)
+    ]
+
+
+def _classes() -> Iterator[tuple[str, type]]:
+    """(field of the root, class that it may hold)."""
+    default = schema.Config()
     for root in fields(schema.Config):
-        names[root.name] = None
-        variants: list[Any] = list(VARIANTS.get(root.name, {}).values())
-        default = root.default_factory() if callable(root.default_factory) else None
-        for kind in variants or ([type(default)] if is_dataclass(default) else []):
-            names.update({f"{root.name}.{field.name}": None for field in fields(kind)})
-    return list(names)
+        kinds = VARIANTS.get(root.name, {}).values() or [type(getattr(default, root.name))]
+        for kind in kinds:
+            if is_dataclass(kind):
+                yield root.name, kind
 
 
 def choices_of(group: str) -> list[str]:
@@ -269,10 +279,12 @@ def groups() -> list[str]:
 
 def describe_fields() -> str:
     """Every field of the default config and its value, one a line."""
+    config = to_config(compose_alone([]))
     lines: list[str] = []
-    for group, value in OmegaConf.to_container(compose_alone([]), resolve=True).items():  # type: ignore[union-attr]
-        if isinstance(value, dict):
-            lines += [f"  {group}.{name}={field}" for name, field in value.items()]
+    for root in fields(config):
+        value = getattr(config, root.name)
+        if is_dataclass(value):
+            lines += [f"  {root.name}.{f.name}={getattr(value, f.name)}" for f in fields(value)]
         else:
-            lines.append(f"  {group}={value}")
+            lines.append(f"  {root.name}={value}")
     return "\n".join(lines)

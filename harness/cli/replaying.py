@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from harness.chunking import chunking_name
 from harness.cli import compose as hydra_side
-from harness.cli.offline import conclude
-from harness.cli.progress import TerminalProgress
 from harness.errors import UsageError
-from harness.experiment import ArmPlan, run_arms
+
+if TYPE_CHECKING:  # loaded when something is replayed: `--help` answers at once
+    from harness.experiment import ArmPlan
 
 RUN_HELP = """\
 usage: python -m harness {verb} [GROUP=CHOICE ...] [FIELD=VALUE ...]
@@ -74,6 +75,8 @@ def compare(argv: list[str]) -> int:
 
 
 def _plan(name: str, composed: DictConfig, folder: Path) -> ArmPlan:
+    from harness.experiment import ArmPlan
+
     config = hydra_side.to_config(composed)
     return ArmPlan(
         name=name or chunking_name(config.chunking),
@@ -84,6 +87,10 @@ def _plan(name: str, composed: DictConfig, folder: Path) -> ArmPlan:
 
 
 def _replay(plans: list[ArmPlan]) -> int:
+    from harness.cli.offline import conclude
+    from harness.cli.progress import TerminalProgress
+    from harness.experiment import run_arms
+
     with TerminalProgress() as progress:
         run_arms(plans, progress)
     return conclude([plan.folder for plan in plans])
