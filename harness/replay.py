@@ -146,11 +146,12 @@ class _Driver:
         if not self._running:
             collect_garbage()
         order, planned = self._waiting.popleft()
-        self._running.add(lane)
         try:
             lane.open(order, planned)
         except HarnessError as error:
             self._stop(error)
+        else:
+            self._running.add(lane)
 
     def session_done(self, lane: _Lane, planned: Planned, trace: Trace) -> None:
         self._running.discard(lane)

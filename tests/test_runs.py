@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import make_clip
+
+from harness.chunking import make_chunker
+from harness.clock import VirtualWorld
+from harness.config import ScriptedEngine, WordsChunking
+from harness.engines import scripted
+from harness.errors import StorageError, UsageError
+from harness.events import GcPause, SessionKind, Trace
+from harness.metrics.latency import clip_metrics
+from harness.replay import Arm, Pacing, Planned, replay
+from harness.runs import RunWriter, load_run, write_text
+
+
+def some_traces(count: int = 2) -> list[Trace]:
+    world = VirtualWorld()
+    engine = scripted.ScriptedEngine(ScriptedEngine(), world, SessionKind.TURN)
+    how = Pacing(frame_ms=20, kind=SessionKind.TURN, timeout_s=5)
+    arm = Arm(engine, lambda: make_chunker(WordsChunking(1)), how)
+    traces: list[Trace] = []
+    plan = [Planned(0, make_clip("naïve 😀 text", 0.1), i) for i in range(count)]
+    replay(world, [arm], plan, 1, lambda _planned, trace: traces.append(trace))
+    return traces
+
+
+def write_run(folder: Path, traces: list[Trace]) -> RunWriter:
+    writer = RunWriter(folder, "seed: 0\n", {"seed": 0})
+    for trace in traces:
+        writer.append(trace, clip_metrics(trace))
+    return writer
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    traces = some_traces()
+    writer = write_run(tmp_path / "run", traces)
+    writer.append_pauses([GcPause(start_ns=1, end_ns=2)])
+    writer.close()
+    run = load_run(tmp_path / "run")
+    assert run.traces == tuple(traces)
+    assert run.clips == tuple(map(clip_metrics, traces))
+    assert run.gc_pauses == (GcPause(start_ns=1, end_ns=2),)
+    assert run.config == {"seed": 0}
+    assert run.summary is None
+
+
+def test_every_event_line_says_whose_it_is(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", some_traces(1)).close()
+    lines = (tmp_path / "run/events.jsonl").read_text(encoding="utf-8").splitlines()
+    events: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    assert {event["clip"] for event in events} == {"clip"}
+    assert (events[0]["event"], events[-1]["event"]) == ("started", "ended")
+
+
+@pytest.mark.parametrize("cut", [1, 40, 900])
+def test_a_torn_tail_loses_the_unfinished_clip_only(tmp_path: Path, cut: int) -> None:
+    write_run(tmp_path / "run", some_traces(3)).close()
+    path = tmp_path / "run/events.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    run = load_run(tmp_path / "run")
+    assert [trace.session.repeat for trace in run.traces] == [0, 1]
+
+
+def test_a_run_is_never_written_over(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", some_traces(1)).close()
+    with pytest.raises(UsageError, match="holds a run already"):
+        write_run(tmp_path / "run", [])
+    assert len(load_run(tmp_path / "run").traces) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with pytest.raises(UsageError, match="cannot be written"):
+        RunWriter(tmp_path / "file" / "run", "", {})
+
+
+def test_a_full_disk_keeps_what_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = some_traces(2)
+    writer = write_run(tmp_path / "run", [first])
+
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageError, match="No space left") as caught:
+        writer.append(second, clip_metrics(second))
+    writer.close()
+    assert caught.value.exit_code == 4
+    assert first in load_run(tmp_path / "run").traces
+
+
+def test_a_text_file_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "summary.json"
+    write_text(path, "first")
+
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageError):
+        write_text(path, "second")
+    assert path.read_text(encoding="utf-8") == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_no_run_here_says_what_to_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no run in this folder"):
+        load_run(tmp_path)
+
+
+def test_an_edited_run_is_refused_with_what_is_wrong(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", some_traces(1)).close()
+    with (tmp_path / "run/events.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"event": "token", "text": 3}\n')
+    with pytest.raises(StorageError, match="cannot be read"):
+        load_run(tmp_path / "run")
