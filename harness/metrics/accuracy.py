@@ -5,9 +5,9 @@ Raw text is kept in the traces, so a result can be judged again under another no
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Iterable
 from importlib.metadata import version
 
 import jiwer
@@ -15,7 +15,14 @@ import msgspec
 
 from harness.metrics import Edits
 
+with warnings.catch_warnings():  # its source has invalid escapes: a warning when first compiled
+    warnings.simplefilter("ignore")
+    from whisper_normalizer.basic import BasicTextNormalizer
+    from whisper_normalizer.english import EnglishTextNormalizer
+
 NORMALISER_PACKAGE = "whisper-normalizer"
+
+_NORMALISERS = {True: EnglishTextNormalizer(), False: BasicTextNormalizer()}  # by "is English"
 
 
 class AlignedWord(msgspec.Struct, frozen=True):
@@ -41,16 +48,7 @@ def normalise(text: str, language: str) -> str:
     Args:
         language: ISO 639-1; ``en`` gets the English rules, all others the basic ones.
     """
-    return " ".join(_normaliser(language == "en")(text).split())
-
-
-@functools.cache
-def _normaliser(english: bool) -> Callable[[str], str]:
-    from whisper_normalizer.basic import BasicTextNormalizer
-    from whisper_normalizer.english import EnglishTextNormalizer
-
-    normaliser: Callable[[str], str] = EnglishTextNormalizer() if english else BasicTextNormalizer()
-    return normaliser
+    return " ".join(_NORMALISERS[language == "en"](text).split())
 
 
 def word_edits(reference: str, hypothesis: str, language: str) -> Edits:

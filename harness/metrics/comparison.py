@@ -150,12 +150,11 @@ def _difference(
     a, b = _remembered(a), _remembered(b)  # the difference and the ratio ask for the same draws
     once = np.ones((1, clips))
     a_value, b_value = float(a(once)[0]), float(b(once)[0])
-    smooth = statistic in ("mean", "value")
 
     def bounds(combine: Callable[[Floats, Floats], Floats]) -> Bounds | None:
         if clips < 2:
             return None
-        both = Bootstrap(lambda w: combine(a(w), b(w)), clips, smooth=smooth, seed=seed)
+        both = Bootstrap(lambda w: combine(a(w), b(w)), clips, smooth=False, seed=seed)
         interval = both.interval(CONFIDENCE)
         return interval.low, interval.high
 

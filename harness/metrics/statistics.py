@@ -141,6 +141,36 @@ def percentile_interval(
     )
 
 
+class Quantile:
+    """What samples of clips say about their q-percentile; the same questions as ``Bootstrap``."""
+
+    def __init__(self, groups: Groups, q: float) -> None:
+        self._groups, self._q = [group for group in groups if len(group)], q
+        self._values = np.concatenate([np.asarray(group, float) for group in self._groups])
+        self.value = percentile(self._values, q)
+        self.clusters = len(self._groups)
+
+    def interval(self, confidence: float) -> Interval:
+        effect = design_effect(self._groups)
+        return percentile_interval(self._values, self._q, confidence, effect)
+
+    def p_above(self, limit: float, *, inclusive: bool = False, times: float = 1.0) -> float:
+        """P-value against "below ``limit``"; see :meth:`Bootstrap.p_above`."""
+        beyond = self._values >= limit if inclusive else self._values > limit
+        return p_percentile_above(*self._counts(beyond, limit, times), self._q)
+
+    def p_below(self, limit: float, *, inclusive: bool = False, times: float = 1.0) -> float:
+        """P-value against "above ``limit``"; see :meth:`Bootstrap.p_above`."""
+        beyond = self._values > limit if inclusive else self._values >= limit
+        return p_percentile_below(*self._counts(beyond, limit, times), self._q)
+
+    def _counts(
+        self, beyond: NDArray[np.bool_], limit: float, times: float
+    ) -> tuple[float, float]:
+        effect = design_effect(self._groups, limit)
+        return len(beyond) * times / effect, int(beyond.sum()) * times / effect
+
+
 # --- statistics as functions of the clips' weights -----------------------------------------------
 
 
@@ -212,7 +242,9 @@ class Bootstrap:
             self._bias = float(special.ndtri(self._share_below(self.value)))
             left_out = statistic(1.0 - np.eye(clusters))
             centred = left_out.mean() - left_out
-            self._acceleration = float((centred**3).sum() / (6 * (centred**2).sum() ** 1.5))
+            spread = float((centred**2).sum())
+            if spread > 0:  # 0: clips that are all the same, but for rounding
+                self._acceleration = float((centred**3).sum()) / (6 * spread**1.5)
 
     def interval(self, confidence: float) -> Interval:
         tail = (1 - confidence) / 2
@@ -224,20 +256,28 @@ class Bootstrap:
         z = self._bias + wide * float(stats.t.ppf(level, self.clusters - 1))
         return self._quantile(self._bias + z / (1 - self._acceleration * z))
 
-    def p_above(self, limit: float) -> float:
-        """P-value against "at most ``limit``": the level whose lower bound is ``limit``."""
+    def p_above(self, limit: float, *, inclusive: bool = False, times: float = 1.0) -> float:
+        """P-value against "at most ``limit``": the level whose lower bound is ``limit``.
+
+        Args:
+            inclusive: a value that cannot vary and equals the limit counts as above it.
+            times: what it would be if so many times the clips had shown the same.
+        """
         if self._sd == 0:
-            return 0.0 if self.value > limit else 1.0
+            return 0.0 if self.value > limit or (inclusive and self.value == limit) else 1.0
+        return self._p(limit, times)
+
+    def p_below(self, limit: float, *, inclusive: bool = False, times: float = 1.0) -> float:
+        """P-value against "at least ``limit``"; see :meth:`p_above`."""
+        if self._sd == 0:
+            return 0.0 if self.value < limit or (inclusive and self.value == limit) else 1.0
+        return 1 - self._p(limit, times)
+
+    def _p(self, limit: float, times: float) -> float:
         z = self._z(limit) - self._bias
         z = z / (1 + self._acceleration * z) - self._bias
         wide = math.sqrt(self.clusters / (self.clusters - 1))
-        return float(stats.t.cdf(z / wide, self.clusters - 1))
-
-    def p_below(self, limit: float) -> float:
-        """P-value against "at least ``limit``"."""
-        if self._sd == 0:
-            return 0.0 if self.value < limit else 1.0
-        return 1 - self.p_above(limit)
+        return float(stats.t.cdf(z * math.sqrt(times) / wide, self.clusters * times - 1))
 
     # Beyond the outermost resamples a tail share cannot be counted: there it goes on as normal.
 

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rapidfuzz.distance import Levenshtein
+
+from harness.metrics.words import match_words
+
+
+def test_case_and_punctuation_do_not_matter():
+    assert match_words(["Hello,", "World!"], ["hello", "world."]) == [(0, 0), (1, 1)]
+
+
+def test_a_missed_word_leaves_the_others_matched():
+    assert match_words(["a", "b", "c", "d"], ["a", "c", "d"]) == [(0, 0), (2, 1), (3, 2)]
+
+
+def test_an_added_word_leaves_the_others_matched():
+    assert match_words(["a", "b"], ["a", "x", "b"]) == [(0, 0), (1, 2)]
+
+
+def test_among_equal_alignments_the_characters_decide():
+    # One hypothesis word for two said: "cot" stands for "cat", so "the" (not the dog) is lost.
+    assert match_words(["the", "cat", "sat"], ["cot", "sat"]) == [(2, 1)]
+    # Either "the" may match; the one whose neighbours then look alike does.
+    assert match_words(["the", "dog", "the"], ["the", "dig"]) == [(0, 0)]
+    assert match_words(["the", "dog", "the"], ["dig", "the"]) == [(2, 1)]
+
+
+def test_lone_punctuation_is_no_word():
+    assert match_words(["a", "-", "b"], ["a", "b", "..."]) == [(0, 0), (2, 1)]
+
+
+@pytest.mark.parametrize(("said", "heard"), [([], []), (["a"], []), ([], ["a"]), (["a"], ["b"])])
+def test_nothing_to_match(said, heard):
+    assert match_words(said, heard) == []
+
+
+words = st.lists(st.sampled_from(["a", "ab", "abc", "b", "bc", "d"]), max_size=7)
+
+
+@given(words, words)
+def test_no_alignment_is_cheaper(said, heard):
+    """Against a plain recursion over all alignments: word edits first, then character edits."""
+
+    @cache
+    def cheapest(i: int, j: int) -> tuple[int, int]:
+        if i == 0 or j == 0:
+            return i + j, sum(map(len, said[:i])) + sum(map(len, heard[:j]))
+        ways = []
+        same = said[i - 1] == heard[j - 1]
+        for before, edits, letters in (
+            (cheapest(i - 1, j - 1), not same, Levenshtein.distance(said[i - 1], heard[j - 1])),
+            (cheapest(i - 1, j), 1, len(said[i - 1])),
+            (cheapest(i, j - 1), 1, len(heard[j - 1])),
+        ):
+            ways.append((before[0] + edits, before[1] + letters))
+        return min(ways)
+
+    pairs = match_words(said, heard)
+
+    assert all(said[i] == heard[j] for i, j in pairs)
+    assert all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(pairs))
+    assert _cost(said, heard, pairs) == cheapest(len(said), len(heard))
+
+
+def _cost(said, heard, pairs) -> tuple[int, int]:
+    """The cheapest cost of an alignment that matches exactly these pairs."""
+    total, letters, i, j = 0, 0, 0, 0
+    for next_i, next_j in [*pairs, (len(said), len(heard))]:
+        edits, apart = _between(tuple(said[i:next_i]), tuple(heard[j:next_j]))
+        total, letters, i, j = total + edits, letters + apart, next_i + 1, next_j + 1
+    return total, letters
+
+
+@cache
+def _between(said: tuple[str, ...], heard: tuple[str, ...]) -> tuple[int, int]:
+    if not said or not heard:
+        return len(said) + len(heard), sum(map(len, said)) + sum(map(len, heard))
+    ways = [
+        (_between(said[1:], heard[1:]), 1, Levenshtein.distance(said[0], heard[0])),
+        (_between(said[1:], heard), 1, len(said[0])),
+        (_between(said, heard[1:]), 1, len(heard[0])),
+    ]
+    return min((before[0] + edits, before[1] + letters) for before, edits, letters in ways)

@@ -1,0 +1,99 @@
+"""Traces written by hand, in whole milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from harness.chunking import rechunk
+from harness.config import ChunkingConfig, WordsChunking
+from harness.events import (
+    Chunk,
+    Ended,
+    Failed,
+    FinishSent,
+    FrameSent,
+    Session,
+    SessionKind,
+    Span,
+    Token,
+    Trace,
+    Word,
+)
+
+MS = 1_000_000
+T0_MS = 1_000  # audio time zero
+DURATION_MS = 2_000
+R_MS = T0_MS + DURATION_MS  # of a turn session
+
+
+def make_trace(
+    tokens: Sequence[tuple[str, float]] = (),
+    *,
+    chunks: Sequence[tuple[str, float]] | None = None,
+    chunking: ChunkingConfig | None = None,
+    spans: Iterable[tuple[str, float, float]] = (),
+    ended_ms: float | None = None,
+    failed: str | None = None,
+    reference: str = "",
+    words: Sequence[tuple[str, float]] = (),
+    kind: SessionKind = SessionKind.TURN,
+    late_ms: float = 0,
+    frame_ms: int = 20,
+    clip: str = "clip",
+    repeat: int = 0,
+    order: int = 0,
+) -> Trace:
+    """A session of 2 s, spoken from 0.1 to 1.9 s; instants are ms after audio time zero.
+
+    Args:
+        tokens, chunks: (text, instant); chunks are those of ``chunking`` (1word) where not given.
+        words: (text, end); each begins 200 ms before its end.
+    """
+
+    def at(instant_ms: float) -> int:
+        return round((T0_MS + instant_ms) * MS)
+
+    told = tuple(Token(text, at(instant)) for text, instant in tokens)
+    last_ms = max([DURATION_MS + late_ms, *(instant for _, instant in tokens)])
+    end_ns = at(last_ms if ended_ms is None else ended_ms)
+    if chunks is None:
+        released = rechunk(told, end_ns, chunking or WordsChunking())
+    else:
+        released = tuple(
+            Chunk(i, text, at(instant), i + 1 == len(chunks))
+            for i, (text, instant) in enumerate(chunks)
+        )
+    frames = tuple(
+        FrameSent(i, at(due), at(due + late_ms))
+        for i, due in enumerate(range(frame_ms, DURATION_MS + 1, frame_ms))
+    )
+    return Trace(
+        session=Session(
+            clip=clip,
+            repeat=repeat,
+            order=order,
+            lane=0,
+            kind=kind,
+            t0_ns=at(0),
+            duration_s=DURATION_MS / 1000,
+            speech_onset_s=0.1,
+            speech_end_s=1.9,
+            frame_ms=frame_ms,
+            reference=reference or "".join(text for text, _ in tokens),
+            words=tuple(Word(text, (end - 200) / 1000, end / 1000) for text, end in words),
+        ),
+        frames=frames,
+        finish=FinishSent(at(DURATION_MS), at(DURATION_MS + late_ms)),
+        tokens=told,
+        chunks=released,
+        spans=tuple(Span(name, at(start), at(end)) for name, start, end in spans),
+        outcome=Failed(end_ns, failed) if failed else Ended(end_ns),
+    )
+
+
+def figures(trace: Trace, **options: Any) -> Any:
+    """The trace's ClipMetrics."""
+    from harness.metrics.latency import clip_metrics
+
+    return clip_metrics(trace, **options)

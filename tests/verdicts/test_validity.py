@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.events import SessionKind
+from harness.metrics.latency import clip_metrics
+from harness.verdicts.validity import CHECKS, RunFacts, check_validity
+from tests.traces import MS, T0_MS, make_trace
+
+SLOW_WORDS = [
+    (text, 2100 + 40 * k) for k, text in enumerate(("it", " was", " the", " best", " of"))
+]
+
+
+def run_of(sessions: int = 8, **options):
+    options = {"tokens": SLOW_WORDS} | options
+    tokens = options.pop("tokens")
+    return [make_trace(tokens, clip=f"c{i}", order=i, **options) for i in range(sessions)]
+
+
+def judged(traces, **facts):
+    """The ids of what was found: (invalid, warnings)."""
+    clips = [clip_metrics(trace) for trace in traces]
+    facts = {"planned": len(traces), "clock_resolution_ns": 50} | facts
+    invalid, warnings = check_validity(traces, clips, RunFacts(**facts))
+    return [text.split(":")[0] for text in invalid], [text.split(":")[0] for text in warnings]
+
+
+def test_a_good_run_has_nothing_to_tell():
+    assert judged(run_of()) == ([], [])
+
+
+@pytest.mark.parametrize("late_ms", [6, 15, 50, 300])
+def test_a_driver_that_is_late_on_purpose_makes_the_run_invalid(late_ms):
+    assert judged(run_of(late_ms=late_ms)) == (["late_replay"], [])
+
+
+@pytest.mark.parametrize("late_ms", [0, 0.3, 3])
+def test_a_busy_machine_does_not(late_ms):
+    assert judged(run_of(late_ms=late_ms)) == ([], [])
+
+
+def test_a_few_frames_that_are_later_than_the_next_make_the_run_invalid():
+    assert judged([*run_of(48), *run_of(1, late_ms=30)])[0] == ["late_replay"]
+    assert judged([*run_of(400), *run_of(1, late_ms=30)])[0] == []
+
+
+def test_flood_has_no_lateness():
+    assert judged(run_of(late_ms=500), pace="flood") == ([], [])
+
+
+def test_missing_sessions_make_the_run_invalid():
+    assert judged(run_of(), planned=9)[0] == ["incomplete"]
+    assert judged(run_of(), interrupted=True)[0] == ["incomplete"]
+
+
+def test_failures_are_told_and_too_many_make_the_run_invalid():
+    one = [*run_of(19), *run_of(1, failed="timeout")]
+    two = [*run_of(18), *run_of(2, failed="timeout")]
+
+    assert judged(one) == ([], ["failed_clips"])
+    assert judged(two)[0] == ["failed_clips"]
+
+
+def test_few_different_clips():
+    traces = [make_trace(SLOW_WORDS, clip="same", repeat=i, order=i) for i in range(9)]
+
+    assert judged(traces) == ([], ["too_few_clips"])
+
+
+def test_a_coarse_clock():
+    assert judged(run_of(), clock_resolution_ns=15_600_000)[0] == ["coarse_clock"]
+
+
+def test_a_late_event_loop():
+    assert judged(run_of(), loop_lag_ms=(0.1,) * 99 + (1.0,))[0] == []
+    assert judged(run_of(), loop_lag_ms=(0.1,) * 90 + (40.0,) * 10)[0] == ["loop_lag"]
+
+
+def test_a_cold_first_session():
+    cold = make_trace([(text, at + 900) for text, at in SLOW_WORDS], clip="c1", order=0)
+    again = [make_trace(SLOW_WORDS, clip="c1", repeat=i, order=20 + i) for i in (1, 2)]
+
+    assert judged([cold, *run_of()[2:], *again]) == ([], ["cold_first_run"])
+
+
+def test_a_machine_that_slows_down():
+    def traces(slower_ms: float):
+        return [
+            make_trace(
+                SLOW_WORDS,
+                clip=f"c{i % 6}",
+                order=i,
+                spans=[("encoder", 2000, 2050 + slower_ms * i)],
+            )
+            for i in range(24)
+        ]
+
+    assert judged(traces(0)) == ([], [])
+    assert judged(traces(1.5)) == ([], ["drift"])
+
+
+def test_a_collector_pause_counts_only_inside_a_session():
+    pause = ((T0_MS + 2050) * MS, (T0_MS + 2060) * MS)
+    before = ((T0_MS - 900) * MS, (T0_MS - 890) * MS)
+
+    assert judged(run_of(), gc_pauses_ns=(pause,)) == ([], ["gc_pause"])
+    assert judged(run_of(), gc_pauses_ns=(before,)) == ([], [])
+
+
+def test_text_that_comes_all_at_once_after_the_work_is_no_streaming():
+    at_once = [(text, 2600) for text, _ in SLOW_WORDS]
+    at_the_end = [(text, 2010 + 40 * k) for k, (text, _) in enumerate(SLOW_WORDS)]
+
+    assert judged(run_of(tokens=at_once)) == ([], ["fake_streaming"])
+    assert judged(run_of(tokens=at_the_end, kind=SessionKind.LIVE)) == ([], ["fake_streaming"])
+    too_fast_to_tell = [(text, 2001) for text, _ in SLOW_WORDS]
+    assert judged(run_of(tokens=too_fast_to_tell)) == ([], [])
+
+
+def test_gaps_that_are_the_engines_step():
+    spoken = [(text, 300 + 80 * k) for k, (text, _) in enumerate(SLOW_WORDS)]
+
+    assert judged(run_of(tokens=spoken, kind=SessionKind.LIVE), cadence_ms=80)[1] == [
+        "cadence_floor"
+    ]
+    assert judged(run_of(tokens=spoken, kind=SessionKind.LIVE))[1] == []
+
+
+def test_every_check_names_a_remedy():
+    for check in CHECKS:
+        assert check.remedy
+    traces = run_of(late_ms=50)
+    (text,), _ = check_validity(traces, [clip_metrics(t) for t in traces], RunFacts(planned=8))
+    assert text == (
+        "late_replay: p50 50.0 ms, p99 50.0 ms late, at most 5 / 20 ms;"
+        " leave the machine to the run, lower replay.streams or engine.threads"
+    )
