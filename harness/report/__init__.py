@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.report import distributions, timeline
+from harness.report import causes, distributions, timeline, tradeoffs
 from harness.report.arms import Arm, make_arms
 from harness.report.exports import comparison_csv, markdown
 from harness.report.style import NoPlot, Plot, styled, write_plot
 from harness.report.timeline import Audio
 from harness.runs import Run, write_text
+from harness.summaries import summarise_run
 
 
 def write_report(runs: Sequence[Run], out: Path, *, audio: Audio | None = None) -> list[Path]:
@@ -27,7 +28,7 @@ def write_report(runs: Sequence[Run], out: Path, *, audio: Audio | None = None) 
     Raises:
         StorageError: a file cannot be written.
     """
-    arms = make_arms(runs, [run.summary for run in runs if run.summary is not None])
+    arms = make_arms(runs, [run.summary or summarise_run(run) for run in runs])
     (out / "plots").mkdir(parents=True, exist_ok=True)
     plots = draw_plots(arms, audio)
     written: list[Path] = []
@@ -45,11 +46,18 @@ def write_report(runs: Sequence[Run], out: Path, *, audio: Audio | None = None) 
 
 def draw_plots(arms: Sequence[Arm], audio: Audio | None = None) -> list[Plot | NoPlot]:
     """Every plot, in the order of the page; one that has no data says why."""
+    what_if = tradeoffs.WhatIf(arms[0])
     with styled():
         return [
             distributions.ttft_ecdf(arms),
+            distributions.paired_differences(arms),
+            causes.latency_budget(arms),
             timeline.clip_timeline(arms, audio),
             distributions.gaps_ecdf(arms),
-            distributions.paired_differences(arms),
+            tradeoffs.words_per_chunk(arms, what_if),
+            tradeoffs.pareto(arms, what_if),
+            causes.word_delay(arms),
+            tradeoffs.word_errors(arms),
+            causes.drift(arms),
             distributions.lateness_ecdf(arms),
         ]

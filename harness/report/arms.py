@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.events import SessionKind, Trace
+from harness.events import Trace
 from harness.metrics import ClipMetrics, Summary
+from harness.metrics.comparison import Comparison, Difference, compare_arms
 from harness.report.text import DASH, shorten
 from harness.runs import Run
 
@@ -20,6 +21,16 @@ class Arm:
     summary: Summary
     traces: dict[tuple[str, int], Trace]  # by clip and repeat
     clips: dict[tuple[str, int], ClipMetrics]  # by clip and repeat, in the order of the run
+    comparison: Comparison | None  # with the first arm; None: this is the first
+
+    def difference(self, metric: str, statistic: str) -> Difference | None:
+        """To the first arm, this arm less that."""
+        if self.comparison is None:
+            return None
+        wanted = (metric, statistic)
+        return next(
+            (d for d in self.comparison.differences if (d.metric, d.statistic) == wanted), None
+        )
 
     def values(self, metric: str) -> list[float]:
         """Every value of a metric of :class:`ClipMetrics`; a series is pooled."""
@@ -34,7 +45,7 @@ class Arm:
 
 
 def make_arms(runs: Sequence[Run], summaries: Sequence[Summary]) -> list[Arm]:
-    """One arm a run, in order.
+    """One arm a run, in order; each further one compared with the first.
 
     Args:
         summaries: of the same runs; made from the clips where the run did not finish.
@@ -48,9 +59,15 @@ def make_arms(runs: Sequence[Run], summaries: Sequence[Summary]) -> list[Arm]:
             summary=summary,
             traces={(t.session.clip, t.session.repeat): t for t in run.traces},
             clips={(c.clip, c.repeat): c for c in run.clips},
+            comparison=compare_arms(runs[0].clips, run.clips, seed=_seed(run)) if index else None,
         )
         for index, (run, summary, label) in enumerate(zip(runs, summaries, labels, strict=True))
     ]
+
+
+def _seed(run: Run) -> int:
+    seed: int = run.config["seed"]
+    return seed
 
 
 def _labels(choices: list[dict[str, str]], folders: list[str]) -> list[str]:
@@ -65,10 +82,3 @@ def _labels(choices: list[dict[str, str]], folders: list[str]) -> list[str]:
         shorten(f"{label} ({folder})" if label in repeated else label, 40)
         for label, folder in zip(labels, folders, strict=True)
     ]
-
-
-def request_ns(trace: Trace) -> int:
-    """The request instant ``R``: end of the audio in a turn, onset of speech in a live session."""
-    session = trace.session
-    second = session.duration_s if session.kind is SessionKind.TURN else session.speech_onset_s
-    return session.t0_ns + round(second * 1e9)

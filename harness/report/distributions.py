@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from harness.metrics import Distribution
 from harness.metrics.statistics import percentile
 from harness.report.arms import Arm
 from harness.report.style import (
@@ -23,7 +23,7 @@ from harness.report.style import (
     legend_height_in,
     new_figure,
 )
-from harness.report.text import ms, n_of, plural
+from harness.report.text import ms, n_of, plural, shorten
 
 Floats = NDArray[np.float64]
 
@@ -106,7 +106,7 @@ def _ecdf(
         x, y = _steps(values, total, low, high)
         axes.plot(
             x, y, color=colour, linestyle=dash, drawstyle="steps-post",
-            label=_ecdf_label(arm, values, total, of_sessions=of_sessions),
+            label=_ecdf_label(arm, metric, values, total, of_sessions=of_sessions),
         )  # fmt: skip
         if len(values) * 2 >= total:
             axes.plot([percentile(values, 0.5)], [0.5], marker="o", color=colour, markersize=5)
@@ -115,7 +115,7 @@ def _ecdf(
     axes.axhline(0.5, color=GRID, linewidth=1.2, zorder=0.5)
     legend(axes, columns=columns)
     caption = (
-        f"{_ecdf_words(drawn, pooled, of_sessions=of_sessions)} Dots: medians. Bands: 95 %, by"
+        f"{_ecdf_words(drawn, metric, pooled)} Dots: medians. Bands: 95 %, by"
         f" bootstrap over clips, pointwise. {missing}"
     )
     if beyond:
@@ -162,22 +162,29 @@ def _band(groups: list[Floats], grid: Floats, share_shown: float) -> tuple[Float
     return low, high
 
 
-def _ecdf_label(arm: Arm, values: Floats, total: int, *, of_sessions: bool) -> str:
+def _ecdf_label(arm: Arm, metric: str, values: Floats, total: int, *, of_sessions: bool) -> str:
     n = n_of(len(values), total) if of_sessions else f"{len(values):,}"
-    return f"{arm.label}   p50 {ms(percentile(values, 0.5))}   n = {n}"
+    return f"{shorten(arm.label, 24)}   p50 {ms(_stated(arm, metric).p50)}   n = {n}"
 
 
 def _ecdf_words(
-    drawn: Sequence[tuple[Arm, Any]], pooled: list[Floats], *, of_sessions: bool
+    drawn: Sequence[tuple[Arm, list[Floats]]], metric: str, pooled: list[Floats]
 ) -> str:
     parts = []
     for (arm, _), values in zip(drawn, pooled, strict=True):
-        n = n_of(len(values), len(arm.clips)) if of_sessions else f"{len(values):,}"
+        stated = _stated(arm, metric)
         parts.append(
-            f"{arm.label}: median {ms(percentile(values, 0.5))},"
-            f" p95 {ms(percentile(values, 0.95))}, n = {n}"
+            f"{arm.label}: median {ms(stated.p50)}, p95 {ms(stated.p95)},"
+            f" n = {n_of(len(values), stated.of)}"
         )
     return "; ".join(parts) + "."
+
+
+def _stated(arm: Arm, metric: str) -> Distribution:
+    """What the run's summary says, so that a plot never says anything else."""
+    stated = arm.summary.metrics[metric]
+    assert isinstance(stated, Distribution)  # noqa: S101 a latency always is
+    return stated
 
 
 def paired_differences(arms: Sequence[Arm]) -> Plot | NoPlot:

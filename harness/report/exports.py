@@ -8,9 +8,10 @@ import re
 from collections.abc import Sequence
 
 from harness.metrics import Distribution, Ratio
+from harness.metrics.comparison import Difference
 from harness.report.arms import Arm
 from harness.report.style import NoPlot, Plot
-from harness.report.table import Row, headline, wer_words
+from harness.report.table import Row, headline, show_ratio, wer_words
 from harness.report.text import DASH, TIMES, ms, n_of, plural, visible
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~!@$&])")
@@ -34,7 +35,10 @@ def markdown(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot]) -> str:
         for key in ("dataset", "model", "session")
     )
     size = f"{plural(first.clips, 'clip')} {TIMES} {plural(first.repeats, 'repeat')}"
-    lines += ["", f"{size}; {setting}. In brackets: 95 % interval.", ""]
+    lines += ["", f"{size}; {setting}. In brackets: 95 % interval."]
+    if len(arms) > 1:
+        lines.append(f"Second lines: difference to {escape_markdown(arms[0].label)}, and ratio.")
+    lines.append("")
     lines += [*_table(arms, headline(arms)), ""]
     lines += [
         f"- {escape_markdown(arm.label)}: {words}."
@@ -72,30 +76,50 @@ def _table(arms: Sequence[Arm], rows: Sequence[Row]) -> list[str]:
         cells = [
             f"{row.show(cell.value)} {row.show_interval(cell.ci95)}".strip()
             + (f" ({n_of(cell.n, cell.of)})" if cell.n != cell.of else "")
-            for cell in row.cells
+            + (f"<br>{shown} {show_ratio(d)}" if (shown := row.show_difference(d)) else "")
+            for cell, d in zip(row.cells, row.differences, strict=True)
         ]
         lines.append("| " + " | ".join([row.label, *cells]) + " |")
     return lines
 
 
 def comparison_csv(arms: Sequence[Arm]) -> str:
-    """One line an arm, metric and statistic; every digit that ``summary.json`` has."""
+    """One line an arm, metric and statistic; every digit that the JSON files have.
+
+    Differences and ratios are to the first arm, paired over the clips that both have.
+    """
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow(
-        ("arm", "metric", "statistic", "unit", "value", "ci95_low", "ci95_high", "n", "of")
-    )
+        ("arm", "metric", "statistic", "unit", "value", "ci95_low", "ci95_high", "n", "of",
+         "difference", "difference_ci95_low", "difference_ci95_high",
+         "ratio", "ratio_ci95_low", "ratio_ci95_high")
+    )  # fmt: skip
     for arm in arms:
         for metric, figure in arm.summary.metrics.items():
             for statistic, value, bounds in _figures(figure):
-                low, high = bounds or (None, None)
-                n, of = (
-                    (figure.n, figure.of)
-                    if isinstance(figure, Distribution)
-                    else (figure.words, figure.words)
-                )
-                out.writerow((arm.label, metric, statistic, figure.unit, value, low, high, n, of))
+                ends, n = bounds or (None, None), _n_of(figure)
+                out.writerow(
+                    (arm.label, metric, statistic, figure.unit, value, *ends, *n,
+                     *_compared(arm.difference(metric, statistic)))
+                )  # fmt: skip
     return text.getvalue()
+
+
+def _n_of(figure: Distribution | Ratio) -> tuple[int, int]:
+    if isinstance(figure, Distribution):
+        return figure.n, figure.of
+    return figure.words, figure.words
+
+
+def _compared(difference: Difference | None) -> tuple[float | None, ...]:
+    if difference is None:
+        return (None,) * 6
+    nothing = (None, None)
+    return (
+        difference.difference, *(difference.difference_ci95 or nothing),
+        difference.ratio, *(difference.ratio_ci95 or nothing),
+    )  # fmt: skip
 
 
 _Bounds = tuple[float | None, float | None] | None

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from harness.metrics import Distribution, Ratio
+from harness.metrics.comparison import Difference
 from harness.report.arms import Arm
-from harness.report.text import interval, ms, percent
+from harness.report.text import TIMES, interval, ms, ms_signed, percent, points
 
 # (metric, statistic, how people read it), in the order of the question "how long do I wait?".
 _HEADLINE = (
@@ -44,9 +45,18 @@ class Row(msgspec.Struct, frozen=True):
     label: str
     unit: str  # ms, or 1 for shares
     cells: tuple[Cell, ...]  # one an arm
+    differences: tuple[Difference | None, ...]  # of each arm to the first; None: the first itself
 
-    def show(self, value: float | None, *, signed: bool = False) -> str:
-        return (ms if self.unit == "ms" else percent)(value, signed=signed)
+    def show(self, value: float | None) -> str:
+        return ms(value) if self.unit == "ms" else percent(value)
+
+    def show_difference(self, difference: Difference | None) -> str:
+        """``+76.2 ms [70.1, 82.0]``; empty where there is none."""
+        if difference is None or difference.difference is None:
+            return ""
+        show = ms_signed if self.unit == "ms" else points
+        bounds = interval(difference.difference_ci95, show)
+        return f"{show(difference.difference)} {bounds}".strip()
 
     def show_interval(self, bounds: tuple[float | None, float | None] | None) -> str:
         return interval(bounds, self.show)
@@ -64,7 +74,8 @@ def _row(arms: Sequence[Arm], metric: str, statistic: str, label: str) -> Row | 
     cells = tuple(_cell(figure, statistic) for figure in found)
     if not any(cell.exists or cell.n for cell in cells):
         return None
-    return Row(metric, statistic, label, known[0].unit, cells)
+    differences = tuple(arm.difference(metric, statistic) for arm in arms)
+    return Row(metric, statistic, label, known[0].unit, cells, differences)
 
 
 def _cell(figure: Distribution | Ratio | None, statistic: str) -> Cell:
@@ -91,4 +102,10 @@ def wer_words(figure: Distribution | Ratio | None) -> str:
     return (
         f"{wrong} errors in {figure.words:,} words: {figure.substitutions} substituted,"
         f" {figure.deletions} deleted, {figure.insertions} inserted"
+    )
+
+
+def show_ratio(difference: Difference | None) -> str:
+    return (
+        "" if difference is None or difference.ratio is None else f"{TIMES}{difference.ratio:.2f}"
     )

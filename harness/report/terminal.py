@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from harness.metrics import Distribution, Ratio, Summary
 from harness.report.arms import Arm
-from harness.report.table import Row, headline, wer_words
-from harness.report.text import DASH, TIMES, interval, ms, n_of, percent, plural, visible
+from harness.report.table import headline, show_ratio, wer_words
+from harness.report.text import DASH, TIMES, interval, ms, n_of, percent, plural, shorten, visible
 
 _STATUS_STYLES = {
     "pass": "bold green", "fail": "bold red", "invalid": "bold red", "inconclusive": "bold yellow",
@@ -23,6 +24,9 @@ _LATENCIES = {
     "response_ms": "Response", "final_ms": "Final text", "word_delay_ms": "Word delay",
 }  # fmt: skip
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+_GUTTER = 2  # blanks between columns
+_BAR_WIDTHS = (4, 24)
+_DISPENSABLE = ("n", "ratio", "max")  # columns left out, from the right, where there is no room
 
 
 def print_summary(summary: Summary, console: Console, *, folder: Path, next_step: str) -> None:
@@ -34,17 +38,13 @@ def print_summary(summary: Summary, console: Console, *, folder: Path, next_step
     """
     arm = " · ".join(visible(value) for value in summary.arm.values())
     size = f"{plural(summary.clips, 'clip')} {TIMES} {summary.repeats}"
-    _head(console, arm, size)
-    _print(console, _latencies(summary, console), Text())
     facts = _facts()
     facts.add_row("WER", _wer(summary))
     facts.add_row("Verdict", _verdict(summary))
     facts.add_row("Trust", _trust(summary))
-    for notice in (*summary.validity, *summary.warnings):
-        facts.add_row("", Text(visible(notice), style="yellow"))
-    facts.add_row("Folder", Text(visible(str(folder)), style="cyan"))
-    facts.add_row("Next", Text(visible(next_step)))
-    _print(console, facts)
+    _add_notices(facts, summary)
+    _add_end(facts, folder, next_step)
+    _print(console, *_head(arm, size), _latencies(summary, console), Text(), facts)
 
 
 def print_comparison(
@@ -53,114 +53,142 @@ def print_comparison(
     """Print two or more arms, figure by figure, differences counted from the first arm."""
     first = arms[0].summary
     shared = [
-        value
+        visible(value)
         for key, value in first.arm.items()
         if all(arm.summary.arm.get(key) == value for arm in arms)
     ]
     size = f"{plural(first.clips, 'clip')} {TIMES} {first.repeats}, {plural(len(arms), 'arm')}"
-    _head(console, " · ".join(visible(value) for value in shared), size)
-    _print(console, _rows(arms, headline(arms), console), Text())
     facts = _facts()
     for arm in arms:
-        verdict = Text.assemble(_verdict(arm.summary), " · ", _trust(arm.summary))
-        facts.add_row(arm.label, verdict)
-        for notice in (*arm.summary.validity, *arm.summary.warnings):
-            facts.add_row("", Text(visible(notice), style="yellow"))
-    facts.add_row("Folder", Text(visible(str(folder)), style="cyan"))
-    facts.add_row("Next", Text(visible(next_step)))
-    _print(console, facts)
+        facts.add_row(arm.label, Text.assemble(_verdict(arm.summary), " · ", _trust(arm.summary)))
+        _add_notices(facts, arm.summary)
+    for arm in arms[1:]:
+        if (same := arm.comparison) is not None:
+            text = f"the same in {n_of(same.same_text, same.sessions)} sessions"
+            facts.add_row("Text", f"{text} of {arm.label} and {arms[0].label}")
+    _add_end(facts, folder, next_step)
+    _print(console, *_head(" · ".join(shared), size), _comparison(arms, console), Text(), facts)
 
 
 def _print(console: Console, *renderables: RenderableType) -> None:
     console.print(Group(*renderables), highlight=False, markup=False, emoji=False)
 
 
-def _head(console: Console, left: str, right: str) -> None:
+def _head(left: str, right: str) -> tuple[RenderableType, ...]:
     line = Table.grid(expand=True)
     line.add_column(ratio=1)
     line.add_column(justify="right", no_wrap=True)
     line.add_row(Text(left, style="bold"), Text(right, style="dim"))
-    _print(console, Text(), line, Text())
+    return Text(), line, Text()
 
 
 def _facts() -> Table:
-    facts = Table.grid(padding=(0, 2, 0, 0))
+    facts = Table.grid(padding=(0, _GUTTER, 0, 0))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
     return facts
 
 
-def _table(*headers: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    for header in headers:
-        left = header in ("", "arm", "bar")
-        table.add_column(
-            "" if header == "bar" else header, justify="left" if left else "right",
-            no_wrap=True,
-        )  # fmt: skip
-    return table
+def _add_notices(facts: Table, summary: Summary) -> None:
+    for notice in summary.validity:
+        facts.add_row("", Text(visible(notice), style="red"))
+    for notice in summary.warnings:
+        facts.add_row("", Text(visible(notice), style="yellow"))
+
+
+def _add_end(facts: Table, folder: Path, next_step: str) -> None:
+    facts.add_row("Folder", Text(visible(str(folder)), style="cyan"))
+    facts.add_row("Next", Text(visible(next_step)))
 
 
 def _latencies(summary: Summary, console: Console) -> Table:
-    table = _table("", "p50", "bar", "p95", "max", "n")
     shown = [
         (label, figure)
         for metric, label in _LATENCIES.items()
         if isinstance(figure := summary.metrics.get(metric), Distribution)
         and (figure.n or metric == "ttft_ms")
     ]
-    longest = max((abs(figure.p50) for _, figure in shown if figure.p50 is not None), default=0.0)
-    for label, figure in shown:
-        table.add_row(
-            label,
-            ms(figure.p50),
-            _bar(figure.p50, longest, _bar_width(console, 58), console),
-            ms(figure.p95),
-            ms(figure.max),
-            _n(figure.n, figure.of),
-        )
-    for label, figure in shown:
-        for statistic in ("p50", "p95"):
-            if getattr(figure, statistic) is None and (why := figure.why_null.get(statistic)):
-                table.caption = f"no {label} {statistic}: {visible(why)}"
+    longest = max((abs(figure.p50 or 0.0) for _, figure in shown), default=0.0)
+    rows = [
+        [label, ms(figure.p50), ms(figure.p95), ms(figure.max), _n(figure.n, figure.of)]
+        for label, figure in shown
+    ]
+    shares = [(figure.p50 or 0.0) / (longest or 1.0) for _, figure in shown]
+    table = _with_bars(("", "p50", "p95", "max", "n"), rows, shares, console, after=2)
+    missing = [
+        f"no {label} {statistic}: {visible(figure.why_null[statistic])}"
+        for label, figure in shown
+        for statistic in ("p50", "p95")
+        if statistic in figure.why_null
+    ]
+    table.caption = Text("\n".join(missing), style="dim") if missing else None
     table.caption_justify = "left"
     return table
 
 
-def _rows(arms: Sequence[Arm], rows: Sequence[Row], console: Console) -> Table:
-    table = _table("", "arm", "value", "95 % interval", "bar", "n")
-    width = _bar_width(console, 40 + max(len(arm.label) for arm in arms) + 16)
-    for row in rows:
-        longest = max((abs(cell.value) for cell in row.cells if cell.value is not None), default=0)
-        for arm, cell in zip(arms, row.cells, strict=True):
-            table.add_row(
-                row.label if arm.index == 0 else "",
-                arm.label,
-                row.show(cell.value),
-                row.show_interval(cell.ci95),
-                _bar(cell.value, longest, width, console),
-                _n(cell.n, cell.of),
-            )
+def _comparison(arms: Sequence[Arm], console: Console) -> Table:
+    rows: list[list[str]] = []
+    shares: list[float] = []
+    for row in headline(arms):
+        longest = max((abs(cell.value or 0.0) for cell in row.cells), default=0.0)
+        for arm, cell, difference in zip(arms, row.cells, row.differences, strict=True):
+            rows.append([
+                row.label if arm.index == 0 else "", arm.label, row.show(cell.value),
+                row.show_difference(difference), show_ratio(difference), _n(cell.n, cell.of),
+            ])  # fmt: skip
+            shares.append((cell.value or 0.0) / (longest or 1.0))
+    headers = ("", "arm", "value", f"- {shorten(arms[0].label, 20)}", "ratio", "n")
+    return _with_bars(headers, rows, shares, console, after=3)
+
+
+def _with_bars(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    shares: Sequence[float],
+    console: Console,
+    *,
+    after: int,
+) -> Table:
+    """A table with a column of bars behind column ``after``, as wide as there is room.
+
+    Args:
+        shares: 0..1 of the longest bar, one a row.
+    """
+    columns = list(zip(headers, *rows, strict=True))
+    while (room := console.width - _width(columns)) < 0 and columns[-1][0] in _DISPENSABLE:
+        columns.pop()
+    headers, *rows = zip(*columns, strict=True)
+    table = Table(box=None, padding=(0, _GUTTER, 0, 0), header_style="dim", pad_edge=False)
+    room -= _GUTTER
+    least, most = _BAR_WIDTHS
+    bars = min(room, most) if room >= least else 0
+    for index, header in enumerate(headers):
+        if bars and index == after:
+            table.add_column("", no_wrap=True)
+        left = header in ("", "arm")
+        table.add_column(header, justify="left" if left else "right", no_wrap=True)
+    for row, share in zip(rows, shares, strict=True):
+        cells = [Text(cell) for cell in row]
+        if bars:
+            cells.insert(after, _bar(share, bars, ascii_only=console.options.ascii_only))
+        table.add_row(*cells)
     return table
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    return sum(max(cell_len(cell) for cell in column) + _GUTTER for column in columns)
+
+
+def _bar(share: float, width: int, *, ascii_only: bool) -> Text:
+    length = min(1.0, max(0.0, share)) * width
+    if ascii_only:
+        return Text("#" * round(length), style="blue")
+    full, part = divmod(round(length * 8), 8)
+    return Text("█" * full + _EIGHTHS[part].strip(), style="blue")
 
 
 def _n(n: int, of: int) -> str:
     return f"{n:,}" if n == of else n_of(n, of)
-
-
-def _bar_width(console: Console, others: int) -> int:
-    """What the other columns leave, within reason."""
-    return max(0, min(24, console.width - others))
-
-
-def _bar(value: float | None, longest: float, width: int, console: Console) -> Text:
-    if value is None or longest <= 0 or width < 3:
-        return Text("")
-    length = max(0.0, value) / longest * width
-    if console.options.ascii_only:
-        return Text("#" * round(length), style="blue")
-    full, part = divmod(round(length * 8), 8)
-    return Text("█" * full + _EIGHTHS[part].strip(), style="blue")
 
 
 def _wer(summary: Summary) -> Text:

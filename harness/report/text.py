@@ -15,9 +15,18 @@ def ms(value: float | None, *, signed: bool = False) -> str:
     return f"{value:{'+' if signed else ''},.{digits}f} ms"
 
 
-def percent(value: float | None, *, signed: bool = False) -> str:
+def ms_signed(value: float | None) -> str:
+    return ms(value, signed=True)
+
+
+def percent(value: float | None) -> str:
     """A share as a percentage with one decimal."""
-    return DASH if value is None else f"{100 * value:{'+' if signed else ''}.1f} %"
+    return DASH if value is None else f"{100 * value:.1f} %"
+
+
+def points(value: float | None) -> str:
+    """A difference of two shares, in percentage points."""
+    return DASH if value is None else f"{100 * value:+.1f} pp"
 
 
 def interval(bounds: Sequence[float | None] | None, show: Callable[[float | None], str]) -> str:

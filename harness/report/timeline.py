@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from harness.events import SessionKind, Trace, Word
-from harness.report.arms import Arm, request_ns
+from harness.metrics.instants import request_ns
+from harness.report.arms import Arm
 from harness.report.style import (
     ARM_COLOURS,
     BAD,
@@ -150,8 +151,12 @@ def _draw_arm(axes: Axes, arm: Arm, trace: Trace, scale: float, offset: float) -
     axes.set(ylim=(-0.35, 3.75), yticks=[])
     axes.spines["left"].set_visible(False)
     axes.grid(visible=True, axis="x")
-    axes.set_ylabel(shorten(arm.label, 18), rotation=0, ha="right", va="center", color=colour,
-                    fontweight="bold")  # fmt: skip
+    metrics = arm.clips[trace.session.clip, trace.session.repeat]
+    beside: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "center"}
+    axes.text(-0.015, 0.8, shorten(arm.label, 20), color=colour, fontweight="bold", **beside)
+    axes.text(-0.015, 0.5, f"TTFT {ms(metrics.ttft_ms)}", fontsize=8, **beside)
+    gap = max(metrics.gap_ms, default=None)
+    axes.text(-0.015, 0.26, f"longest gap {ms(gap)}", fontsize=8, color=MUTED, **beside)
     for span in trace.spans:
         left, width = at(span.start_ns), (span.end_ns - span.start_ns) / scale
         axes.broken_barh([(left, width)], (0.0, 0.42), color=_STAGE_GREYS.get(span.name, GRID),
@@ -164,24 +169,16 @@ def _draw_arm(axes: Axes, arm: Arm, trace: Trace, scale: float, offset: float) -
         request, first = at(request_ns(trace)), at(chunks[0].at_ns)
         arrow = {"arrowstyle": "-|>", "color": colour, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", (first, 1.12), (request, 1.12), arrowprops=arrow)
-        axes.text(request, 1.3, f" TTFT {ms((chunks[0].at_ns - request_ns(trace)) / 1e6)}",
-                  color=colour, fontsize=8.5, fontweight="bold")  # fmt: skip
-        _draw_longest_gap(axes, [at(chunk.at_ns) for chunk in chunks], scale)
+        _mark_longest_gap(axes, [at(chunk.at_ns) for chunk in chunks])
     if trace.failed:
         axes.text(at(trace.outcome.at_ns), 0.2, " failed", color=BAD, fontsize=8)
     return max([at(trace.outcome.at_ns), *(at(chunk.at_ns) for chunk in chunks)])
 
 
-def _draw_longest_gap(axes: Axes, at: list[float], scale: float) -> None:
-    if len(at) < 2:
-        return
-    gaps = np.diff(at)
-    i = int(np.argmax(gaps))
-    axes.plot(
-        [at[i], at[i + 1]], [-0.16, -0.16], color=INK, linewidth=1.2, marker="|", markersize=5
-    )
-    in_ms = float(gaps[i]) * scale / 1e6
-    axes.text(at[i + 1], -0.32, f"  longest gap {ms(in_ms)}", fontsize=7.5, va="bottom")
+def _mark_longest_gap(axes: Axes, at: list[float]) -> None:
+    if len(at) > 1:
+        i = int(np.argmax(np.diff(at)))
+        axes.plot(at[i : i + 2], [-0.2, -0.2], color=INK, linewidth=1.2, marker="|", markersize=5)
 
 
 def _label_chunks(axes: Axes, arm: Arm, trace: Trace, scale: float, offset: float) -> None:

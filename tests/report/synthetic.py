@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,9 @@ from harness.events import (
     Trace,
     Word,
 )
-from harness.metrics import ClipMetrics, Distribution, Edits, Ratio, Summary
+from harness.metrics import METRICS_VERSION, ClipMetrics, Summary
+from harness.metrics.latency import clip_metrics
+from harness.metrics.summary import summarise
 from harness.runs import Run
 
 MS = 1_000_000
@@ -170,7 +171,7 @@ def make_run(
         for repeat in range(repeats)
         for clip in range(clips)
     ]
-    measured = tuple(measure(trace) for trace in traces)
+    measured = tuple(clip_metrics(trace) for trace in traces)
     arm = {"chunking": name, "model": "whisper_tiny_en", "dataset": "two_cities", "session": kind}
     return Run(
         folder=folder / name,
@@ -178,105 +179,35 @@ def make_run(
         environment={"git": "0123456", "cpu": "AMD EPYC, 2 cores", "packages": {"torch": "2.13.0"}},
         traces=tuple(traces),
         clips=measured,
-        summary=summarise(measured, arm, clips, repeats, validity, verdict),
+        gc_pauses=(),
+        summary=make_summary(
+            measured, arm, count=clips, repeats=repeats, validity=validity, verdict=verdict
+        ),
     )
 
 
-def measure(trace: Trace) -> ClipMetrics:
-    s = trace.session
-    request = s.t0_ns + round((s.duration_s if s.kind == "turn" else s.speech_onset_s) * 1e9)
-    shown = [c for c in trace.chunks if c.text.strip()]
-    first = next((t for t in trace.tokens if t.text.strip()), None)
-    ttft = (shown[0].at_ns - request) / 1e6 if shown else None
-    budget = None
-    if shown and first and s.kind == "turn":
-        budget = {}
-        for span in trace.spans:
-            if span.start_ns < first.at_ns:
-                budget[span.name] = budget.get(span.name, 0) + (span.end_ns - span.start_ns) / 1e6
-        done = next(t for t in trace.tokens if t.at_ns >= first.at_ns)
-        release = max(t.at_ns for t in trace.tokens if t.at_ns <= shown[0].at_ns)
-        budget["hold"] = (release - done.at_ns) / 1e6
-        budget["delivery"] = (shown[0].at_ns - release) / 1e6
-        budget["other"] = ttft - sum(budget.values())
-    refs, hyps = s.reference.lower().strip(".").split(), trace.text.lower().strip(". ").split()
-    subs = sum(a != b for a, b in zip(refs, hyps, strict=False))
-    edits = Edits(len(refs), len(refs) - subs, subs, max(0, len(refs) - len(hyps)), 0)
-    return ClipMetrics(
-        clip=s.clip,
-        repeat=s.repeat,
-        order=s.order,
-        lane=0,
-        session=s.kind,
-        duration_s=s.duration_s,
-        reference=s.reference,
-        hypothesis=trace.text,
-        failed=trace.outcome.error if isinstance(trace.outcome, Failed) else None,
-        ttft_ms=ttft,
-        first_token_ms=(first.at_ns - request) / 1e6 if first else None,
-        response_ms=(shown[-1].at_ns - request) / 1e6 if shown else None,
-        gap_ms=tuple((b.at_ns - a.at_ns) / 1e6 for a, b in itertools.pairwise(shown)),
-        send_lateness_ms=tuple((f.sent_ns - f.due_ns) / 1e6 for f in trace.frames),
-        chunks=len(shown),
-        budget_ms=budget,
-        word_edits=edits,
-        wer=edits.errors / edits.reference,
-    )
-
-
-def summarise(clips, arm, count, repeats, validity, verdict) -> Summary:
-    from harness.metrics.statistics import percentile
-
-    def distribution(name: str) -> Distribution:
-        values = []
-        for c in clips:
-            v = getattr(c, name)
-            values += list(v) if isinstance(v, tuple) else [v] if v is not None else []
-        q = {f"p{p}": percentile(values, p / 100) for p in (50, 90, 95)} if values else {}
-        return Distribution(
-            unit="ms",
-            n=len(values),
-            of=len(values) if name in ("gap_ms", "send_lateness_ms") else len(clips),
-            mean=sum(values) / len(values) if values else None,
-            max=max(values, default=None),
-            p99=None,
-            ci95={"p50": (q["p50"] * 0.98, q["p50"] * 1.02)} if values else {},
-            why_null={"p99": f"n={len(values)} < 459"},
-            **q,
-        )
-
-    edits = [c.word_edits for c in clips]
-    total = sum(e.reference for e in edits)
-    s, d, i = (
-        sum(getattr(e, k) for e in edits) for k in ("substitutions", "deletions", "insertions")
-    )
-    wer = (s + d + i) / total
-    metrics = {
-        name: distribution(name)
-        for name in ("ttft_ms", "first_token_ms", "response_ms", "gap_ms", "send_lateness_ms")
-    }
-    metrics["wer"] = Ratio(
-        unit="1",
-        value=wer,
-        ci95=(wer * 0.6, wer * 1.5),
-        words=total,
-        substitutions=s,
-        deletions=d,
-        insertions=i,
-    )
+def make_summary(
+    clips: tuple[ClipMetrics, ...],
+    arm: dict[str, str],
+    *,
+    count: int,
+    repeats: int,
+    validity: tuple[str, ...] = (),
+    verdict: dict[str, object] | None = None,
+) -> Summary:
     return Summary(
         schema=1,
-        metrics_version="1",
+        metrics_version=METRICS_VERSION,
         arm=arm,
         clips=count,
         repeats=repeats,
-        failed=sum(c.failed is not None for c in clips),
+        failed=sum(clip.failed is not None for clip in clips),
         simulated=False,
         injected=False,
         random_weights=False,
         harness_floor_ms=0.11,
         validity=validity,
         warnings=(),
-        metrics=metrics,
+        metrics=summarise(clips, seed=0),
         verdict=verdict or {"status": "none", "rules": []},
     )
