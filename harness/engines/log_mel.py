@@ -12,7 +12,8 @@ import math
 import torch
 from transformers.audio_utils import mel_filter_bank
 
-SAMPLE_RATE = 16_000
+from harness.audio import RATE_HZ
+
 HOP_SAMPLES = 160  # 10 ms
 WINDOW_SAMPLES = 400  # 25 ms
 MEL_BANDS = 128
@@ -38,8 +39,8 @@ class LogMel:
             num_frequency_bins=bins,
             num_mel_filters=MEL_BANDS,
             min_frequency=0.0,
-            max_frequency=SAMPLE_RATE / 2,
-            sampling_rate=SAMPLE_RATE,
+            max_frequency=RATE_HZ / 2,
+            sampling_rate=RATE_HZ,
             norm="slaney",
             mel_scale="slaney",
         )

@@ -36,7 +36,7 @@ SHARED_STEPS = LEFT_PAD_TOKENS - 1  # the last step of silence already hears 40 
 
 _STEP_MEL_FRAMES = 8
 _LOOK_BACK_MEL_FRAMES = 3  # conv 2 reads one frame back, each of them conv 1 two
-_ENCODER_POSITIONS = 4  # a step, after convolution with stride 2
+ENCODER_POSITIONS = 4  # a step, after convolution with stride 2
 WINDOW = WINDOW_SAMPLES + HOP_SAMPLES * (_STEP_MEL_FRAMES + _LOOK_BACK_MEL_FRAMES - 1)  # 2000
 _BOS = 1
 _LOUDEST = 1.5  # log10 of the power that features are scaled by; transformers' default for it
@@ -97,7 +97,7 @@ class RealtimeModel:
             self._encoder.compile()
             self._decoder.compile()
         self._encoder_cache = _cache(
-            core.audio_tower.config, rows, _ENCODER_POSITIONS, device, dtype
+            core.audio_tower.config, rows, ENCODER_POSITIONS, device, dtype
         )
         self._decoder_cache = _cache(core.language_model.config, rows, 1, device, dtype)
 
@@ -186,9 +186,9 @@ class RealtimeModel:
         """``x``: after the convolutions, ``[n, 4, width of the encoder]``."""
         active = self._control[span, 0].bool()
         cache = self._encoder_cache
-        place = cache.place(span, active, _ENCODER_POSITIONS, cache.size)
+        place = cache.place(span, active, ENCODER_POSITIONS, cache.size)
         y = self._encoder(x, cache, place)
-        cache.advance(span, active, _ENCODER_POSITIONS)
+        cache.advance(span, active, ENCODER_POSITIONS)
         self._heard[span] = self._projector(y.flatten(1))[:, None]
 
     def _decode(self, span: slice, reach: int) -> None:
@@ -213,8 +213,8 @@ class RealtimeModel:
         self._control[0, 0] = 1
         for step in range(SHARED_STEPS):
             self._control[0, 1] = _BOS if step == 0 else STREAMING_PAD
-            begin = step * _ENCODER_POSITIONS
-            self._encode_embedded(row, embedded[:, begin : begin + _ENCODER_POSITIONS])
+            begin = step * ENCODER_POSITIONS
+            self._encode_embedded(row, embedded[:, begin : begin + ENCODER_POSITIONS])
             self._decode(row, self._decoder_cache.reach(step + 1))
         self._control[0, 0] = 0
         return self._encoder_cache.snapshot(0), self._decoder_cache.snapshot(0)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,20 +79,26 @@ class Loaded:
     revision: str | None  # the commit of a hub repository
     sha256: str | None  # of a folder's weight files, in the order of their names
 
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, without special tokens."""
+        tokens: list[int] = self.tokenizer.instruct_tokenizer.tokenizer.encode(
+            text, bos=False, eos=False
+        )
+        return tokens
+
 
 def load_voxtral_weights(
     kind: Kind,
     model: VoxtralModel | VoxtralRealtimeModel,
     device: torch.device,
     dtype: torch.dtype,
-    *,
-    extra_bytes: int = 0,
+    cache_bytes: Callable[[Any], int],
 ) -> Loaded:
     """Weights on ``device`` in ``dtype``, with their tokenizer.
 
     Args:
-        extra_bytes: memory that the engine will want beside the weights, for the check that there
-            is enough of it.
+        cache_bytes: memory that the engine will want beside the weights, from the model's
+            configuration: it is checked that there is enough before anything is loaded.
 
     Raises:
         WeightsError: no such repository or folder, another architecture, no tokenizer.
@@ -100,18 +106,18 @@ def load_voxtral_weights(
     """
     if model.weights == "random":
         config = random_config(kind, model.size)
-        _check_memory(config, device, dtype, extra_bytes)
+        _check_memory(config, device, dtype, cache_bytes(config))
         return Loaded(
             model=random_model(config, device, dtype),
             tokenizer=random_tokenizer(kind, config.text_config.vocab_size),
-            token_bytes=_shipped_token_bytes(config.text_config.vocab_size),
+            token_bytes=shipped_token_bytes(config.text_config.vocab_size),
             weights="random",
             revision=None,
             sha256=None,
         )
     source = _Source(model.weights, model.revision)
     config = source.config(kind)
-    _check_memory(config, device, dtype, extra_bytes)
+    _check_memory(config, device, dtype, cache_bytes(config))
     path = source.tokenizer_file()
     try:
         tokenizer = MistralTokenizer.from_file(str(path))
@@ -277,7 +283,7 @@ def _shipped_tokenizer() -> dict[str, Any]:
     return content
 
 
-def _shipped_token_bytes(vocabulary: int) -> tuple[bytes, ...]:
+def shipped_token_bytes(vocabulary: int) -> tuple[bytes, ...]:
     entries = _shipped_tokenizer()["vocab"][: vocabulary - SPECIAL_TOKENS]
     return (b"",) * SPECIAL_TOKENS + tuple(base64.b64decode(e["token_bytes"]) for e in entries)
 
