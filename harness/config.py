@@ -361,6 +361,7 @@ class GateConfig:
     name: str = "none"
     rules: list[str] = field(default_factory=list)  # such as "ttft_ms p95 <= 900 ms"
     confidence: float = 0.95  # a rule passes or fails only with this certainty
+    arm: str | None = None  # judge only the arm with this choice (6word, ...); None: every arm
 
     def __post_init__(self) -> None:
         _require_number("gate.confidence", self.confidence, 0.5, 0.9999)

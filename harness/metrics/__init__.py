@@ -37,6 +37,7 @@ class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     lane: int  # which of the concurrent streams it ran on
     session: str  # turn | live
     duration_s: float
+    speech_onset_s: float = 0.0  # where R lies in live sessions, on the audio's clock
     reference: str
     hypothesis: str  # the engine's text, exact
     failed: str | None = None  # the reason; a failed clip stays in the denominator

@@ -287,6 +287,7 @@ def clip_metrics(trace: Trace, *, random_weights: bool = False) -> ClipMetrics:
         lane=session.lane,
         session=session.kind.value,
         duration_s=session.duration_s,
+        speech_onset_s=session.speech_onset_s,
         reference=session.reference,
         hypothesis=trace.text,
         failed=failed,

@@ -164,9 +164,7 @@ class Quantile:
         beyond = self._values > limit if inclusive else self._values >= limit
         return p_percentile_below(*self._counts(beyond, limit, times), self._q)
 
-    def _counts(
-        self, beyond: NDArray[np.bool_], limit: float, times: float
-    ) -> tuple[float, float]:
+    def _counts(self, beyond: NDArray[np.bool_], limit: float, times: float) -> tuple[float, float]:
         effect = design_effect(self._groups, limit)
         return len(beyond) * times / effect, int(beyond.sum()) * times / effect
 

@@ -1,0 +1,197 @@
+"""Rules against a reference: a stored baseline, or another arm of the same go.
+
+Clips are paired: each is compared with itself, so that what makes clips differ cancels. Up to the
+median a statistic is taken per clip, over its repeats, and averaged over clips. A tail percentile
+of a clip's few repeats would be their maximum, so tails are pooled over all samples of the shared
+clips, and need enough of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import cast
+
+import msgspec
+import numpy as np
+
+from harness.metrics.statistics import (
+    Bootstrap,
+    Floats,
+    Groups,
+    Statistic,
+    percentile,
+    percentile_of,
+    ratio_of_sums,
+)
+from harness.metrics.summary import shares_by_clip
+from harness.verdicts.evidence import (
+    LEAST_CLIPS,
+    Clips,
+    Evidence,
+    Material,
+    estimated,
+    nothing,
+    samples,
+    say,
+    too_few_clips,
+)
+from harness.verdicts.rules import BASELINE, Delta, Faster, NoWorse, TextParity, quantile
+
+# Samples that must lie beyond a tail percentile for its resampled distribution to mean anything.
+LEAST_BEYOND = 5
+
+
+def against(rule: NoWorse | Faster | Delta | TextParity, material: Material) -> Evidence:
+    """The evidence on a rule that names a reference."""
+    wanted = material.references
+    if rule.reference is not None:
+        wanted = {name: clips for name, clips in wanted.items() if name == rule.reference}
+    if not wanted:
+        return _no_reference(rule.reference or BASELINE)
+    if isinstance(rule, TextParity):
+        return _text_parity(material.clips, wanted)
+    (reference,) = wanted.values()
+    if isinstance(rule, Delta):
+        return _delta(rule, material, reference)
+    return _compare(rule, material, reference)
+
+
+def _no_reference(name: str) -> Evidence:
+    if name == BASELINE:
+        return Evidence(
+            seen="there is no baseline to compare with",
+            next="save one with `baseline save NAME RUN` and name it with --baseline NAME,"
+            " or measure both in one go with `compare`",
+        )
+    return Evidence(
+        seen=f"there is no arm {name} to compare with",
+        next=f"measure it in the same go: `compare` with {name} among the arms",
+    )
+
+
+def _compare(rule: NoWorse | Faster, material: Material, reference: Clips) -> Evidence:
+    metric, q = rule.metric, quantile(rule.statistic)
+    new_groups, old_groups = samples(metric, material.clips), samples(metric, reference)
+    shared = [clip for clip in new_groups if clip in old_groups]
+    if not shared:
+        return nothing(metric, [*material.clips, *reference])
+    if len(shared) < LEAST_CLIPS:
+        return too_few_clips(len(shared))
+    new, old = [new_groups[c] for c in shared], [old_groups[c] for c in shared]
+    n = min(sum(map(len, new)), sum(map(len, old)))
+    if q is not None and q > 0.5 and n * (1 - q) < LEAST_BEYOND - 1e-9:
+        return _too_few_beyond(rule.statistic, q, n, len(shared))
+    new_of, old_of = _statistic(new, q), _statistic(old, q)
+    everything = np.ones((1, len(shared)))
+    if not math.isfinite(new_of(everything)[0] + old_of(everything)[0]):
+        return Evidence(
+            seen="clips without an answer waited for ever and cannot be compared",
+            next="see why they have no text",
+        )
+    name = f"{metric.name} {rule.statistic}"
+    if isinstance(rule, Faster):
+        factor = Bootstrap(
+            lambda w: old_of(w) / new_of(w), len(shared), smooth=False, seed=material.seed
+        )
+        return estimated(
+            factor, f"{name} of {rule.reference} divided by this one", "1", material.alpha,
+            low=rule.times, high=None, n=n,
+        )  # fmt: skip
+    return _rise(rule, material, new_of, old_of, clips=len(shared), n=n)
+
+
+def _rise(
+    rule: NoWorse, material: Material, new_of: Statistic, old_of: Statistic, *, clips: int, n: int
+) -> Evidence:
+    """The rise less what is allowed is one statistic, so one test with one error rate decides."""
+    name, unit = f"{rule.metric.name} {rule.statistic}", rule.metric.unit
+    band = material.bands.get(name, 0.0) if rule.reference == BASELINE else 0.0
+
+    def allowed(weights: Floats) -> Floats:
+        return np.maximum(max(rule.relative, band) * np.abs(old_of(weights)), rule.absolute)
+
+    def bootstrap(statistic: Statistic) -> Bootstrap:
+        return Bootstrap(statistic, clips, smooth=False, seed=material.seed)
+
+    excess = bootstrap(lambda w: new_of(w) - old_of(w) - allowed(w))
+    found = estimated(excess, name, unit, material.alpha, low=None, high=0.0, n=n)
+    rise = bootstrap(lambda w: new_of(w) - old_of(w))
+    interval = rise.interval(1 - 2 * material.alpha)
+    everything = np.ones((1, clips))
+    old, limit = float(old_of(everything)[0]), float(allowed(everything)[0])
+    ends = [say(end, unit) for end in (cast("float", interval.low), cast("float", interval.high))]
+    share = f"{100 * rise.value / old:+.1f} %, " if old else ""
+    widened = f" (the noise between runs is {100 * band:.1f} %)" if band > rule.relative else ""
+    return msgspec.structs.replace(
+        found, observed=rise.value, limit=limit, interval=interval,
+        seen=f"{name} went from {say(old, unit)} to {say(old + rise.value, unit)}:"
+        f" {share}{rise.value:+.1f} {unit} ({100 * interval.confidence:.3g} % interval {ends[0]}"
+        f" to {ends[1]}), allowed +{say(limit, unit)}{widened}; n = {n} from {clips} clips",
+    )  # fmt: skip
+
+
+def _statistic(groups: Groups, q: float | None) -> Statistic:
+    if q is not None and q > 0.5:
+        return percentile_of(groups, q)
+    per_clip = [float(np.mean(g)) if q is None else percentile(g, q) for g in groups]
+    return ratio_of_sums(per_clip, [1.0] * len(per_clip))
+
+
+def _too_few_beyond(statistic: str, q: float, n: int, clips: int) -> Evidence:
+    needed = math.ceil(LEAST_BEYOND / (1 - q) - 1e-9)
+    more = math.ceil(clips * (needed / n - 1))
+    return Evidence(
+        seen=f"n = {n}; two {statistic} can be compared from n = {needed} on,"
+        f" when {LEAST_BEYOND} samples lie beyond it",
+        next=f"measure {more} more clips of as many repeats, or judge p50",
+        n=n,
+        clips=clips,
+    )
+
+
+def _delta(rule: Delta, material: Material, reference: Clips) -> Evidence:
+    name = rule.metric.name
+    new, old = (shares_by_clip(rule.metric, clips) for clips in (material.clips, reference))
+    shared = [clip for clip in new if clip in old]
+    if not shared:
+        return nothing(rule.metric, [*material.clips, *reference])
+    if len(shared) < LEAST_CLIPS:
+        return too_few_clips(len(shared))
+    rates = [ratio_of_sums(*zip(*(arm[c] for c in shared), strict=True)) for arm in (new, old)]
+    change = Bootstrap(
+        lambda w: rates[0](w) - rates[1](w), len(shared), smooth=False, seed=material.seed
+    )
+    return estimated(
+        change, f"{name} less that of {rule.reference}", "1", material.alpha,
+        low=None, high=rule.high, n=len(shared),
+    )  # fmt: skip
+
+
+def _text_parity(clips: Clips, references: Mapping[str, Clips]) -> Evidence:
+    here = _texts(clips)
+    compared, broken = 0, []
+    for name, reference in references.items():
+        there = _texts(reference)
+        for clip in here:
+            if clip in there:
+                compared += 1
+                if here[clip] != there[clip]:
+                    pair = f"{sorted(here[clip])[0]!r} here, {sorted(there[clip])[0]!r} in {name}"
+                    broken.append(f"{clip}: {pair}")
+    if not compared:
+        return Evidence(seen="no clip is shared", next="compare runs of the same dataset")
+    seen = f"{len(broken)} of {compared} texts differ"
+    return Evidence(
+        seen=f"{seen}, such as {broken[0]}" if broken else seen,
+        p_pass=float(bool(broken)), p_fail=float(not broken), exact=True,
+        observed=float(len(broken)), limit=0.0, unit="texts", n=compared, clips=len(here),
+    )  # fmt: skip
+
+
+def _texts(clips: Clips) -> dict[str, set[str]]:
+    """Clip -> its final texts: one, unless its repeats differ."""
+    texts: dict[str, set[str]] = {}
+    for clip in clips:
+        texts.setdefault(clip.clip, set()).add(clip.hypothesis.strip())
+    return texts

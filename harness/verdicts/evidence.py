@@ -1,0 +1,247 @@
+"""What the clips of a run show for and against one rule.
+
+Every rule becomes two p-values: against "the rule is broken" (small: it holds) and against "the
+rule is kept" (small: it is broken). ``gates`` turns them into a status. Samples of one clip are
+never taken for independent: percentiles divide their counts by a design effect, everything else is
+resampled by clip.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from harness.metrics import ClipMetrics
+from harness.metrics.latency import Metric
+from harness.metrics.statistics import (
+    Bootstrap,
+    Interval,
+    Quantile,
+    least_n,
+    mean_of,
+    ratio_of_sums,
+)
+from harness.metrics.summary import samples_by_clip, shares_by_clip
+from harness.verdicts.rules import EveryClip, Within, quantile
+
+# With fewer, not even all clips agreeing tells 95 % from chance: 0.5**5 = 0.03.
+LEAST_CLIPS = least_n(0.5, 0.95)
+# A session that was to answer and did not has waited for ever: it counts as beyond any limit.
+_ANSWERS = frozenset({"ttft_ms", "first_token_ms", "response_ms", "final_ms"})
+_HOPELESS = 100.0  # times the clips at hand: nobody will measure that
+
+Clips = Sequence[ClipMetrics]
+Estimate = Quantile | Bootstrap
+
+
+class Material(msgspec.Struct, frozen=True, kw_only=True):
+    """What rules are judged on."""
+
+    clips: Clips
+    references: Mapping[str, Clips]  # `baseline`, and other arms by name
+    bands: Mapping[str, float]  # "ttft_ms p50" -> relative noise between runs; empty: unknown
+    alpha: float  # of each one-sided decision
+    seed: int
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """For and against one rule."""
+
+    seen: str  # what was seen against what was allowed
+    p_pass: float = 1.0  # p-value against "the rule is broken"
+    p_fail: float = 1.0  # p-value against "the rule is kept"
+    exact: bool = False  # a fact, not an estimate: no part in the correction for many rules
+    observed: float | None = None
+    limit: float | None = None
+    unit: str = "1"
+    interval: Interval | None = None
+    n: int = 0
+    clips: int = 0
+    next: str = ""  # what would decide it
+
+
+# --- one arm against a limit ---------------------------------------------------------------------
+
+
+def within(rule: Within, material: Material) -> Evidence:
+    if rule.metric.scope == "corpus":
+        return _ratio_within(rule, material)
+    groups = samples(rule.metric, material.clips)
+    if not groups:
+        return nothing(rule.metric, material.clips)
+    values = [value for group in groups.values() for value in group]
+    q = quantile(rule.statistic or "mean")
+    estimate: Estimate
+    if q is not None:
+        estimate = Quantile(list(groups.values()), q)
+    elif len(groups) < LEAST_CLIPS:
+        return too_few_clips(len(groups))
+    elif math.inf in values:
+        return Evidence(
+            seen="sessions without an answer waited for ever: there is no mean",
+            next="see why they have no text, or judge a percentile",
+        )
+    else:
+        mean = mean_of(list(groups.values()))
+        estimate = Bootstrap(mean, len(groups), smooth=True, seed=material.seed)
+    return estimated(
+        estimate, f"{rule.metric.name} {rule.statistic}", rule.metric.unit, material.alpha,
+        low=rule.low, high=rule.high, n=len(values),
+    )  # fmt: skip
+
+
+def _ratio_within(rule: Within, material: Material) -> Evidence:
+    shares = shares_by_clip(rule.metric, material.clips)
+    if not shares:
+        return nothing(rule.metric, material.clips)
+    if len(shares) < LEAST_CLIPS:
+        return too_few_clips(len(shares))
+    above, below = (list(side) for side in zip(*shares.values(), strict=True))
+    estimate = Bootstrap(ratio_of_sums(above, below), len(shares), smooth=True, seed=material.seed)
+    found = estimated(
+        estimate, rule.metric.name, rule.metric.unit, material.alpha,
+        low=rule.low, high=rule.high, n=len(shares),
+    )  # fmt: skip
+    if sum(above) > 0 or rule.high is None:
+        return found
+    # No error to resample. That n words of text show none has probability (1 - rate)**n; repeats
+    # of a clip are the same words.
+    words = sum(share[1] for share in shares_by_clip(rule.metric, _once(material.clips)).values())
+    return msgspec.structs.replace(
+        found, seen=f"{found.seen}; no error in {words:g} words", interval=None,
+        p_pass=(1 - min(rule.high, 1.0)) ** words, next="more clips would decide it",
+    )  # fmt: skip
+
+
+def _once(clips: Clips) -> Clips:
+    return list({clip.clip: clip for clip in clips}.values())
+
+
+def every_clip(rule: EveryClip, clips: Clips) -> Evidence:
+    """A fact of every session; a failed one is counted by `failed = 0` alone."""
+    answered = [clip for clip in clips if clip.failed is None]
+    if rule.fact == "failed":
+        broken = [f"{_name(c)}: {c.failed}" for c in clips if c.failed is not None]
+        what, judged = "failed", clips
+    elif rule.fact == "chunks":
+        broken = [f"{_name(c)}: {c.chunks}" for c in answered if c.chunks < rule.least]
+        what, judged = f"have fewer than {rule.least} chunks", answered
+    else:
+        judged = [clip for clip in answered if clip.session == "live"]
+        if not judged:
+            return Evidence(seen="no live session: in a turn, text comes after the audio",
+                            next="run with session=live")  # fmt: skip
+        broken = [_name(clip) for clip in judged if not _text_during_audio(clip)]
+        what = "have no text before the end of their audio"
+    if not judged:
+        return Evidence(seen="no session was measured", next="see why every session failed")
+    seen = f"{len(broken)} of {len(judged)} sessions {what}"
+    return Evidence(
+        seen=f"{seen}, such as {broken[0]}" if broken else seen,
+        p_pass=float(bool(broken)), p_fail=float(not broken), exact=True,
+        observed=float(len(broken)), limit=0.0, unit="sessions",
+        n=len(judged), clips=len({clip.clip for clip in judged}),
+    )  # fmt: skip
+
+
+def _text_during_audio(clip: ClipMetrics) -> bool:
+    if clip.ttft_ms is None:
+        return False
+    return clip.speech_onset_s * 1000 + clip.ttft_ms < clip.duration_s * 1000
+
+
+def _name(clip: ClipMetrics) -> str:
+    return f"{clip.clip}#{clip.repeat}"
+
+
+# --- shared with `comparisons` -------------------------------------------------------------------
+
+
+def samples(metric: Metric, clips: Clips) -> dict[str, list[float]]:
+    """Clip -> its samples; a session that was to answer and did not is an infinite one."""
+    groups = samples_by_clip(metric.name, clips)
+    if metric.name in _ANSWERS:
+        for clip in clips:
+            silent = getattr(clip, metric.name) is None and not clip.hypothesis.strip()
+            if clip.failed is not None or (silent and clip.reference.strip()):
+                groups.setdefault(clip.clip, []).append(math.inf)
+    return groups
+
+
+def estimated(
+    estimate: Estimate, name: str, unit: str, alpha: float, *,
+    low: float | None, high: float | None, n: int,
+) -> Evidence:  # fmt: skip
+    """Evidence from an estimate of a value that is to be at least ``low``, at most ``high``."""
+    p_pass, p_fail = _p_values(estimate, low, high)
+    interval = estimate.interval(1 - 2 * alpha)
+    limits = [f"at least {say(low, unit)}"] if low is not None else []
+    limits += [f"at most {say(high, unit)}"] if high is not None else []
+    decided = min(p_pass, p_fail) <= alpha
+    return Evidence(
+        seen=f"{name} is {say(estimate.value, unit)} {say_interval(interval, unit)},"
+        f" allowed {' and '.join(limits)}; n = {n} from {estimate.clusters} clips",
+        p_pass=p_pass, p_fail=p_fail,
+        observed=estimate.value if math.isfinite(estimate.value) else None,
+        limit=high if high is not None else low, unit=unit, interval=interval, n=n,
+        clips=estimate.clusters, next="" if decided else _more(estimate, low, high, alpha),
+    )  # fmt: skip
+
+
+def _p_values(
+    estimate: Estimate, low: float | None, high: float | None, times: float = 1.0
+) -> tuple[float, float]:
+    """Against "broken" and against "kept", if ``times`` the clips had shown the same.
+
+    Both sides must hold for a pass, each tested in full; either broken is a fail, so the smaller
+    p-value counts twice.
+    """
+    passes, fails = [], []
+    if high is not None:
+        passes.append(estimate.p_below(high, inclusive=True, times=times))
+        fails.append(estimate.p_above(high, times=times))
+    if low is not None:
+        passes.append(estimate.p_above(low, inclusive=True, times=times))
+        fails.append(estimate.p_below(low, times=times))
+    return max(passes), min(1.0, len(fails) * min(fails))
+
+
+def _more(estimate: Estimate, low: float | None, high: float | None, alpha: float) -> str:
+    for times in np.geomspace(1.02, _HOPELESS, 200):
+        if min(_p_values(estimate, low, high, float(times))) <= alpha:
+            more = max(1, math.ceil(estimate.clusters * (times - 1)))
+            return f"about {more} more clips of as many repeats would decide it"
+    return "what was seen is so near the limit that no sensible number of clips decides it"
+
+
+def nothing(metric: Metric, clips: Clips) -> Evidence:
+    reasons = [clip.why_null[metric.name] for clip in clips if metric.name in clip.why_null]
+    return Evidence(
+        seen=f"{metric.name} was not measured: {reasons[0] if reasons else 'no sample'}",
+        next="take the rule out, or run what it asks for",
+    )
+
+
+def too_few_clips(clips: int) -> Evidence:
+    return Evidence(
+        seen=f"{clips} clips; from fewer than {LEAST_CLIPS} nothing can be told",
+        next=f"measure {LEAST_CLIPS - clips} more clips at least",
+        clips=clips,
+    )
+
+
+def say(value: float, unit: str) -> str:
+    """A figure for people: 347 ms, 81.4 ms, 0.0833."""
+    if math.isinf(value):
+        return "for ever" if value > 0 else "minus infinity"
+    if unit == "1":
+        return f"{value:.4f}".rstrip("0").rstrip(".")
+    return f"{value:.{0 if abs(value) >= 100 else 1}f} {unit}"
+
+
+def say_interval(interval: Interval, unit: str) -> str:
+    ends = ["unknown" if end is None else say(end, unit) for end in (interval.low, interval.high)]
+    return f"({100 * interval.confidence:.3g} % interval {ends[0]} to {ends[1]})"

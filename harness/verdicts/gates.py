@@ -1,0 +1,149 @@
+"""From evidence to a verdict: PASS, FAIL, INCONCLUSIVE or INVALID, for every rule and the run.
+
+With alpha = 1 - the gate's confidence:
+
+* A rule PASSES when the opposite is refuted at alpha. The run passes only if every rule does, so
+  the chance that a run passes with a rule broken is at most alpha, whatever the number of rules
+  (an intersection-union test: no correction).
+* A rule FAILS when keeping it is refuted after Holm's correction over the rules of the gate. One
+  broken rule fails the run, so the chance that any rule of a sound run fails is at most alpha.
+* Neither: INCONCLUSIVE, with what would decide it. A run that is not valid is INVALID whatever its
+  figures say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.config import GateConfig
+from harness.metrics.statistics import holm
+from harness.verdicts import RuleVerdict, Verdict, worst
+from harness.verdicts.comparisons import against
+from harness.verdicts.evidence import Clips, Evidence, Material, every_clip, within
+from harness.verdicts.rules import BASELINE, EveryClip, Rule, Within, parse_rules
+
+
+def judge(
+    clips: Clips,
+    gate: GateConfig,
+    *,
+    arm: Mapping[str, str],
+    validity: Sequence[str] = (),
+    baseline: Clips | None = None,
+    baseline_name: str | None = None,
+    allowed: Sequence[str] = (),
+    is_reference: bool = False,
+    other_arms: Mapping[str, Clips] | None = None,
+    bands: Mapping[str, float] | None = None,
+    share: float = 1.0,
+    seed: int = 0,
+) -> Verdict:
+    """Judge one arm by a gate.
+
+    Args:
+        clips: of this arm, failed ones included, every repeat.
+        arm: what the arm is, as in the summary; a gate of one arm finds its name here.
+        validity: what makes the run invalid; empty: valid.
+        baseline: clips of what rules `vs baseline` compare with, stored or of the same go.
+        baseline_name: how the verdict calls it.
+        allowed: mismatches with the baseline that were allowed by hand.
+        is_reference: this arm is what others are compared with; rules `vs baseline` are not asked.
+        other_arms: of the same go, by name, for rules `vs arm NAME` and `text parity`.
+        bands: relative noise between runs (``Calibration.bands``), for a stored baseline only.
+        share: of alpha that this look may spend (``sequential``).
+        seed: of the bootstrap.
+
+    Raises:
+        ConfigError: a rule is not one.
+    """
+    rules = parse_rules(gate.rules)
+    if not rules or (gate.arm is not None and gate.arm not in arm.values()):
+        return Verdict(status="invalid" if validity else "none", gate=gate.name)
+    references = dict(other_arms or {})
+    if baseline is not None:
+        references[BASELINE] = baseline
+    material = Material(
+        clips=clips,
+        references=references,
+        bands=bands or {},
+        alpha=(1 - gate.confidence) * share,
+        seed=seed,
+    )
+    asked = [rule for rule in rules if _is_asked(rule, arm, references, is_reference=is_reference)]
+    found = dict(zip(asked, _judge_rules(asked, material, validity), strict=True))
+    verdicts = [found[rule] if rule in found else _not_asked(rule) for rule in rules]
+    return Verdict(
+        status=worst([verdict.status for verdict in verdicts]),
+        gate=gate.name,
+        confidence=gate.confidence,
+        rules=tuple(verdicts),
+        baseline=baseline_name,
+        allowed=tuple(allowed),
+    )
+
+
+def _is_asked(
+    rule: Rule, arm: Mapping[str, str], references: Mapping[str, Clips], *, is_reference: bool
+) -> bool:
+    """An arm is not compared with itself."""
+    if isinstance(rule, Within | EveryClip):
+        return True
+    if rule.reference == BASELINE or (rule.reference is None and not references):
+        return not is_reference
+    return rule.reference not in arm.values()
+
+
+def _not_asked(rule: Rule) -> RuleVerdict:
+    return RuleVerdict(
+        rule=rule.text, status="none", why="this arm is what the others are compared with"
+    )
+
+
+def _judge_rules(
+    rules: Sequence[Rule], material: Material, validity: Sequence[str]
+) -> list[RuleVerdict]:
+    evidence = [_examine(rule, material) for rule in rules]
+    estimates = [e for e in evidence if not e.exact]
+    corrected = iter(holm([e.p_fail for e in estimates]))
+    verdicts = []
+    for rule, seen in zip(rules, evidence, strict=True):
+        p_fail = seen.p_fail if seen.exact else next(corrected)
+        if validity:
+            status = "invalid"
+        elif p_fail <= material.alpha:
+            status = "fail"
+        else:
+            status = "pass" if seen.p_pass <= material.alpha else "inconclusive"
+        verdicts.append(_verdict(rule, seen, status, validity))
+    return verdicts
+
+
+def _examine(rule: Rule, material: Material) -> Evidence:
+    if isinstance(rule, Within):
+        return within(rule, material)
+    if isinstance(rule, EveryClip):
+        return every_clip(rule, material.clips)
+    return against(rule, material)
+
+
+def _verdict(rule: Rule, seen: Evidence, status: str, validity: Sequence[str]) -> RuleVerdict:
+    why, what_next = seen.seen, ""
+    if status == "invalid":
+        why, what_next = f"the run is not valid: {validity[0]}", "mend what made the run invalid"
+    elif status == "inconclusive":
+        what_next = seen.next or "several rules share the risk of a false alarm: add clips"
+    elif status == "fail":
+        what_next = "see the report for where the time or the text was lost"
+    return RuleVerdict(
+        rule=rule.text,
+        status=status,
+        why=why,
+        next=what_next,
+        observed=seen.observed,
+        limit=seen.limit,
+        unit=seen.unit,
+        interval=None if seen.interval is None else (seen.interval.low, seen.interval.high),
+        interval_confidence=None if seen.interval is None else seen.interval.confidence,
+        n=seen.n,
+        clips=seen.clips,
+    )
