@@ -80,6 +80,7 @@ class Session(msgspec.Struct, frozen=True, tag_field="event", tag="started"):
     reference: str
     words: tuple[Word, ...] = ()  # empty: the manifest has no word timings
     language: str = "en"  # ISO 639-1; decides the normaliser of error rates
+    model_delay_ms: float = 0.0  # live: by how much the model is set to lag behind the audio
 
 
 class Trace(msgspec.Struct, frozen=True):

@@ -279,6 +279,7 @@ class _Lane:
             reference=clip.text,
             language=clip.language,
             words=clip.words,
+            model_delay_ms=self._driver.arms[self._planned.arm].engine.info.model_delay_ms,
         )
         trace = recorder.trace(session, tuple(self._frames), self._finish)
         self._driver.session_done(self, self._planned, trace)

@@ -79,6 +79,8 @@ class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "cpu"
     dtype: str | None = None
     parameters: int | None = None
+    model_delay_ms: float = 0.0  # live: by how much the model is set to lag behind the audio
+    cadence_ms: float | None = None  # live: the engine speaks once in so many ms of audio
     details: dict[str, str | int | float | bool | None] = {}  # whatever else identifies it
 
 

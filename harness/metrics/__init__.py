@@ -66,6 +66,8 @@ class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     send_lateness_ms: tuple[float, ...] = ()  # per frame
     chunks: int = 0  # non-blank ones
     budget_ms: dict[str, float] | None = None  # part -> ms; sums to ttft_ms
+    delay_causes_ms: dict[str, float] | None = None  # cause -> ms; sums to the mean word delay
+    lag_slope_ci95: tuple[float | None, float | None] | None = None  # of lag_slope_ms_per_min
     word_edits: Edits | None = None
     char_edits: Edits | None = None
     why_null: dict[str, str] = {}

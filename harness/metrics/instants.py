@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
 import msgspec
 
 from harness.clock import NS_PER_MS, NS_PER_S
-from harness.events import Chunk, SessionKind, Token, Trace
+from harness.events import Chunk, SessionKind, Span, Token, Trace
 
 _WORD = re.compile(r"\S+")
 
@@ -24,6 +24,14 @@ class Missing(msgspec.Struct, frozen=True):
     """A figure that does not exist, and why."""
 
     reason: str
+
+
+NO_TEXT = Missing("no text")
+ONLY_TURN = Missing("only in turn sessions")
+ONLY_LIVE = Missing("only in live sessions")
+
+# Spans in which the engine does not compute for this session.
+_NOT_COMPUTE = frozenset({"setup", "queue", "injected", "delivery"})
 
 
 class TextWord(NamedTuple):
@@ -57,6 +65,23 @@ def request_ns(trace: Trace) -> int:
 
 def ms(duration_ns: int) -> float:
     return duration_ns / NS_PER_MS
+
+
+def is_compute(span: Span) -> bool:
+    """Whether the engine computed for this session meanwhile."""
+    return span.name not in _NOT_COMPUTE
+
+
+def covered(spans: Iterable[Span], start_ns: int, end_ns: int) -> dict[str, int]:
+    """Nanoseconds of [start, end] by name of span; where spans overlap, the first to begin wins."""
+    parts: dict[str, int] = {}
+    covered_ns = start_ns
+    for span in sorted(spans, key=lambda span: span.start_ns):
+        begin_ns, until_ns = max(span.start_ns, covered_ns), min(span.end_ns, end_ns)
+        if until_ns > begin_ns:
+            parts[span.name] = parts.get(span.name, 0) + until_ns - begin_ns
+            covered_ns = until_ns
+    return parts
 
 
 def text_chunks(trace: Trace) -> list[Chunk]:

@@ -6,17 +6,21 @@ neither zero nor left out, and negative is not zero. ``R`` and ``A(s)`` are thos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from harness.events import Failed, SessionKind, Span, Trace
-from harness.metrics import ClipMetrics, Edits
+from harness.metrics import ClipMetrics, Edits, live
 from harness.metrics.accuracy import char_edits, word_edits
 from harness.metrics.instants import (
+    NO_TEXT,
+    ONLY_TURN,
     Arrivals,
     Missing,
     audio_ns,
+    covered,
+    is_compute,
     ms,
     request_ns,
     text_chunks,
@@ -24,15 +28,7 @@ from harness.metrics.instants import (
     words_of,
 )
 
-NO_TEXT = Missing("no text")
 NO_SPANS = Missing("the engine tells no compute spans")
-ONLY_TURN = Missing("only in turn sessions")
-ONLY_LIVE = Missing("only in live sessions")
-
-# Spans in which the engine does not compute for this session.
-_NOT_COMPUTE = frozenset({"setup", "queue", "injected", "delivery", "step"})
-# Spans that are no part of the way to the first token: before R, after it, or around other spans.
-_NOT_ON_THE_WAY = frozenset({"setup", "delivery", "step"})
 
 
 def ttft_ms(trace: Trace) -> float | Missing:
@@ -77,11 +73,11 @@ def setup_ms(trace: Trace) -> float | Missing:
 
 def compute_ms(trace: Trace) -> float | Missing:
     """Time covered by spans in which the engine computes, overlaps once. Missing: no such spans."""
-    spans = [span for span in trace.spans if span.name not in _NOT_COMPUTE]
+    spans = [span for span in trace.spans if is_compute(span)]
     if not spans:
         return NO_SPANS
     first, last = min(s.start_ns for s in spans), max(s.end_ns for s in spans)
-    return ms(sum(_cover(spans, first, last).values()))
+    return ms(sum(covered(spans, first, last).values()))
 
 
 def gap_ms(trace: Trace) -> tuple[float, ...]:
@@ -154,30 +150,18 @@ def budget_ms(trace: Trace) -> dict[str, float] | Missing:
     asked_ns, token_ns, chunk_ns = request_ns(trace), tokens[0].at_ns, chunks[0].at_ns
     if token_ns < asked_ns:
         return Missing("text came before R")
-    on_the_way = [span for span in trace.spans if span.name not in _NOT_ON_THE_WAY]
+    on_the_way = [span for span in trace.spans if span.name not in ("setup", "delivery")]
     delivery = [span for span in trace.spans if span.name == "delivery"]
     live = trace.session.kind is SessionKind.LIVE
     if not live and trace.finish is not None:
         on_the_way.append(Span("send_late", trace.finish.due_ns, trace.finish.sent_ns))
-    parts = _cover(on_the_way, asked_ns, token_ns)
+    parts = covered(on_the_way, asked_ns, token_ns)
     uncovered_ns = token_ns - asked_ns - sum(parts.values())
-    delivery_ns = sum(_cover(delivery, token_ns, chunk_ns).values())
+    delivery_ns = sum(covered(delivery, token_ns, chunk_ns).values())
     parts |= {"wait": uncovered_ns} if live else {}
     parts |= {"hold": chunk_ns - token_ns - delivery_ns, "delivery": delivery_ns}
     parts |= {"unattributed": 0 if live else uncovered_ns}
     return {name: ms(part_ns) for name, part_ns in parts.items()}
-
-
-def _cover(spans: Iterable[Span], start_ns: int, end_ns: int) -> dict[str, int]:
-    """Nanoseconds of [start, end] by name of span; where spans overlap, the first to begin wins."""
-    parts: dict[str, int] = {}
-    covered_ns = start_ns
-    for span in sorted(spans, key=lambda span: span.start_ns):
-        begin_ns, until_ns = max(span.start_ns, covered_ns), min(span.end_ns, end_ns)
-        if until_ns > begin_ns:
-            parts[span.name] = parts.get(span.name, 0) + until_ns - begin_ns
-            covered_ns = until_ns
-    return parts
 
 
 # --- over a run: one clip's share of a ratio of sums ---------------------------------------------
@@ -251,12 +235,26 @@ METRICS: tuple[Metric, ...] = (
     Metric("setup_ms", "ms", "clip", "lower", setup_ms),
     Metric("compute_ms", "ms", "clip", "lower", compute_ms),
     Metric("rewrites", "1", "clip", "lower", rewrites),
+    Metric("word_delay_ms", "ms", "series", "lower", live.word_delay_ms),
+    Metric("match_rate", "1", "clip", "higher", live.match_rate),
+    Metric("ttft_floor_ms", "ms", "clip", "lower", live.ttft_floor_ms),
+    Metric("lag_slope_ms_per_min", "ms/min", "clip", "lower", live.lag_slope_ms_per_min),
+    Metric("stall_ratio", "1", "clip", "lower", live.stall_ratio),
+    Metric("laal_ms", "ms", "clip", "lower", live.laal_ms),
+    Metric("laal_ca_ms", "ms", "clip", "lower", live.laal_ca_ms),
     Metric("send_lateness_ms", "ms", "series", "lower", send_lateness_ms),
     Metric("rtf", "1", "corpus", "lower", rtf),
     Metric("rtfx", "1", "corpus", "higher", rtfx),
     Metric("wer", "1", "corpus", "lower", wer),
     Metric("cer", "1", "corpus", "lower", cer),
 )
+
+
+_BESIDES: dict[str, Callable[[Trace], Any]] = {  # what explains the metrics
+    "budget_ms": budget_ms,
+    "delay_causes_ms": live.delay_causes_ms,
+    "lag_slope_ci95": live.lag_slope_ci95,
+}
 
 
 def clip_metrics(trace: Trace, *, random_weights: bool = False) -> ClipMetrics:
@@ -277,7 +275,8 @@ def clip_metrics(trace: Trace, *, random_weights: bool = False) -> ClipMetrics:
             figures[metric.name] = metric.function(trace)
         else:
             figures[metric.name] = Missing(f"failed: {failed}")
-    figures["budget_ms"] = budget_ms(trace) if failed is None else Missing(f"failed: {failed}")
+    for name, function in _BESIDES.items():
+        figures[name] = function(trace) if failed is None else Missing(f"failed: {failed}")
     figures |= _error_figures(trace, random_weights=random_weights)
     session = trace.session
     return ClipMetrics(

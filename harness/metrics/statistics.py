@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 Groups = Sequence[Sequence[float]]  # one group per clip: its samples, over repeats
 Statistic = Callable[[Floats], Floats]  # weights of the clips [B, C] -> the statistic [B]
 
-RESAMPLES = 10_000
+RESAMPLES = 4_000
 _MOST_CELLS = 2**23  # of a [B, C] weight matrix: 64 MiB
 _FEWEST_BEYOND = 10  # resamples beyond a point for its tail share to be counted, not extrapolated
 
