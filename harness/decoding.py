@@ -46,12 +46,14 @@ def greedy_tokens(
     """
     if forced is not None:
         end, limit = (), len(forced)
+    said: list[int] = []
     chosen = decoder.prefill()
     for index in range(limit):
         token = int(chosen)  # the copy to the host: the one synchronisation of a step
         if forced is not None:
+            said = said or forced.tolist()  # once, now that the device has nothing to do
             chosen = forced[index : index + 1]
-            token = int(chosen)
+            token = said[index]
         yield token
         if token in end or index + 1 == limit:
             return

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch._dynamo import config as dynamo_config
 from torch.nn import functional
 
 from harness.engines.ring_cache import Place, RingCache
@@ -78,6 +77,8 @@ class Stack:
 
     def compile(self) -> None:
         """Fuse what lies between the products of a layer, once for all layers of one shape."""
+        from torch._dynamo import config as dynamo_config  # slow to import
+
         dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, _SHAPES)
         self._before = _compiled(self._before)  # type: ignore[method-assign]
         self._after = _compiled(self._after)  # type: ignore[method-assign]

@@ -258,10 +258,13 @@ def random_model(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """Weights drawn so that activations neither vanish nor explode, the same on every call."""
     model = _build(config, device, dtype)
     generator = torch.Generator(device).manual_seed(RANDOM_SEED)
+    embeddings = model.get_input_embeddings().weight
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 fan_in = parameter[0].numel()
+                if parameter is embeddings and not config.text_config.tie_word_embeddings:
+                    fan_in = 1  # looked up, not multiplied: what was said last must be heard
                 parameter.normal_(0.0, fan_in**-0.5, generator=generator)
         for module in model.modules():
             if "Norm" in type(module).__name__ and hasattr(module, "weight"):

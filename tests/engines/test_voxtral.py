@@ -1,0 +1,288 @@
+"""Voxtral-Mini-3B: the explicit loop against ``generate()``, and its weights' sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.clock import VirtualWorld
+from harness.config import TorchEngine, VoxtralModel
+from harness.decoding import TokenText
+from harness.engines import Reference, Samples
+from harness.engines import voxtral_weights as weights
+from harness.engines.cuda_graphs import StepOptions
+from harness.engines.voxtral import VoxtralEngine, load_voxtral
+from harness.engines.voxtral_net import VoxtralNet, transcription_prompt
+from harness.engines.voxtral_weights import AUDIO, END, Loaded, random_tokenizer
+from harness.errors import ConfigError, DeviceError, WeightsError
+from tests.engines.voxtral_oracle import CPU, noise, processor, replay, tiny
+
+EAGER = StepOptions(cuda_graphs=False, compile=False, batching=False)
+NEW_TOKENS = 24
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    return tiny("voxtral")
+
+
+@pytest.fixture(scope="module")
+def hugging_face(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return processor("voxtral", tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="module")
+def net(loaded: Loaded) -> VoxtralNet:
+    """Room for two blocks of 30 s."""
+    with torch.inference_mode():
+        return VoxtralNet(
+            loaded,
+            blocks=2,
+            new_tokens=NEW_TOKENS,
+            language="en",
+            device=CPU,
+            dtype=torch.float32,
+            options=EAGER,
+        )
+
+
+def make_engine(loaded: Loaded, world: VirtualWorld, **model: Any) -> VoxtralEngine:
+    config = VoxtralModel(weights="random", size="tiny", **({"max_new_tokens": NEW_TOKENS} | model))
+    return VoxtralEngine(config, loaded, CPU, torch.float32, EAGER, world)
+
+
+def generated(
+    loaded: Loaded, processor: Any, audio: Samples, new_tokens: int = NEW_TOKENS
+) -> tuple[list[int], torch.Tensor]:
+    """transformers' tokens after the prompt, and their logits [n, V]."""
+    inputs = processor.apply_transcription_request(
+        audio=[audio], model_id="tiny", language="en", sampling_rate=16_000, format=["wav"]
+    )
+    with torch.inference_mode():
+        output = loaded.model.generate(
+            **inputs,
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+    prompt = inputs.input_ids.shape[1]
+    return output.sequences[0, prompt:].tolist(), torch.stack([x[0] for x in output.logits])
+
+
+def text_of(loaded: Loaded, tokens: list[int]) -> str:
+    text = TokenText(loaded.token_bytes)
+    return "".join(map(text.push, tokens)) + text.flush()
+
+
+@pytest.mark.parametrize("seconds", [2.5, 31.0])
+@torch.inference_mode()
+def test_tokens_and_logits_are_those_of_generate(
+    loaded: Loaded, hugging_face: Any, net: VoxtralNet, seconds: float
+) -> None:
+    audio = noise(seconds)
+    expected_tokens, expected_logits = generated(loaded, hugging_face, audio)
+    blocks = net.upload(audio)
+    net.features(blocks)
+    net.encode(blocks)
+    chosen = net.prefill(blocks)
+    tokens, logits = [int(chosen)], [net.logits[0].clone()]
+    while len(tokens) < NEW_TOKENS:
+        tokens.append(int(net.step(chosen)))
+        logits.append(net.logits[0].clone())
+    assert tokens == expected_tokens
+    assert len(set(tokens)) > 5
+    assert (torch.stack(logits) - expected_logits).abs().max() < 1e-4
+
+
+def test_a_session_says_what_generate_says(
+    loaded: Loaded, hugging_face: Any, world: VirtualWorld
+) -> None:
+    engine = make_engine(loaded, world)
+    clips = [noise(1.0, seed=1), noise(2.0, seed=2)]
+    for clip in clips:
+        (heard,) = replay(world, engine, [clip])
+        assert heard.outcome == "ended"
+        assert heard.text == text_of(loaded, generated(loaded, hugging_face, clip)[0])
+
+
+def test_the_end_token_ends_it(
+    loaded: Loaded, world: VirtualWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(loaded, world)
+    step = VoxtralNet.step
+    steps = []
+
+    def ends(net: VoxtralNet, token: torch.Tensor) -> torch.Tensor:
+        steps.append(int(token))
+        return torch.tensor([END]) if len(steps) == 3 else step(net, token)
+
+    monkeypatch.setattr(VoxtralNet, "step", ends)
+    (heard,) = replay(world, engine, [noise(1.0)])
+    assert len(heard.tokens) == 4
+    assert heard.tokens[-1] == ""
+    assert heard.outcome == "ended"
+
+
+def test_the_prompt_is_the_published_one() -> None:
+    prompt = transcription_prompt(random_tokenizer("voxtral", 16_384), 1, "en")
+    audio = [AUDIO] * 375
+    begin = prompt.index(AUDIO)
+    assert prompt[:begin] == [1, 3, 25]  # <s> [INST] [BEGIN_AUDIO]
+    assert prompt[begin : begin + 375] == audio
+    assert prompt[begin + 375] == 4  # [/INST]
+    assert prompt[-1] == 34  # [TRANSCRIBE]
+    two = transcription_prompt(random_tokenizer("voxtral", 16_384), 2, None)
+    assert two == [1, 3, 25, *audio, *audio, 4, 34]
+
+
+def test_forced_decoding_says_the_reference_and_computes_every_step(
+    loaded: Loaded, world: VirtualWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "It was the best of times, it was the worst — of times."
+    engine = make_engine(loaded, world, decode="forced")
+    step = VoxtralNet.step
+    given = []
+
+    def counted(net: VoxtralNet, token: torch.Tensor) -> torch.Tensor:
+        given.append(int(token))
+        return step(net, token)
+
+    monkeypatch.setattr(VoxtralNet, "step", counted)
+    (heard,) = replay(world, engine, [noise(1.0)], references=[Reference(text=text)])
+    assert heard.text == text
+    assert given == loaded.encode(text)  # every token but the end token is taken in
+    assert len(heard.tokens) == len(given) + 1
+
+
+def test_forced_decoding_needs_a_reference_that_fits(loaded: Loaded, world: VirtualWorld) -> None:
+    engine = make_engine(loaded, world, decode="forced", max_new_tokens=5)
+    with pytest.raises(ConfigError, match="needs the reference"):
+        replay(world, engine, [noise(1.0)])
+    with pytest.raises(ConfigError, match=r"model\.max_new_tokens=10"):
+        replay(world, engine, [noise(1.0)], references=[Reference(text="one two " * 4)])
+
+
+def test_spans_are_adjacent_from_the_end_of_the_audio_to_the_last_token(loaded: Loaded) -> None:
+    world = VirtualWorld(compute_scale=1.0)
+    engine = make_engine(loaded, world)
+    (heard,) = replay(world, engine, [noise(1.0)])
+    names = [name for name, _, _ in heard.spans]
+    assert names[:6] == ["queue", "upload", "features", "encoder", "prefill", "host_read"]
+    assert names[6:] == ["decode", "host_read"] * (NEW_TOKENS - 1)
+    assert heard.spans[0][1] == 16_000 * 62_500
+    for before, after in zip(heard.spans, heard.spans[1:], strict=False):
+        assert before[2] == after[1]
+    assert 0 <= heard.stamps_ns[0] - heard.spans[5][2] < 1_000_000
+
+
+def test_a_clip_that_is_too_long_fails_alone(loaded: Loaded, world: VirtualWorld) -> None:
+    engine = make_engine(loaded, world, max_audio_s=1.5)
+    (heard,) = replay(world, engine, [noise(1.6)])
+    assert heard.outcome is not None
+    assert "longer than model.max_audio_s" in heard.outcome
+    (heard,) = replay(world, engine, [noise(1.5)])
+    assert heard.outcome == "ended"
+
+
+# --- options, memory, sources ------------------------------------------------------------------
+
+
+def random_weights(**changes: Any) -> VoxtralModel:
+    return VoxtralModel(weights="random", size="tiny", max_new_tokens=4, **changes)
+
+
+def test_every_option_works_or_is_refused(world: VirtualWorld) -> None:
+    with pytest.raises(DeviceError, match="cuda_graphs=true is for CUDA"):
+        load_voxtral(random_weights(), TorchEngine(cuda_graphs=True), world)
+    with pytest.raises(ConfigError, match=r"engine\.batching"):
+        load_voxtral(random_weights(), TorchEngine(batching=False), world)
+    engine = load_voxtral(random_weights(), TorchEngine(dtype="bfloat16"), world)
+    assert engine.info.random_weights
+    assert engine.info.dtype == "bfloat16"
+    assert engine.info.details["cuda_graphs"] is False
+
+
+def test_too_little_memory_is_said_before_anything_is_loaded(
+    world: VirtualWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "free_memory", lambda device: 8_000_000_000)
+    with pytest.raises(DeviceError, match=r"9\.\d GB needed, 8\.0 GB free"):
+        load_voxtral(VoxtralModel(weights="random"), TorchEngine(dtype="bfloat16"), world)
+
+
+@pytest.fixture(scope="module")
+def folder(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny weights as a user's folder, as `save_pretrained` writes it."""
+    path = tmp_path_factory.mktemp("weights")
+    loaded.model.save_pretrained(path)
+    weights.write_tokenizer(path / "tekken.json", "voxtral", weights.TINY_VOCABULARY)
+    return path
+
+
+def test_a_folder_is_the_same_model(loaded: Loaded, folder: Path, world: VirtualWorld) -> None:
+    clip = noise(1.0)
+    expected = replay(world, make_engine(loaded, world), [clip])[0]
+    model = VoxtralModel(weights=str(folder), max_new_tokens=NEW_TOKENS)
+    engine = load_voxtral(model, TorchEngine(), world)
+    assert replay(world, engine, [clip])[0].tokens == expected.tokens
+    assert not engine.info.random_weights
+    assert engine.info.weights_sha256 is not None
+
+
+def test_wrong_sources_say_what_is_wrong(folder: Path, tmp_path: Path, world: VirtualWorld) -> None:
+    def load(source: Path | str) -> None:
+        load_voxtral(VoxtralModel(weights=str(source)), TorchEngine(), world)
+
+    with pytest.raises(WeightsError, match="cannot be loaded"):
+        load("no/such-repository")
+    with pytest.raises(WeightsError, match=r"no config\.json"):
+        load(tmp_path)
+    for file in folder.iterdir():
+        if file.name != "tekken.json":
+            (tmp_path / file.name).symlink_to(file)
+    with pytest.raises(WeightsError, match=r"no tekken\.json"):
+        load(tmp_path)
+    (tmp_path / "tekken.json").write_text('{"config": {}}')
+    with pytest.raises(WeightsError, match="not a Voxtral tokenizer"):
+        load(tmp_path)
+
+
+def test_another_architecture_is_refused(tmp_path: Path, world: VirtualWorld) -> None:
+    weights.random_config("voxtral_realtime", "tiny").save_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match="another architecture"):
+        load_voxtral(VoxtralModel(weights=str(tmp_path)), TorchEngine(), world)
+
+
+def test_a_missing_weight_is_an_error(folder: Path, tmp_path: Path, world: VirtualWorld) -> None:
+    from safetensors.torch import load_file, save_file
+
+    for file in folder.iterdir():
+        if file.suffix != ".safetensors":
+            (tmp_path / file.name).symlink_to(file)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors[next(name for name in tensors if "k_proj" in name)]
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match="1 weights are missing"):
+        load_voxtral(VoxtralModel(weights=str(tmp_path)), TorchEngine(), world)
+
+
+def test_size_and_revision_are_for_the_weights_they_describe() -> None:
+    with pytest.raises(ConfigError, match=r"model\.size"):
+        VoxtralModel(size="tiny")
+    with pytest.raises(ConfigError, match=r"model\.revision"):
+        VoxtralModel(weights="random", revision="main")
+    with pytest.raises(ConfigError, match=r"model\.language"):
+        VoxtralModel(language="english")
