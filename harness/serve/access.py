@@ -1,0 +1,56 @@
+"""Who may connect: host, origin and bearer token, as a pure function of a request's headers."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+
+_TOKEN_PROTOCOL = "bearer."  # noqa: S105 browsers cannot set headers: a subprotocol carries it
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    status: int  # of HTTP
+    reason: str  # for the counter
+    text: str  # for the client
+
+
+class Access(msgspec.Struct, frozen=True):
+    loopback: bool  # bound to this machine only: then its names are the only hosts
+    origins: tuple[str, ...] = ()  # of other pages that may connect
+    token: str | None = None  # None: nobody is asked for one
+
+    def refusal(
+        self, headers: Mapping[str, str], subprotocols: list[str], *, needs_token: bool = True
+    ) -> Refusal | None:
+        """Why this request is refused; None: it is not."""
+        host = headers.get("host", "")
+        if self.loopback and not is_loopback(host):
+            # A page elsewhere whose name was made to resolve to this machine (DNS rebinding).
+            return Refusal(403, "host", "this server answers to localhost only")
+        origin = headers.get("origin")
+        if origin is not None and origin not in self.origins and urlsplit(origin).netloc != host:
+            return Refusal(403, "origin", "pages of this origin may not connect: serve.origins")
+        if needs_token and self.token is not None and not self._has_token(headers, subprotocols):
+            return Refusal(401, "token", "missing or wrong bearer token")
+        return None
+
+    def _has_token(self, headers: Mapping[str, str], subprotocols: list[str]) -> bool:
+        offered = [headers.get("authorization", "").removeprefix("Bearer ")]
+        offered += [
+            p.removeprefix(_TOKEN_PROTOCOL) for p in subprotocols if p.startswith(_TOKEN_PROTOCOL)
+        ]
+        expected = (self.token or "").encode()
+        return any(hmac.compare_digest(token.encode(), expected) for token in offered)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, with or without a port, is a name of this machine."""
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"

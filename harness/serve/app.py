@@ -1,0 +1,319 @@
+"""The server: our engines behind vLLM's realtime protocol, the chunk messages, and a page.
+
+=====================  =============================================================================
+``/v1/realtime``       vLLM's protocol; ``?chunking=NAME``, by default a delta a token
+``/ws/transcribe``     chunk messages; ``?chunking=NAME``, or per utterance in ``start``
+``/``                  the page
+``/clips``             the dataset's clips, ``/clips/ID.pcm`` the sound of one
+``/health``            200 while sessions are taken, 503 while shutting down
+``/metrics``           Prometheus
+=====================  =============================================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from harness.audio import RATE_HZ
+from harness.clock import World, wall_time
+from harness.config import ChunkingConfig, ServeConfig, TokenChunking
+from harness.dataset import Clip
+from harness.engines import Engine, Reference
+from harness.engines.realtime.adapters import pcm16
+from harness.errors import ConfigError, UsageError
+from harness.events import SessionKind
+from harness.serve.access import Access, is_loopback
+from harness.serve.connection import Connection, Service
+from harness.serve.protocol import Limits, Realtime, ServeProtocol, Transcribe, parse_chunking
+from harness.serve.telemetry import Telemetry
+
+_log = logging.getLogger("harness.serve")
+
+_PAGE = Path(__file__).parent / "page"
+_SUBPROTOCOL = "stt"  # what the page offers beside the one that carries its token
+_ASSETS = ("page.js", "session.js", "worklet.js", "style.css")
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",  # with the next: the page's clock has 5 µs steps
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cache-Control": "no-cache",
+    "X-Content-Type-Options": "nosniff",
+}
+_PING_S = 20.0
+_CLOSING_S = 1  # for what is left of HTTP requests, after every session was told
+
+
+def create_app(
+    engine: Engine,
+    config: ServeConfig,
+    world: World,
+    *,
+    kind: SessionKind,
+    chunking: ChunkingConfig,
+    chunking_name: str,
+    clips: Sequence[Clip] = (),
+) -> Starlette:
+    """The application; ``app.state.server`` is its :class:`Server`.
+
+    Args:
+        kind: the sessions that ``engine`` serves.
+        chunking: of ``/ws/transcribe``, where the client does not choose.
+        chunking_name: how the messages call it.
+        clips: what the page offers to play.
+
+    Raises:
+        ConfigError: the environment variable with the token is not set.
+    """
+    server = Server(engine, config, world, kind, {chunking_name: chunking}, clips)
+    app = Starlette(
+        routes=[
+            WebSocketRoute("/v1/realtime", server.realtime),
+            WebSocketRoute("/ws/transcribe", server.transcribe),
+            Route("/", server.page),
+            Route("/static/{name}", server.asset),
+            Route("/clips", server.list_clips),
+            Route("/clips/{id}.pcm", server.clip),
+            Route("/health", server.health),
+            Route("/metrics", server.metrics),
+        ]
+    )
+    app.state.server = server
+    app.add_middleware(_Guard, server=server)
+    return app
+
+
+def run_server(app: Starlette) -> None:
+    """Serve until interrupted, then wind up: utterances under way are finished, sessions told.
+
+    Raises:
+        UsageError: the address cannot be bound.
+    """
+    config: ServeConfig = app.state.server.config
+    if not is_loopback(config.host) and config.token_env is None:
+        _log.warning("serve.host=%s without serve.token_env: anybody may connect", config.host)
+    server = make_uvicorn(app)
+    try:
+        server.run()
+    except SystemExit as error:  # how uvicorn says that it could not bind
+        raise UsageError(
+            "cannot listen",
+            value=f"{config.host}:{config.port}",
+            hint="another server may have the port: serve.port=0 takes any free one",
+        ) from error
+
+
+def make_uvicorn(app: Starlette) -> uvicorn.Server:
+    config: ServeConfig = app.state.server.config
+    return _WindingUp(
+        uvicorn.Config(
+            app,
+            host=config.host,
+            port=config.port,
+            log_config=None,
+            access_log=False,
+            ws_max_size=2 * config.max_message_bytes,  # up to here an error event, beyond it 1009
+            ws_ping_interval=_PING_S,
+            ws_ping_timeout=_PING_S,
+            ws_per_message_deflate=False,  # it would be measured with the engine
+            server_header=False,
+            timeout_graceful_shutdown=_CLOSING_S,
+        )
+    )
+
+
+class _WindingUp(uvicorn.Server):
+    """uvicorn closes sockets the moment it is told to stop; here sessions are wound up first."""
+
+    async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        app = self.config.app
+        assert isinstance(app, Starlette)  # noqa: S101 made by `make_uvicorn`
+        await app.state.server.wind_up()
+        await super().shutdown()
+
+
+class _Guard:
+    """Asks ``Access`` about every request, before anything else sees it."""
+
+    def __init__(self, app: ASGIApp, server: Server) -> None:
+        self._app = app
+        self._server = server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        # The page itself says nothing of anybody; what it then asks for needs the token.
+        is_public = scope["path"] in ("/", "/health") or scope["path"].startswith("/static/")
+        refusal = self._server.access.refusal(
+            connection.headers, scope.get("subprotocols", []), needs_token=not is_public
+        )
+        if refusal is None:
+            await self._app(scope, receive, _with_headers(send))
+            return
+        self._server.telemetry.refused[refusal.reason] += 1
+        response = PlainTextResponse(refusal.text + "\n", refusal.status)
+        if scope["type"] == "websocket":
+            await WebSocket(scope, receive, send).send_denial_response(response)
+        else:
+            await response(scope, receive, send)
+
+
+def _with_headers(send: Send) -> Send:
+    added = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *added]
+        await send(message)
+
+    return send_with_headers
+
+
+class Server:
+    """The engine, who may use it, and the sessions that are open on it."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: ServeConfig,
+        world: World,
+        kind: SessionKind,
+        lanes: dict[str, ChunkingConfig],
+        clips: Sequence[Clip],
+    ) -> None:
+        self.config = config
+        self.telemetry = Telemetry()
+        self.access = Access(is_loopback(config.host), tuple(config.origins), _read_token(config))
+        self._engine = engine
+        self._lanes = lanes
+        self._clips = {clip.id: clip for clip in clips}
+        references = {c.id: Reference(text=c.text, words=c.words) for c in clips}
+        self._service = Service(engine, config, world, kind, self.telemetry, references)
+        self._limits = Limits(config.max_message_bytes, round(config.max_audio_s * RATE_HZ))
+        self._connections: set[Connection] = set()
+        self._names = (f"{wall_time():%H%M%S}-{n}" for n in itertools.count(1))
+        self._winding_up = False
+
+    # --- sessions --------------------------------------------------------------------------------
+
+    async def realtime(self, socket: WebSocket) -> None:
+        protocol = Realtime(self._limits, self._engine.info.model)
+        await self._serve(socket, protocol, {"token": TokenChunking()})
+
+    async def transcribe(self, socket: WebSocket) -> None:
+        protocol = Transcribe(self._limits, self._service.kind.value, self._engine.info.model)
+        await self._serve(socket, protocol, self._lanes)
+
+    async def _serve(
+        self, socket: WebSocket, protocol: ServeProtocol, lanes: dict[str, ChunkingConfig]
+    ) -> None:
+        await socket.accept(_SUBPROTOCOL if _SUBPROTOCOL in socket.scope["subprotocols"] else None)
+        chosen = socket.query_params.get("chunking")
+        try:
+            lanes = lanes if chosen is None else {chosen: parse_chunking(chosen)}
+        except ValueError as error:
+            await self._refuse(socket, protocol, str(error), "unknown_chunking", 1008)
+            return
+        if self._winding_up:
+            text = "the server is shutting down"
+            await self._refuse(socket, protocol, text, "shutting_down", 1001)
+            return
+        if len(self._connections) >= self.config.max_sessions:
+            text = f"{len(self._connections)} sessions are open, as many as this server takes"
+            await self._refuse(socket, protocol, text, "too_many_sessions", 1013)
+            return
+        connection = Connection(self._service, socket, protocol, lanes, next(self._names))
+        self._connections.add(connection)
+        self.telemetry.accepted[socket.url.path] += 1
+        self.telemetry.sessions += 1
+        try:
+            await connection.run()
+        finally:
+            self._connections.remove(connection)
+            self.telemetry.sessions -= 1
+
+    async def _refuse(
+        self, socket: WebSocket, protocol: ServeProtocol, text: str, code: str, close_code: int
+    ) -> None:
+        self.telemetry.refused[code] += 1
+        await socket.send_text(protocol.error(text, code))
+        await socket.close(close_code)
+
+    async def wind_up(self) -> None:
+        """Take no more sessions; let utterances finish within ``grace_s``; tell everybody."""
+        self._winding_up = True
+        await asyncio.gather(*(connection.wind_up() for connection in self._connections))
+
+    # --- everything else -------------------------------------------------------------------------
+
+    async def page(self, request: Request) -> Response:
+        return FileResponse(_PAGE / "index.html")
+
+    async def asset(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in _ASSETS:
+            return PlainTextResponse("no such file\n", 404)
+        return FileResponse(_PAGE / name)
+
+    async def list_clips(self, request: Request) -> Response:
+        return JSONResponse(
+            [
+                {
+                    "id": clip.id,
+                    "text": clip.text,
+                    "duration_s": clip.duration_s,
+                    "speech_onset_s": clip.speech_onset_s,
+                    "speech_end_s": clip.speech_end_s,
+                    "words": [[w.text, w.start_s, w.end_s] for w in clip.words],
+                }
+                for clip in self._clips.values()
+            ]
+        )
+
+    async def clip(self, request: Request) -> Response:
+        clip = self._clips.get(request.path_params["id"])
+        if clip is None:
+            return PlainTextResponse("no such clip\n", 404)
+        return Response(pcm16(clip.samples), media_type="application/octet-stream")
+
+    async def health(self, request: Request) -> Response:
+        status = {
+            "status": "shutting down" if self._winding_up else "ok",
+            "model": self._engine.info.model,
+            "kind": self._service.kind.value,
+            "chunking": next(iter(self._lanes)),
+            "sessions": len(self._connections),
+            "max_sessions": self.config.max_sessions,
+            "needs_token": self.access.token is not None,
+        }
+        return JSONResponse(status, 503 if self._winding_up else 200)
+
+    async def metrics(self, request: Request) -> Response:
+        return Response(self.telemetry.exposition(), media_type="text/plain; version=0.0.4")
+
+
+def _read_token(config: ServeConfig) -> str | None:
+    if config.token_env is None:
+        return None
+    token = os.environ.get(config.token_env)
+    if not token:
+        raise ConfigError(
+            "environment variable with the bearer token is not set",
+            value=config.token_env,
+            hint=f"export {config.token_env}=..., or serve.token_env=null",
+        )
+    return token

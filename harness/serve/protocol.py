@@ -1,0 +1,331 @@
+"""What clients may say and what they are told: two protocols as state machines, without a socket.
+
+A session is idle, listening (an utterance was begun) or answering (its audio is complete). Each
+message of a client becomes actions; one that is malformed, too large or out of order becomes an
+error event, changes nothing, and the session goes on.
+
+* ``Realtime`` speaks vLLM's ``/v1/realtime``. Where vLLM keeps silent or dies (a final commit that
+  was never begun, audio while it answers, a binary frame) this one answers with an error event.
+* ``Transcribe`` speaks the chunk messages of the system that this project began with: binary PCM16
+  or base64 in; ``text_chunk`` messages out, of which the last says ``is_final``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+import re
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from harness.audio import RATE_HZ
+from harness.chunking import ChunkMessage
+from harness.config import (
+    ChunkingConfig,
+    EagerFirstChunking,
+    SentenceChunking,
+    TimedChunking,
+    TokenChunking,
+    WordsChunking,
+)
+from harness.engines import Samples
+
+MAX_LANES = 4  # chunking strategies side by side on the same tokens
+
+
+class Begin(msgspec.Struct, frozen=True):
+    """A new utterance."""
+
+    chunking: tuple[str, ...] = ()  # strategies side by side; empty: the session's default
+    clip: str | None = None  # the dataset clip that the client plays, where it plays one
+
+
+class Audio(msgspec.Struct, frozen=True, eq=False):
+    samples: Samples
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """The utterance is complete."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    message: str
+    code: str  # of the error
+
+
+Action = Begin | Audio | Finish | Reply
+
+
+class State(enum.Enum):
+    IDLE = enum.auto()
+    LISTENING = enum.auto()
+    ANSWERING = enum.auto()
+
+
+class Limits(msgspec.Struct, frozen=True):
+    message_bytes: int
+    audio_samples: int  # of one utterance
+
+
+class ServeProtocol(Protocol):
+    state: State
+
+    def greeting(self, session: str) -> str: ...
+
+    def receive(self, message: str | bytes) -> list[Action]: ...
+
+    def chunk(self, lane: str, text: str, message: ChunkMessage) -> str | None:
+        """``text`` is exact, white space included; None: the protocol has no message for it."""
+
+    def done(self, text: str, tokens: int) -> str | None:
+        """The message that ends an answer; None: its last chunk did. Idle from here on."""
+
+    def error(self, text: str, code: str) -> str: ...
+
+    def abandon(self) -> None:
+        """The utterance failed: idle from here on."""
+
+
+def parse_chunking(name: str) -> ChunkingConfig:
+    """A strategy by its name, as in ``configs/chunking``.
+
+    Raises:
+        ValueError: no strategy is called so.
+    """
+    if match := re.fullmatch(r"([1-9]\d?)words?", name):
+        return WordsChunking(words=int(match[1]))
+    if match := re.fullmatch(r"([1-9]\d{0,4})ms", name):
+        return TimedChunking(every_ms=float(match[1]))
+    fixed: dict[str, ChunkingConfig] = {
+        "token": TokenChunking(),
+        "sentence": SentenceChunking(),
+        "timed": TimedChunking(),
+        "eager_first": EagerFirstChunking(),
+    }
+    if name not in fixed:
+        raise ValueError(
+            f"no chunking is called {name[:40]!r}; allowed: 1word .. 99word, token, sentence,"
+            " eager_first, timed, 1ms .. 99999ms"
+        )
+    return fixed[name]
+
+
+class _Refused(Exception):  # noqa: N818 an answer to the client, not a failure
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class _Base:
+    """State, limits and the decoding that both protocols share."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.state = State.IDLE
+        self._limits = limits
+        self._audio_samples = 0
+
+    def receive(self, message: str | bytes) -> list[Action]:
+        try:
+            self._check_size(message)
+            return self._receive(message)
+        except _Refused as refused:
+            return [Reply(self.error(str(refused), refused.code), refused.code)]
+
+    def _check_size(self, message: str | bytes) -> None:
+        if len(message) > self._limits.message_bytes:
+            raise _Refused(
+                f"message of {len(message)} bytes; allowed: {self._limits.message_bytes}",
+                "too_large",
+            )
+
+    def _receive(self, message: str | bytes) -> list[Action]:
+        raise NotImplementedError
+
+    def error(self, text: str, code: str) -> str:
+        return _json(type="error", error=text, code=code)
+
+    def abandon(self) -> None:
+        self.state = State.IDLE
+        self._audio_samples = 0
+
+    def _event(self, message: str | bytes) -> dict[str, Any]:
+        if isinstance(message, bytes):
+            raise _Refused("binary message; this endpoint takes JSON text", "invalid_json")
+        try:
+            event = msgspec.json.decode(message)
+        except (msgspec.DecodeError, RecursionError):
+            raise _Refused("Invalid JSON", "invalid_json") from None
+        if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+            raise _Refused("not an object with a text in 'type'", "invalid_event")
+        return event
+
+    def _base64(self, event: dict[str, Any]) -> Samples:
+        audio = event.get("audio")
+        if not isinstance(audio, str):
+            raise _Refused("no text in 'audio'", "invalid_event")
+        try:
+            return self._pcm16(base64.b64decode(audio, validate=True))
+        except (binascii.Error, ValueError):
+            raise _Refused("Invalid audio data: not base64", "invalid_audio") from None
+
+    def _pcm16(self, pcm: bytes) -> Samples:
+        if not pcm or len(pcm) % 2:
+            raise _Refused(
+                f"Invalid audio data: {len(pcm)} bytes are no PCM16 samples", "invalid_audio"
+            )
+        if self.state is State.ANSWERING:
+            raise _Refused("audio while the answer to the last is on its way", "out_of_order")
+        count = len(pcm) // 2
+        if self._audio_samples + count > self._limits.audio_samples:
+            allowed_s = self._limits.audio_samples / RATE_HZ
+            raise _Refused(
+                f"utterance longer than {allowed_s:g} s; this audio is dropped", "audio_too_long"
+            )
+        self._audio_samples += count
+        return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
+
+
+class Realtime(_Base):
+    """vLLM's protocol: ``session.update``, ``commit``, ``append``..., ``commit(final)``."""
+
+    def __init__(self, limits: Limits, model: str) -> None:
+        super().__init__(limits)
+        self._model = model
+        self._model_validated = False
+        self._early: list[Samples] = []  # appended before the commit that begins
+
+    def greeting(self, session: str) -> str:
+        return _json(type="session.created", id=session, created=0)
+
+    def _receive(self, message: str | bytes) -> list[Action]:
+        event = self._event(message)
+        match event["type"]:
+            case "session.update":
+                self._update(event.get("model"))
+                return []
+            case "input_audio_buffer.append":
+                samples = self._base64(event)
+                if self.state is State.IDLE:
+                    self._early.append(samples)
+                    return []
+                return [Audio(samples)]
+            case "input_audio_buffer.commit":
+                return self._commit(event.get("final", False))
+        raise _Refused(f"Unknown event type: {event['type'][:80]}", "unknown_event")
+
+    def _update(self, model: object) -> None:
+        if model is None:
+            raise _Refused("Missing required field: model", "invalid_event")
+        if model != self._model:
+            raise _Refused(f"The model `{str(model)[:80]}` does not exist.", "model_not_found")
+        self._model_validated = True
+
+    def _commit(self, final: object) -> list[Action]:
+        if not isinstance(final, bool):
+            raise _Refused("'final' is not a boolean", "invalid_event")
+        if not self._model_validated:
+            raise _Refused(
+                "Model not validated. Make sure to validate the model by sending a session.update"
+                " event.",
+                "model_not_validated",
+            )
+        if self.state is State.ANSWERING:
+            raise _Refused("commit while the answer to the last is on its way", "out_of_order")
+        if not final:
+            if self.state is State.LISTENING:
+                return []  # as vLLM: begun already
+            self.state = State.LISTENING
+            early, self._early = self._early, []
+            return [Begin(), *map(Audio, early)]
+        if self.state is State.IDLE:
+            raise _Refused(
+                "final commit without a first one: send input_audio_buffer.commit before it",
+                "out_of_order",
+            )
+        self.state = State.ANSWERING
+        return [Finish()]
+
+    def chunk(self, lane: str, text: str, message: ChunkMessage) -> str | None:
+        if message.is_final and not text:
+            return None
+        return _json(type="transcription.delta", delta=text)
+
+    def done(self, text: str, tokens: int) -> str | None:
+        self.abandon()
+        usage = {"prompt_tokens": 0, "completion_tokens": tokens, "total_tokens": tokens}
+        return _json(type="transcription.done", text=text, usage=usage)
+
+
+class Transcribe(_Base):
+    """``start`` (optional), binary PCM16 or ``audio``..., ``end``."""
+
+    def __init__(self, limits: Limits, kind: str, model: str) -> None:
+        super().__init__(limits)
+        self._kind = kind
+        self._model = model
+
+    def greeting(self, session: str) -> str:
+        return _json(type="ready", session=session, kind=self._kind, model=self._model)
+
+    def _receive(self, message: str | bytes) -> list[Action]:
+        if isinstance(message, bytes):
+            return self._audio(self._pcm16(message))
+        event = self._event(message)
+        match event["type"]:
+            case "start":
+                return [self._start(event)]
+            case "audio":
+                return self._audio(self._base64(event))
+            case "end" if self.state is State.LISTENING:
+                self.state = State.ANSWERING
+                return [Finish()]
+            case "end":
+                raise _Refused("'end' without audio before it", "out_of_order")
+        raise _Refused(f"Unknown event type: {event['type'][:80]}", "unknown_event")
+
+    def _audio(self, samples: Samples) -> list[Action]:
+        if self.state is State.LISTENING:
+            return [Audio(samples)]
+        self.state = State.LISTENING
+        return [Begin(), Audio(samples)]
+
+    def _start(self, event: dict[str, Any]) -> Begin:
+        if self.state is not State.IDLE:
+            raise _Refused("'start' before the last utterance was answered", "out_of_order")
+        names = event.get("chunking", [])
+        names = [names] if isinstance(names, str) else names
+        if (
+            not isinstance(names, list)
+            or len(names) > MAX_LANES
+            or len(set(map(str, names))) < len(names)
+        ):
+            raise _Refused(
+                f"'chunking' is not a name or a list of up to {MAX_LANES} different names",
+                "invalid_event",
+            )
+        clip = event.get("clip")
+        if clip is not None and not isinstance(clip, str):
+            raise _Refused("'clip' is not a text", "invalid_event")
+        for name in names:
+            try:
+                parse_chunking(str(name))
+            except ValueError as error:
+                raise _Refused(str(error), "unknown_chunking") from error
+        self.state = State.LISTENING
+        return Begin(tuple(names), clip)
+
+    def chunk(self, lane: str, text: str, message: ChunkMessage) -> str | None:
+        return _json(
+            type="text_chunk", **msgspec.to_builtins(message), chunking=lane, exact_text=text
+        )
+
+    def done(self, text: str, tokens: int) -> str | None:
+        self.abandon()
+        return None
+
+
+def _json(**message: Any) -> str:
+    return msgspec.json.encode(message).decode()

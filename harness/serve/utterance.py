@@ -1,0 +1,192 @@
+"""One utterance on the engine: audio in, tokens through the chunking strategies, messages out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from harness.chunking import Chunker, ChunkMessage, chunk_message, chunking_label, make_chunker
+from harness.clock import NS_PER_S, World
+from harness.config import ChunkingConfig
+from harness.engines import Engine, Reference, Samples, Stream
+from harness.events import Chunk, SessionKind
+from harness.serve.telemetry import Telemetry
+
+_log = logging.getLogger("harness.serve")
+
+
+class Client(Protocol):
+    """Whoever an utterance is told to; called on the asyncio thread."""
+
+    def chunk(self, lane: str, text: str, message: ChunkMessage, token_ns: int) -> None: ...
+
+    def ended(self, text: str, tokens: int) -> None: ...
+
+    def failed(self, error: str) -> None: ...
+
+
+class _Lane:
+    """One chunking strategy over the tokens of one utterance."""
+
+    def __init__(self, name: str, config: ChunkingConfig) -> None:
+        self.name = name
+        self.label = chunking_label(config)
+        self.chunker: Chunker = make_chunker(config)
+        self.count = 0
+        self.first_ns: int | None = None  # of the first chunk that is not blank
+        self.last_ns: int | None = None  # of the last such
+        self.wake: asyncio.TimerHandle | None = None
+
+
+class Utterance:
+    """Listens to the engine on its thread, and works on the asyncio thread.
+
+    The first lane is the one that ``Telemetry`` and the log speak of.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        client: Client,
+        lanes: dict[str, ChunkingConfig],
+        kind: SessionKind,
+        world: World,
+        telemetry: Telemetry,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._name = name
+        self._client = client
+        self._lanes = [_Lane(*lane) for lane in lanes.items()]
+        self._kind = kind
+        self._world = world
+        self._telemetry = telemetry
+        self._loop = loop
+        self._stream: Stream | None = None
+        self._request_ns: int | None = None  # the instant that latencies count from
+        self._texts: list[str] = []  # of every token
+        self._spoke = False  # a token that is not blank has come
+        self._over = False
+
+    # --- the asyncio thread ----------------------------------------------------------------------
+
+    def begin(self, engine: Engine, reference: Reference | None) -> None:
+        """Raises ``HarnessError`` when the engine refuses."""
+        self._stream = engine.open(self, reference)
+
+    def feed(self, samples: Samples) -> None:
+        if self._kind is SessionKind.LIVE and self._request_ns is None:
+            self._request_ns = self._world.now_ns()
+        if self._stream is not None and not self._over:
+            self._stream.feed(samples)
+
+    def finish(self) -> None:
+        if self._request_ns is None:
+            self._request_ns = self._world.now_ns()
+        if self._stream is not None and not self._over:
+            self._stream.finish()
+
+    def close(self) -> None:
+        """Give it up; the client is told nothing more."""
+        self._over = True
+        for lane in self._lanes:
+            if lane.wake is not None:
+                lane.wake.cancel()
+        if self._stream is not None:
+            self._stream.close()
+
+    # --- the engine's thread ---------------------------------------------------------------------
+
+    def ready(self) -> None:
+        pass  # audio that comes earlier is kept by the stream
+
+    def token(self, text: str, at_ns: int | None = None) -> None:
+        at_ns = self._world.now_ns() if at_ns is None else at_ns
+        self._hand_over(lambda: self._on_token(text, at_ns))
+
+    def span(self, name: str, start_ns: int, end_ns: int) -> None:
+        if name == "queue":
+            self._hand_over(lambda: self._telemetry.queueing.observe_ns(end_ns - start_ns))
+
+    def ended(self) -> None:
+        at_ns = self._world.now_ns()
+        self._hand_over(lambda: self._on_ended(at_ns))
+
+    def failed(self, error: str) -> None:
+        self._hand_over(lambda: self._on_failed(error))
+
+    def _hand_over(self, action: Callable[[], None]) -> None:
+        if not self._over:
+            self._loop.call_soon_threadsafe(lambda: None if self._over else action())
+
+    # --- the asyncio thread again ----------------------------------------------------------------
+
+    def _on_token(self, text: str, at_ns: int) -> None:
+        self._texts.append(text)
+        if not self._spoke and text.strip():
+            self._spoke = True
+            self._telemetry.first_token.observe_ns(at_ns - self._request(at_ns))
+        for lane in self._lanes:
+            for chunk in lane.chunker.push(text, at_ns):
+                self._release(lane, chunk, at_ns)
+            self._plan_tick(lane)
+
+    def _plan_tick(self, lane: _Lane) -> None:
+        if (due_ns := lane.chunker.deadline_ns) is not None and lane.wake is None:
+            in_s = max(0, due_ns - self._world.now_ns()) / NS_PER_S
+            lane.wake = self._loop.call_later(in_s, self._tick, lane)
+
+    def _tick(self, lane: _Lane) -> None:
+        lane.wake = None
+        now_ns = self._world.now_ns()
+        for chunk in lane.chunker.tick(now_ns):
+            self._release(lane, chunk, now_ns)
+        self._plan_tick(lane)
+
+    def _on_ended(self, at_ns: int) -> None:
+        for lane in self._lanes:
+            self._release(lane, lane.chunker.flush(), at_ns, is_final=True)
+        self._telemetry.utterances["ended"] += 1
+        self.close()
+        self._client.ended("".join(self._texts), len(self._texts))
+
+    def _on_failed(self, error: str) -> None:
+        self._telemetry.utterances["failed"] += 1
+        self.close()
+        self._client.failed(error)
+
+    def _request(self, at_ns: int) -> int:
+        return at_ns if self._request_ns is None else self._request_ns
+
+    def _release(self, lane: _Lane, text: str, token_ns: int, *, is_final: bool = False) -> None:
+        now_ns = self._world.now_ns()
+        request_ns = self._request(now_ns)
+        chunk = Chunk(index=lane.count, text=text, at_ns=now_ns, is_final=is_final)
+        lane.count += 1
+        is_first = bool(text.strip()) and lane.first_ns is None
+        if is_first:
+            lane.first_ns = now_ns
+        message = chunk_message(chunk, request_ns, lane.first_ns)
+        self._client.chunk(lane.name, text, message, token_ns)
+        if lane is self._lanes[0] and text.strip():
+            self._note(lane, message, now_ns, request_ns if is_first else None)
+            lane.last_ns = now_ns
+
+    def _note(
+        self, lane: _Lane, message: ChunkMessage, now_ns: int, request_ns: int | None
+    ) -> None:
+        """Count and log a chunk, after the message before it has left: logging may be slow."""
+        if request_ns is not None:
+            self._telemetry.ttft.observe_ns(now_ns - request_ns)
+            ttft_ms = (now_ns - request_ns) / 1e6
+            self._loop.call_soon(_log.info, "TTFT: %.1f ms for chunk %s", ttft_ms, self._name)
+        elif lane.last_ns is not None:
+            self._telemetry.gap.observe_ns(now_ns - lane.last_ns)
+        self._loop.call_soon(
+            _log.info,
+            "Streaming %s chunk %d: %r",
+            lane.label,
+            message.chunk_index,
+            message.text,
+        )
