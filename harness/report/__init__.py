@@ -8,19 +8,30 @@ from pathlib import Path
 from harness.report import causes, distributions, timeline, tradeoffs
 from harness.report.arms import Arm, make_arms
 from harness.report.exports import comparison_csv, markdown
+from harness.report.page import page
+from harness.report.perfetto import trace_json
 from harness.report.style import NoPlot, Plot, styled, write_plot
 from harness.report.timeline import Audio
 from harness.runs import Run, write_text
 from harness.summaries import summarise_run
 
 
-def write_report(runs: Sequence[Run], out: Path, *, audio: Audio | None = None) -> list[Path]:
+def write_report(
+    runs: Sequence[Run],
+    out: Path,
+    *,
+    trace: bool = False,
+    audio: Audio | None = None,
+    embed_audio: bool = False,
+) -> list[Path]:
     """Write the report of one run, or of the arms of a comparison.
 
     Args:
         runs: one an arm; differences are counted from the first.
         out: the folder to write to; made if it is not there.
+        trace: also write ``trace.json``, for Perfetto or Chrome's trace viewer.
         audio: the clips' samples by id, where they are at hand: for the waveforms.
+        embed_audio: put them into the page as well, so that it plays them.
 
     Returns:
         The files written.
@@ -35,9 +46,14 @@ def write_report(runs: Sequence[Run], out: Path, *, audio: Audio | None = None) 
     for plot in plots:
         if isinstance(plot, Plot):
             written += write_plot(plot, out / "plots")
-    texts = {"report.md": markdown(arms, plots)}
+    texts = {
+        "report.html": page(arms, plots, audio if embed_audio else None),
+        "report.md": markdown(arms, plots),
+    }
     if len(arms) > 1:
         texts["comparison.csv"] = comparison_csv(arms)
+    if trace:
+        texts["trace.json"] = trace_json(arms)
     for name, text in texts.items():
         write_text(out / name, text)
         written.append(out / name)

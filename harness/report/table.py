@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from harness.events import SessionKind
 from harness.metrics import Distribution, Ratio
 from harness.metrics.comparison import Difference
 from harness.report.arms import Arm
@@ -24,6 +25,8 @@ _HEADLINE = (
     ("wer", "value", "WER"),
 )
 
+_ONLY_LIVE = ("word_delay_ms",)  # in a turn every word waits for the end of the audio
+
 
 class Cell(msgspec.Struct, frozen=True):
     """One figure of one arm."""
@@ -33,10 +36,6 @@ class Cell(msgspec.Struct, frozen=True):
     n: int
     of: int
     why_null: str | None  # why there is no value
-
-    @property
-    def exists(self) -> bool:
-        return self.value is not None
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -72,7 +71,8 @@ def _row(arms: Sequence[Arm], metric: str, statistic: str, label: str) -> Row | 
     found = [arm.summary.metrics.get(metric) for arm in arms]
     known = [figure for figure in found if figure is not None]
     cells = tuple(_cell(figure, statistic) for figure in found)
-    if not any(cell.exists or cell.n for cell in cells):
+    live = any(arm.summary.arm.get("session") == SessionKind.LIVE for arm in arms)
+    if not any(cell.n for cell in cells) or (metric in _ONLY_LIVE and not live):
         return None
     differences = tuple(arm.difference(metric, statistic) for arm in arms)
     return Row(metric, statistic, label, known[0].unit, cells, differences)

@@ -1,0 +1,159 @@
+"""The first screen: is it faster, is the text still right, can it be trusted?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from harness.metrics import Distribution, Ratio
+from harness.metrics.comparison import Difference
+from harness.report.arms import Arm
+from harness.report.table import wer_words
+from harness.report.text import interval, ms, ms_signed, n_of, percent, plural, points
+
+Tone = Literal["good", "bad", "unsure", "plain"]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    question: str
+    tone: Tone
+    short: str  # the answer in a few words
+    details: tuple[str, ...]
+
+
+def answers(arms: Sequence[Arm]) -> tuple[Answer, ...]:
+    return (_faster(arms), _right(arms), _trusted(arms))
+
+
+def _faster(arms: Sequence[Arm]) -> Answer:
+    question = "Is it faster for the person who waits?"
+    medians = [(_ttft(arm).p50, arm) for arm in arms]
+    known = [(median, arm) for median, arm in medians if median is not None]
+    if not known:
+        why = [f"{arm.label}: {_ttft(arm).why_null.get('p50', '')}" for arm in arms]
+        return Answer(question, "unsure", "Cannot be said", tuple(why))
+    details = [_ttft_line(arm) for arm in arms]
+    if len(arms) == 1:
+        return Answer(question, "plain", f"First text after {ms(known[0][0])}", tuple(details))
+    changes = [(arm, arm.difference("ttft_ms", "p50")) for arm in arms[1:]]
+    details += [
+        f"{arm.label} less {arms[0].label}: {ms_signed(change.difference)}"
+        f" {interval(change.difference_ci95, ms_signed)}, paired over"
+        f" {n_of(change.clips, change.of)} clips"
+        for arm, change in changes
+        if change is not None and change.difference is not None
+    ]
+    if len(arms) > 2:
+        median, best = min(known, key=lambda pair: pair[0])
+        short = f"{best.label} is first, after {ms(median)}"
+        return Answer(question, "plain", short, tuple(details))
+    return Answer(question, *_sooner(arms[0], arms[1], changes[0][1]), tuple(details))
+
+
+def _sooner(first: Arm, second: Arm, change: Difference | None) -> tuple[Tone, str]:
+    if change is None or change.difference is None:
+        return "unsure", "Cannot be said"
+    low, high = change.difference_ci95 or (None, None)
+    if low is None or high is None or low <= 0 <= high:
+        return "unsure", "No difference beyond chance"
+    winner = first if change.difference > 0 else second
+    return "good", f"{winner.label} shows text {ms(abs(change.difference))} sooner"
+
+
+def _ttft(arm: Arm) -> Distribution:
+    figure = arm.summary.metrics["ttft_ms"]
+    return figure if isinstance(figure, Distribution) else Distribution(unit="ms", n=0, of=0)
+
+
+def _ttft_line(arm: Arm) -> str:
+    figure = _ttft(arm)
+    bounds = interval(figure.ci95.get("p50"), ms)
+    p95 = f"p95 {ms(figure.p95)}" if figure.p95 is not None else f"no p95: {_why(figure, 'p95')}"
+    return f"{arm.label}: median {ms(figure.p50)} {bounds}, {p95}, n = {n_of(figure.n, figure.of)}"
+
+
+def _why(figure: Distribution, statistic: str) -> str:
+    return figure.why_null.get(statistic, "not measured")
+
+
+def _right(arms: Sequence[Arm]) -> Answer:
+    question = "Is the text still right?"
+    rates = [arm.summary.metrics.get("wer") for arm in arms]
+    known = [rate.value for rate in rates if isinstance(rate, Ratio) and rate.value is not None]
+    details = [_wer_line(arm) for arm in arms]
+    same = True
+    for arm in arms[1:]:
+        if arm.comparison is not None:
+            same &= arm.comparison.same_text == arm.comparison.sessions
+            agreeing = n_of(arm.comparison.same_text, arm.comparison.sessions)
+            details.append(f"{arm.label} says what {arms[0].label} says in {agreeing} sessions")
+    if len(known) < len(arms):
+        return Answer(question, "unsure", "Not known for every arm", tuple(details))
+    low, high = percent(min(known)), percent(max(known))
+    rate = f"WER {low}" if low == high else f"WER {low} to {high}"
+    if len(arms) == 1:
+        return Answer(question, "plain", rate, tuple(details))
+    if same:
+        return Answer(question, "good", f"Same text, {rate}", tuple(details))
+    return Answer(question, *_worse(arms, rate), tuple(details))
+
+
+def _worse(arms: Sequence[Arm], rate: str) -> tuple[Tone, str]:
+    """Texts differ: is one arm's error rate beyond chance above the first's?"""
+    for arm in arms[1:]:
+        change = arm.difference("wer", "value")
+        low, high = (change.difference_ci95 if change else None) or (None, None)
+        if change is None or low is None or high is None:
+            return "unsure", f"Texts differ, {rate}"
+        if low > 0 or high < 0:
+            which = arm.label if low > 0 else arms[0].label
+            return "bad", f"{which} has more errors: {points(abs(change.difference or 0.0))}"
+    return "unsure", f"Texts differ, {rate}"
+
+
+def _wer_line(arm: Arm) -> str:
+    figure = arm.summary.metrics.get("wer")
+    if not isinstance(figure, Ratio) or figure.value is None:
+        why = figure.why_null if isinstance(figure, Ratio) else None
+        return f"{arm.label}: no WER: {why or 'not measured'}"
+    bounds = interval(figure.ci95, percent)
+    return f"{arm.label}: {percent(figure.value)} {bounds}, {wer_words(figure)}"
+
+
+def _trusted(arms: Sequence[Arm]) -> Answer:
+    question = "Can I trust it?"
+    invalid = [(arm, notice) for arm in arms for notice in arm.summary.validity]
+    warned = [(arm, notice) for arm in arms for notice in arm.summary.warnings]
+    failed = sum(arm.summary.failed for arm in arms)
+    details = [f"{arm.label}: {notice}" for arm, notice in invalid]
+    details += [_watch_line(arm) for arm in arms]
+    if failed:
+        sessions = sum(len(arm.clips) for arm in arms)
+        details.append(f"{n_of(failed, sessions)} sessions failed")
+    for arm in arms:
+        marks = {
+            "simulated time": arm.summary.simulated,
+            "made worse on purpose": arm.summary.injected,
+            "random weights": arm.summary.random_weights,
+        }
+        details += [f"{arm.label}: {mark}" for mark, is_set in marks.items() if is_set]
+    if invalid:
+        return Answer(question, "bad", "INVALID: do not use these figures", tuple(details))
+    if warned:
+        short = f"Valid, with {plural(len(warned), 'warning')}"
+        details += [f"{arm.label}: {notice}" for arm, notice in warned]
+        return Answer(question, "unsure", short, tuple(details))
+    return Answer(question, "good", "Valid", tuple(details))
+
+
+def _watch_line(arm: Arm) -> str:
+    lateness = arm.summary.metrics.get("send_lateness_ms")
+    text = f"{arm.label}: harness floor {ms(arm.summary.harness_floor_ms)}"
+    if isinstance(lateness, Distribution) and lateness.n:
+        name = "p99" if lateness.p99 is not None else "max"
+        text += (
+            f", frames sent {ms(lateness.p50)} late (p50), {ms(getattr(lateness, name))} ({name})"
+        )
+    return text

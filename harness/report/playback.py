@@ -1,0 +1,126 @@
+"""What the page needs to play a clip's text again, as the client of each arm saw it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.chunking import chunking_name, rechunk
+from harness.config import (
+    ChunkingConfig,
+    EagerFirstChunking,
+    SentenceChunking,
+    TimedChunking,
+    TokenChunking,
+    WordsChunking,
+)
+from harness.events import Chunk, Trace
+from harness.metrics.instants import request_ns
+from harness.report.arms import Arm
+from harness.report.text import visible
+from harness.report.timeline import Audio
+
+MOST_CLIPS = 60  # of a larger run, evenly chosen: the page stays small
+_MOST_AUDIO_BYTES = 4 * 2**20  # of embedded audio, before base64
+_WHAT_IF: tuple[ChunkingConfig, ...] = (
+    WordsChunking(1), WordsChunking(2), WordsChunking(3), WordsChunking(6), EagerFirstChunking(6),
+    TokenChunking(), SentenceChunking(), TimedChunking(200.0),
+)  # fmt: skip
+_HZ = 16_000
+
+
+class Track(msgspec.Struct, frozen=True):
+    """One strategy's chunks of one clip."""
+
+    name: str
+    text: str
+    cuts: list[list[int]]  # per chunk: its end in UTF-16 units of the text, ms after audio zero
+
+
+class Clip(msgspec.Struct, frozen=True):
+    id: str
+    duration_ms: int
+    request_ms: int  # R, ms after audio zero
+    recorded: list[Track]  # one an arm
+    what_if: list[Track]  # the first arm's tokens, chunked again
+    audio: str | None  # a data: URI
+
+
+def playback(arms: Sequence[Arm], audio: Audio | None) -> list[Clip]:
+    """The first repeat of every clip that each arm finished with text; at most ``MOST_CLIPS``.
+
+    Args:
+        audio: samples to embed, where the reader is to hear the clips.
+    """
+    keys: dict[str, int] = {}
+    for clip, repeat in arms[0].traces:
+        if clip not in keys and all(_playable(arm, clip, repeat) for arm in arms):
+            keys[clip] = repeat
+    clips = sorted(keys)
+    if len(clips) > MOST_CLIPS:
+        clips = [clips[i] for i in np.linspace(0, len(clips) - 1, MOST_CLIPS).round().astype(int)]
+    made, left_bytes = [], _MOST_AUDIO_BYTES
+    for clip in clips:
+        encoded = _flac(audio[clip]) if audio is not None and clip in audio else None
+        if encoded is not None and (left_bytes := left_bytes - len(encoded)) < 0:
+            encoded = None
+        made.append(_clip(arms, clip, keys[clip], encoded))
+    return made
+
+
+def _playable(arm: Arm, clip: str, repeat: int) -> bool:
+    trace = arm.traces.get((clip, repeat))
+    return trace is not None and not trace.failed and bool(trace.text.strip())
+
+
+def _clip(arms: Sequence[Arm], clip: str, repeat: int, encoded: bytes | None) -> Clip:
+    traces = [arm.traces[clip, repeat] for arm in arms]
+    first = traces[0]
+    names = {arm.summary.arm.get("chunking") for arm in arms}
+    what_if = [
+        _track(
+            f"{chunking_name(config)}, what if",
+            first,
+            rechunk(first.tokens, first.outcome.at_ns, config),
+        )
+        for config in _WHAT_IF
+        if chunking_name(config) not in names
+    ]
+    return Clip(
+        id=visible(clip),
+        duration_ms=round(first.session.duration_s * 1000),
+        request_ms=round((request_ns(first) - first.session.t0_ns) / 1e6),
+        recorded=[
+            _track(arm.label, trace, trace.chunks) for arm, trace in zip(arms, traces, strict=True)
+        ],
+        what_if=what_if,
+        audio=None if encoded is None else _data_uri(encoded),
+    )
+
+
+def _track(name: str, trace: Trace, chunks: Sequence[Chunk]) -> Track:
+    text, cuts, end = "", [], 0
+    for chunk in chunks:
+        shown = visible(chunk.text)  # as long as the text itself
+        text += shown
+        end += len(shown.encode("utf-16-le")) // 2
+        if chunk.text.strip():
+            cuts.append([end, round((chunk.at_ns - trace.session.t0_ns) / 1e6)])
+    return Track(name, text, cuts)
+
+
+def _data_uri(flac: bytes) -> str:
+    return "data:audio/flac;base64," + base64.b64encode(flac).decode()
+
+
+def _flac(samples: NDArray[np.float32]) -> bytes:
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, samples, _HZ, format="FLAC", subtype="PCM_16")
+    return file.getvalue()
