@@ -295,11 +295,52 @@ DatasetConfig = ManifestDataset | HubDataset
 
 
 @dataclass
-class SessionConfig:
-    kind: str = "turn"  # turn: the engine starts when the clip is complete; live: while it arrives
+class TurnSession:
+    """The engine starts when the clip is complete."""
+
+    kind: str = "turn"
 
     def __post_init__(self) -> None:
-        _require_one_of("session.kind", self.kind, ("turn", "live"))
+        _require_one_of("session.kind", self.kind, ("turn",))
+
+
+@dataclass
+class LiveSession:
+    """The engine answers while audio arrives.
+
+    The fields are for engines that transcribe whole utterances: they transcribe what is open again
+    at every step, and say what two successive steps agree on (LocalAgreement-2).
+    """
+
+    kind: str = "live"
+    step_ms: float = 1000.0  # audio between two decodes
+    trim_s: float = 15.0  # open audio above this is cut at the end of a finished sentence
+
+    def __post_init__(self) -> None:
+        _require_live(self.kind, self.step_ms, self.trim_s)
+
+
+@dataclass
+class AlignAttSession:
+    """The engine answers while audio arrives, up to the last audio that its attention needs."""
+
+    kind: str = "live"
+    step_ms: float = 1000.0  # audio between two decodes
+    trim_s: float = 15.0  # open audio above this is cut at the end of a finished sentence
+    guard_ms: float = 500.0  # a token whose attention is nearer to the end of the audio waits
+
+    def __post_init__(self) -> None:
+        _require_live(self.kind, self.step_ms, self.trim_s)
+        _require_number("session.guard_ms", self.guard_ms, 0, 30_000)
+
+
+def _require_live(kind: str, step_ms: float, trim_s: float) -> None:
+    _require_one_of("session.kind", kind, ("live",))
+    _require_number("session.step_ms", step_ms, 20, 30_000)
+    _require_number("session.trim_s", trim_s, 1, 28)
+
+
+SessionConfig = TurnSession | LiveSession | AlignAttSession
 
 
 @dataclass
@@ -404,7 +445,7 @@ class Config:
     model: Any = field(default_factory=WhisperModel)  # a ModelConfig
     engine: Any = field(default_factory=TorchEngine)  # an EngineConfig
     dataset: Any = field(default_factory=ManifestDataset)  # a DatasetConfig
-    session: SessionConfig = field(default_factory=SessionConfig)
+    session: Any = field(default_factory=TurnSession)  # a SessionConfig
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     inject: InjectConfig = field(default_factory=InjectConfig)
     gate: GateConfig = field(default_factory=GateConfig)

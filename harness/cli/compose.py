@@ -38,13 +38,24 @@ VARIANTS: dict[str, dict[str, type]] = {
         "sentence": schema.SentenceChunking,
         "timed": schema.TimedChunking,
     },
-    "model": {"none": schema.NoModel, "whisper": schema.WhisperModel},
+    "model": {
+        "none": schema.NoModel,
+        "whisper": schema.WhisperModel,
+        "voxtral": schema.VoxtralModel,
+        "voxtral_realtime": schema.VoxtralRealtimeModel,
+    },
     "engine": {
         "null": schema.NullEngine,
         "scripted": schema.ScriptedEngine,
         "torch": schema.TorchEngine,
+        "realtime": schema.RealtimeEngine,
     },
     "dataset": {"manifest": schema.ManifestDataset, "hub": schema.HubDataset},
+    "session": {
+        "turn": schema.TurnSession,
+        "live": schema.LiveSession,
+        "live_align_att": schema.AlignAttSession,
+    },
 }
 
 
@@ -217,6 +228,10 @@ def as_config_error(error: Exception) -> ConfigError:
             value=choice,
             allowed=", ".join(choices),
             hint=_did_you_mean(choice, choices),
+        )
+    if match := re.search(r"missing mandatory value.*? full_key: ([\w.]+)", text, re.IGNORECASE):
+        return ConfigError(
+            f"config field {match[1]} must be given", hint=f"add {match[1]}=VALUE to the command"
         )
     if match := re.search(r"(Value '.*?' .*?) full_key: ([\w.]+)", text):
         return ConfigError(f"config field {match[2]}: {match[1]}")
