@@ -26,7 +26,7 @@ Samples = NDArray[np.float32]  # [n], 16 kHz, mono, -1..1
 # Speech is what lies within _SPEECH_RANGE_DB of the loudest frame and above _SILENCE_DBFS, for at
 # least _SPEECH_RUN frames in a row: a click is shorter, a spoken word is not.
 _FRAME = RATE_HZ // 100  # 10 ms = 160 samples
-_SPEECH_RANGE_DB = 30.0
+_SPEECH_RANGE_DB = 25.0
 _SILENCE_DBFS = -60.0
 _SPEECH_RUN = 5  # 50 ms
 
@@ -138,7 +138,7 @@ class SpeechBounds(msgspec.Struct, frozen=True):
 def speech_bounds(samples: Samples) -> SpeechBounds:
     """Where speech begins and ends, by energy: for clips that do not say.
 
-    A 10 ms frame is loud when its RMS is within 30 dB of the loudest frame's and above -60 dBFS.
+    A 10 ms frame is loud when its RMS is within 25 dB of the loudest frame's and above -60 dBFS.
     Speech lasts from the first to the last run of at least 5 loud frames; with none, both are 0.
     """
     frames = samples[: len(samples) // _FRAME * _FRAME].reshape(-1, _FRAME)
