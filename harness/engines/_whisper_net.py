@@ -10,6 +10,9 @@ V vocabulary.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 from torch.nn import functional as F  # noqa: N812 its usual name
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
@@ -23,13 +26,22 @@ FRAMES_PER_POSITION = 2  # the encoder's second convolution has stride 2: 20 ms 
 WINDOW_POSITIONS = 1500  # 30 s
 WINDOW_S = 30.0
 POSITIONS_PER_S = 50  # 20 ms each
+SILENT_FRAMES = 8  # more than the two convolutions see at once: 7
+
+_onednn: Any = torch.ops.mkldnn  # what torch.compile itself calls; it has no public name
+_FEW_ROWS = 8  # rows for which a product is bound by reading the weights
+
+
+def has_packed_linear(device: torch.device) -> bool:
+    """Whether torch was built with oneDNN's packed linear: on x86, not on macOS."""
+    return device.type == "cpu" and hasattr(_onednn, "_linear_pointwise")
 
 
 class MelSpectrogram:
     """Log-mel features, equal to those of transformers' ``WhisperFeatureExtractor``.
 
-    It pads every clip to 30 s. The frames of that silence are one constant, so only those that
-    overlap the clip are computed.
+    It pads every clip to 30 s. The frames of that silence all equal one another, so only those
+    that overlap the clip are computed, and a few of the silence for whoever continues it.
     """
 
     def __init__(self, mels: int, device: torch.device) -> None:
@@ -38,28 +50,69 @@ class MelSpectrogram:
         self._window = torch.hann_window(WINDOW_SAMPLES, device=device)
 
     def __call__(self, samples: torch.Tensor, frames: int) -> torch.Tensor:
-        """Features [mels, frames] of samples [n] and silence after them; n at most frames · 160."""
-        # Half a window of silence, plus as much again for the reflection at the end to mirror.
-        padded = -(-(len(samples) + 240) // HOP_SAMPLES) * HOP_SAMPLES
-        audio = F.pad(samples, (0, min(padded, frames * HOP_SAMPLES) - len(samples)))
+        """Features [mels, f] of samples [n] and the silence after them.
+
+        f is even and at most ``frames``; below it, the last ``SILENT_FRAMES`` are silence.
+        """
+        heard = math.ceil((len(samples) + WINDOW_SAMPLES / 2) / HOP_SAMPLES)
+        kept = min(frames, heard + SILENT_FRAMES + heard % 2)
+        # The end is reflected into the window of the last frame: one hop more keeps that silent.
+        audio = F.pad(samples, (0, min(kept + 1, frames) * HOP_SAMPLES - len(samples)))
         spectrum = torch.stft(
             audio, WINDOW_SAMPLES, HOP_SAMPLES, window=self._window, return_complex=True
         )
-        power = spectrum[:, :-1].abs().square()
-        mel = F.pad(self._filters @ power, (0, frames - power.shape[1]))
+        mel = self._filters @ spectrum[:, :kept].abs().square()
         log = mel.clamp(min=1e-10).log10()
         return (torch.maximum(log, log.max() - 8.0) + 4.0) / 4.0
 
 
 class _Linear:
-    """``x [n, in] -> x · weightᵀ + bias [n, out]``."""
+    """``x [n, in] -> x · weightᵀ + bias [n, out]``, by what is fast for n rows on a CPU.
+
+    MKL's matrix-vector product reads weights at a third of the memory's bandwidth (measured on AMD
+    EPYC); the same product as a batch of blocks of rows reads at all of it. For many rows oneDNN
+    with its weights packed once is faster than MKL, and adds GELU or the residual on the way.
+    Figures: ``docs/measurements.md``.
+    """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        self._weight = weight.contiguous()
-        self._bias = bias.contiguous()
+        self._weight, self._bias = weight, bias
+        blocks = next(n for n in (4, 3, 2, 1) if len(weight) % n == 0)
+        self._blocked = weight.device.type == "cpu" and weight.dtype == torch.float32
+        self._weight_blocks = weight.view(blocks, -1, weight.shape[1])
+        self._bias_blocks = bias.view(blocks, -1, 1)
+        self._packed: torch.Tensor | None = None
+        if has_packed_linear(weight.device):
+            self._packed = _onednn._reorder_linear_weight(  # noqa: SLF001
+                weight, WINDOW_POSITIONS
+            )
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x, self._weight, self._bias)
+    def __call__(
+        self, x: torch.Tensor, *, gelu: bool = False, plus: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Args: gelu: apply it to the product; plus: a residual to add to it; not both."""
+        if len(x) <= _FEW_ROWS and self._blocked:
+            columns = x.t().expand(len(self._weight_blocks), -1, -1)
+            y = torch.baddbmm(self._bias_blocks, self._weight_blocks, columns)
+            y = y.view(-1, len(x)).t().contiguous()
+        elif self._packed is not None:
+            return self._packed_product(self._packed, x, gelu=gelu, plus=plus)
+        else:
+            y = F.linear(x, self._weight, self._bias)
+        if gelu:
+            y = F.gelu(y)
+        return y if plus is None else plus + y
+
+    def _packed_product(
+        self, packed: torch.Tensor, x: torch.Tensor, *, gelu: bool, plus: torch.Tensor | None
+    ) -> torch.Tensor:
+        product = _onednn._linear_pointwise  # noqa: SLF001
+        y: torch.Tensor
+        if plus is not None:
+            y = product.binary(x, plus, packed, self._bias, "add")
+        else:
+            y = product(x, packed, self._bias, "gelu" if gelu else "none", [], "none")
+        return y
 
 
 class _Norm:
@@ -86,7 +139,8 @@ class _Layer:
         self.fc2 = state.linear(f"{prefix}.fc2")
 
     def mlp(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc2(F.gelu(self.fc1(self.mlp_norm(x))))
+        """With the residual."""
+        return self.fc2(self.fc1(self.mlp_norm(x), gelu=True), plus=x)
 
 
 class _State:
@@ -155,7 +209,8 @@ class WhisperNet:
             )
         )
         self._decoder_norm = state.norm("model.decoder.layer_norm")
-        self._head = state["proj_out.weight"]
+        # [width, V]: one row times this is read at full bandwidth, times its transpose at a third.
+        self._head = state["proj_out.weight"].t().contiguous()
 
     def new_cache(self) -> KVCache:
         """A cache for one session of these weights."""
@@ -168,17 +223,23 @@ class WhisperNet:
             dtype=self.dtype,
         )
 
-    def encode(self, features: torch.Tensor) -> torch.Tensor:
-        """Features [mels, 2T] -> [T, width]; T below 1500 uses the first T positions."""
+    def encode(self, features: torch.Tensor, positions: int) -> torch.Tensor:
+        """Features [mels, f] continued by their silence -> [positions, width].
+
+        Below 1500 the encoder sees the first ``positions`` of its window and nothing after them.
+        """
         x = features.to(self.dtype)[None]
         for stride, (weight, bias) in enumerate(self._conv, start=1):
             x = F.gelu(F.conv1d(x, weight, bias, stride=stride, padding=1))
-        x = x[0].t() + self._encoder_positions[: x.shape[2]]
+        x = x[0].t()
+        # All silence looks the same to the convolutions, but for the last position, at the edge.
+        silence = x[-2:-1].expand(positions - len(x), -1)
+        x = torch.cat((x[:-1], silence, x[-1:])) + self._encoder_positions[:positions]
         for layer in self._encoder:
             qkv = layer.qkv(layer.attention_norm(x)).view(len(x), 3, self._encoder_heads, -1)
             query, keys, values = qkv.permute(1, 2, 0, 3)[:, None]
-            x = x + layer.attention_out(_rows(F.scaled_dot_product_attention(query, keys, values)))
-            x = x + layer.mlp(x)
+            attended = F.scaled_dot_product_attention(query, keys, values)
+            x = layer.mlp(layer.attention_out(_rows(attended), plus=x))
         return self._encoder_norm(x)
 
     def cross(self, encoded: torch.Tensor) -> torch.Tensor:
@@ -198,13 +259,12 @@ class WhisperNet:
             query, keys, values = qkv.permute(1, 2, 0, 3)[:, None]
             keys, values = cache.write(index, keys, values)
             attended = F.scaled_dot_product_attention(query, keys, values, is_causal=n > 1)
-            x = x + layer.attention_out(_rows(attended))
+            x = layer.attention_out(_rows(attended), plus=x)
             query = layer.cross_query(layer.cross_norm(x)).view(n, self.heads, -1).transpose(0, 1)
             attended = F.scaled_dot_product_attention(query[None], *cross[index])
-            x = x + layer.cross_out(_rows(attended))
-            x = x + layer.mlp(x)
+            x = layer.mlp(layer.cross_out(_rows(attended), plus=x))
         cache.advance(n)
-        return F.linear(self._decoder_norm(x[-1:]), self._head)[0]
+        return torch.mm(self._decoder_norm(x[-1:]), self._head)[0]
 
 
 def _rows(attended: torch.Tensor) -> torch.Tensor:

@@ -99,10 +99,11 @@ class WhisperEngine(LocalEngine):
             pass
 
     def _transcribe(self, samples: Samples, laps: Laps) -> Iterator[str]:
-        frames = FRAMES_PER_POSITION * self._window_positions(samples)
-        features = self._mel(torch.from_numpy(samples).to(self._device), frames)
+        positions = self._window_positions(samples)
+        samples_there = torch.from_numpy(samples).to(self._device)
+        features = self._mel(samples_there, FRAMES_PER_POSITION * positions)
         laps.launched("features")
-        encoded = self._net.encode(features)
+        encoded = self._net.encode(features, positions)
         laps.launched("encoder")
         decoder = _Decoder(self._net, self._choice, self._cache, encoded)
         text = TokenText(self._token_bytes)
