@@ -244,6 +244,11 @@ class Bootstrap:
             if spread > 0:  # 0: clips that are all the same, but for rounding
                 self._acceleration = float((centred**3).sum()) / (6 * spread**1.5)
 
+    @property
+    def certain(self) -> bool:
+        """The statistic is the same whichever clips are drawn."""
+        return self._sd == 0
+
     def interval(self, confidence: float) -> Interval:
         tail = (1 - confidence) / 2
         return Interval(self.bound(tail), self.bound(1 - tail), confidence)
@@ -252,7 +257,7 @@ class Bootstrap:
         """The value that the truth is below with probability ``level``, one-sided."""
         wide = math.sqrt(self.clusters / (self.clusters - 1))
         z = self._bias + wide * float(stats.t.ppf(level, self.clusters - 1))
-        return self._quantile(self._bias + z / (1 - self._acceleration * z))
+        return self._quantile(self._bias + _accelerate(z, -self._acceleration))
 
     def p_above(self, limit: float, *, inclusive: bool = False, times: float = 1.0) -> float:
         """P-value against "at most ``limit``": the level whose lower bound is ``limit``.
@@ -261,19 +266,18 @@ class Bootstrap:
             inclusive: a value that cannot vary and equals the limit counts as above it.
             times: what it would be if so many times the clips had shown the same.
         """
-        if self._sd == 0:
+        if self.certain:
             return 0.0 if self.value > limit or (inclusive and self.value == limit) else 1.0
         return self._p(limit, times)
 
     def p_below(self, limit: float, *, inclusive: bool = False, times: float = 1.0) -> float:
         """P-value against "at least ``limit``"; see :meth:`p_above`."""
-        if self._sd == 0:
+        if self.certain:
             return 0.0 if self.value < limit or (inclusive and self.value == limit) else 1.0
         return 1 - self._p(limit, times)
 
     def _p(self, limit: float, times: float) -> float:
-        z = self._z(limit) - self._bias
-        z = z / (1 + self._acceleration * z) - self._bias
+        z = _accelerate(self._z(limit) - self._bias, self._acceleration) - self._bias
         wide = math.sqrt(self.clusters / (self.clusters - 1))
         return float(stats.t.cdf(z * math.sqrt(times) / wide, self.clusters * times - 1))
 
@@ -294,6 +298,12 @@ class Bootstrap:
         if special.ndtr(-abs(z)) * len(self._draws) < _FEWEST_BEYOND:
             return float(self._draws.mean()) + z * self._sd
         return float(np.quantile(self._draws, special.ndtr(z)))
+
+
+def _accelerate(z: float, acceleration: float) -> float:
+    """z / (1 + acceleration * z); infinite from its pole on, which lies at |z| >= 6."""
+    divisor = 1 + acceleration * z
+    return z / divisor if divisor > 0 else math.copysign(math.inf, z)
 
 
 # --- slopes and families -------------------------------------------------------------------------

@@ -53,7 +53,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     seen: str  # what was seen against what was allowed
     p_pass: float = 1.0  # p-value against "the rule is broken"
     p_fail: float = 1.0  # p-value against "the rule is kept"
-    exact: bool = False  # a fact, not an estimate: no part in the correction for many rules
+    exact: bool = False  # a fact, not a guess: no part in the correction for many rules
     observed: float | None = None
     limit: float | None = None
     unit: str = "1"
@@ -111,7 +111,7 @@ def _ratio_within(rule: Within, material: Material) -> Evidence:
     # of a clip are the same words.
     words = sum(share[1] for share in shares_by_clip(rule.metric, _once(material.clips)).values())
     return msgspec.structs.replace(
-        found, seen=f"{found.seen}; no error in {words:g} words", interval=None,
+        found, interval=None, seen=f"no error in {words:g} words, allowed {say(rule.high, '1')}",
         p_pass=(1 - min(rule.high, 1.0)) ** words, next="more clips would decide it",
     )  # fmt: skip
 
@@ -185,6 +185,7 @@ def estimated(
         seen=f"{name} is {say(estimate.value, unit)} {say_interval(interval, unit)},"
         f" allowed {' and '.join(limits)}; n = {n} from {estimate.clusters} clips",
         p_pass=p_pass, p_fail=p_fail,
+        exact=isinstance(estimate, Bootstrap) and estimate.certain,
         observed=estimate.value if math.isfinite(estimate.value) else None,
         limit=high if high is not None else low, unit=unit, interval=interval, n=n,
         clips=estimate.clusters, next="" if decided else _more(estimate, low, high, alpha),
@@ -243,5 +244,7 @@ def say(value: float, unit: str) -> str:
 
 
 def say_interval(interval: Interval, unit: str) -> str:
+    if interval.low is not None and interval.low == interval.high:
+        return "(the same whichever clips are drawn)"
     ends = ["unknown" if end is None else say(end, unit) for end in (interval.low, interval.high)]
     return f"({100 * interval.confidence:.3g} % interval {ends[0]} to {ends[1]})"

@@ -1,0 +1,245 @@
+"""What this machine's noise hides: from runs of the same thing, to bands and power.
+
+Runs of one and the same arm differ. Their spread gives the *noise band* (how far a later run may
+lie from a baseline with nothing changed); their residuals, drawn again with a known effect added,
+give the *power* of a rule (how often it finds the effect at the planned n). Then known delays are
+injected into the engine (``INJECTIONS``) and the gate must find what the curve says it finds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from scipy import stats
+
+from harness.config import GateConfig
+from harness.environment import identity
+from harness.errors import BaselineError, UsageError
+from harness.metrics import ClipMetrics
+from harness.metrics.statistics import percentile
+from harness.metrics.summary import samples_by_clip
+from harness.runs import write_json
+from harness.verdicts.gates import judge
+
+FOLDER = Path("reports/calibration")
+LEAST_RUNS = 3  # the spread of two runs has one degree of freedom: its band is 13 sigma wide
+EFFECTS = (0.0, 0.02, 0.05, 0.075, 0.10, 0.15, 0.25)
+TRIES = 400
+FOUND = 0.95  # an effect is detectable when so many of the tries find it
+_ARM = {"arm": "calibration"}
+
+
+class PowerPoint(msgspec.Struct, frozen=True):
+    effect: float  # 0.10: ten per cent slower
+    found: float  # share of tries in which the rule failed
+
+
+class Injection(msgspec.Struct, frozen=True):
+    """A known delay, as overrides of a run; `delay_ms` is the stated share of TTFT."""
+
+    label: str
+    effect: float
+    tail_share: float = 1.0
+
+    def overrides(self, ttft_ms: float) -> tuple[str, ...]:
+        delay = f"inject.delay_ms={self.effect * ttft_ms:.3f}"
+        return (delay, f"inject.tail_share={self.tail_share:g}")
+
+
+INJECTIONS = (
+    Injection("+2 %", 0.02),
+    Injection("+5 %", 0.05),
+    Injection("+10 %", 0.10),
+    Injection("+25 %", 0.25),
+    Injection("+100 % on 5 % of the sessions", 1.0, tail_share=0.05),
+)
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """What the gate said of an injected delay."""
+
+    injection: Injection
+    status: str  # of the rule
+    why: str
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine's noise, for one arm; what later gates on this machine use."""
+
+    schema: int = 1
+    fingerprint: str  # of the machine, the model and the clips
+    rule: str  # the rule whose power this is
+    runs: int
+    clips: int
+    repeats: int
+    bands: dict[str, float]  # "ttft_ms p50" -> relative change that is noise between two runs
+    power: tuple[PowerPoint, ...]
+    proofs: tuple[Proof, ...] = ()
+
+    @property
+    def detectable(self) -> float | None:
+        """The smallest effect of the curve from which on it is found in 95 of 100 tries."""
+        smallest = None
+        for point in sorted(self.power, key=lambda point: -point.effect):
+            if point.found < FOUND:
+                break
+            smallest = point.effect
+        return smallest
+
+
+def fingerprint(environment: Mapping[str, Any]) -> str:
+    """What a calibration holds for: machine, GPU, model, device, precision, clips."""
+    model = {key: environment["model"][key] for key in ("model", "device", "dtype")}
+    machine = {key: environment["machine"][key] for key in ("cpu", "cores", "platform")}
+    return identity([machine, environment["gpu"], model, environment["dataset"]["sha256"]])
+
+
+def calibrate(
+    runs: Sequence[Sequence[ClipMetrics]],
+    environment: Mapping[str, Any],
+    rule: str = "ttft_ms p50 vs baseline: at most +5 % and +10 ms",
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Calibration:
+    """The pure part: bands and power from runs of the same arm, one after the other.
+
+    Raises:
+        UsageError: too few runs.
+    """
+    if len(runs) < LEAST_RUNS:
+        raise UsageError("runs to calibrate from", value=len(runs), allowed=f"{LEAST_RUNS} or more")
+    bands = {f"{name} p50": band for name in _metrics(runs) if (band := noise_band(runs, name))}
+    groups = [samples_by_clip("ttft_ms", run) for run in runs]
+    clips = min(map(len, groups))
+    repeats = min(len(group) for run in groups for group in run.values())
+    gate = GateConfig(name="calibration", rules=[rule], confidence=confidence)
+    return Calibration(
+        fingerprint=fingerprint(environment),
+        rule=rule,
+        runs=len(runs),
+        clips=clips,
+        repeats=repeats,
+        bands=bands,
+        power=tuple(
+            PowerPoint(effect, _found(groups, gate, bands, effect, repeats, seed))
+            for effect in EFFECTS
+        ),
+    )
+
+
+def _metrics(runs: Sequence[Sequence[ClipMetrics]]) -> list[str]:
+    judged = ("ttft_ms", "first_token_ms", "response_ms", "final_ms", "gap_ms")
+    return [name for name in judged if all(samples_by_clip(name, run) for run in runs)]
+
+
+def noise_band(runs: Sequence[Sequence[ClipMetrics]], metric: str) -> float:
+    """How far the mean per-clip median of a later run may lie from an earlier one, relative.
+
+    A 95 % prediction interval for the difference of two runs: t with R - 1 degrees of freedom
+    times the standard deviation of the R runs' logarithms, times sqrt(2).
+    """
+    groups = [samples_by_clip(metric, run) for run in runs]
+    shared = set.intersection(*(set(group) for group in groups))
+    levels = [math.fsum(percentile(g[clip], 0.5) for clip in shared) for g in groups]
+    spread = float(np.std(np.log(levels), ddof=1))
+    return float(np.expm1(stats.t.ppf(0.975, len(runs) - 1) * math.sqrt(2) * spread))
+
+
+def _found(
+    runs: Sequence[Mapping[str, Sequence[float]]], gate: GateConfig, bands: Mapping[str, float],
+    effect: float, repeats: int, seed: int,
+) -> float:  # fmt: skip
+    """Share of redrawn pairs of runs, one made slower, in which the gate's rule fails.
+
+    A pair: two of the runs at random; clips drawn with replacement, the same in both; of each
+    clip the level, and for the residuals the repeats of some clip of that run, kept together.
+    """
+    names = sorted(set.intersection(*(set(run) for run in runs)))
+    levels = {name: percentile([v for run in runs for v in run[name]], 0.5) for name in names}
+    rng = np.random.default_rng([seed, round(effect * 1e6)])
+    failed = 0
+    for _ in range(TRIES):
+        drawn = rng.choice(names, len(names))
+        arms = []
+        for slower, run in zip((1.0, 1.0 + effect), rng.integers(len(runs), size=2), strict=True):
+            blocks = rng.choice(names, len(names))
+            arms.append(
+                [
+                    sample(f"{index}", repeat, slower * levels[name] * value / levels[block])
+                    for index, (name, block) in enumerate(zip(drawn, blocks, strict=True))
+                    for repeat, value in enumerate(runs[run][block][:repeats])
+                ]
+            )
+        verdict = judge(arms[1], gate, arm=_ARM, baseline=arms[0], bands=bands)
+        failed += verdict.status == "fail"
+    return failed / TRIES
+
+
+def sample(clip: str, repeat: int, ttft_ms: float) -> ClipMetrics:
+    """A session of which only the TTFT is known."""
+    return ClipMetrics(
+        clip=clip, repeat=repeat, order=0, lane=0, session="turn", duration_s=1.0,
+        reference="x", hypothesis="x", ttft_ms=ttft_ms,
+    )  # fmt: skip
+
+
+# --- kept and shown ------------------------------------------------------------------------------
+
+
+def save_calibration(calibration: Calibration, folder: Path = FOLDER) -> Path:
+    """Write ``FINGERPRINT.json``; an older one of the same machine is replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{calibration.fingerprint}.json"
+    write_json(path, calibration)
+    return path
+
+
+def load_calibration(environment: Mapping[str, Any], folder: Path = FOLDER) -> Calibration | None:
+    """The calibration of this machine, model and clips; None where there is none.
+
+    Raises:
+        BaselineError: the file cannot be read.
+    """
+    path = folder / f"{fingerprint(environment)}.json"
+    if not path.is_file():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Calibration)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise BaselineError(
+            f"{path} cannot be read: {error}", hint="run calibrate again"
+        ) from error
+
+
+def as_markdown(calibration: Calibration) -> str:
+    """Bands, power and proofs as tables."""
+    c = calibration
+    smallest = "none of these" if c.detectable is None else f"+{100 * c.detectable:g} %"
+    lines = [
+        f"{c.runs} runs of the same, {c.clips} clips x {c.repeats} repeats each.",
+        f"Smallest effect found in at least {100 * FOUND:g} % of {TRIES} tries: {smallest}.",
+        "", "| figure | noise between runs |", "|---|---|",
+        *(f"| `{name}` | {100 * band:.1f} % |" for name, band in c.bands.items()),
+        "", f"| slower by | found by `{c.rule}` |", "|---|---|",
+        *(f"| {100 * point.effect:g} % | {100 * point.found:.1f} % |" for point in c.power),
+    ]  # fmt: skip
+    if c.proofs:
+        lines += ["", "| injected into the engine | verdict |", "|---|---|"]
+        lines += [f"| {p.injection.label} | {p.status}: {p.why} |" for p in c.proofs]
+    return "\n".join(lines) + "\n"
+
+
+def draw_power(calibration: Calibration, axes: Any) -> None:
+    """Draw the power curve onto matplotlib ``axes``."""
+    effects = [100 * point.effect for point in calibration.power]
+    axes.plot(effects, [100 * point.found for point in calibration.power], marker="o")
+    axes.axhline(100 * FOUND, linestyle=":")
+    axes.set_xlabel("TTFT made slower by (%)")
+    axes.set_ylabel("found (%)")
+    axes.set_ylim(-3, 103)
