@@ -294,6 +294,7 @@ def test_a_client_that_does_not_read_is_dropped_and_the_others_go_on() -> None:
             "Sec-WebSocket-Version: 13\r\n\r\n"
         )
         slow.sendall(handshake.encode())
+        assert slow.recv(1024).startswith(b"HTTP/1.1 101")
         audio = pcm(0.01)
         slow.sendall(bytes([0x82, 0x80 | 126]) + len(audio).to_bytes(2, "big") + b"\0" * 4 + audio)
         end = b'{"type":"end"}'
