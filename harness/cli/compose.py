@@ -59,6 +59,13 @@ VARIANTS: dict[str, dict[str, type]] = {
 }
 
 
+# Defaults for code, which on the command line must be said or come from the choice's file.
+NO_DEFAULT: dict[type, dict[str, str]] = {
+    schema.ManifestDataset: {"manifest": MISSING},
+    schema.RealtimeEngine: {"model": MISSING},
+}
+
+
 def config_folder() -> Path:
     """The checkout's ``configs/``, or the copy that an installed package carries."""
     package = Path(schema.__file__).parent
@@ -72,7 +79,8 @@ def _register_schema() -> None:
     store.store(name="schema", node=schema.Config(**unchosen))
     for group, choices in VARIANTS.items():
         for name, node in choices.items():
-            store.store(group=f"schema/{group}", name=name, node=node)
+            unsaid = NO_DEFAULT.get(node)
+            store.store(group=f"schema/{group}", name=name, node=node(**unsaid) if unsaid else node)
 
 
 Task = Callable[[DictConfig], None]

@@ -13,6 +13,9 @@ from harness.errors import HarnessError, UsageError
 
 def doctor(argv: list[str]) -> int:
     """Try every part that a run may need; exit code 0 when the default run can work, else 2."""
+    if argv and argv[0] in ("-h", "--help"):
+        print("usage: python -m harness doctor\n\nSays what this machine can run, and why not.")  # noqa: T201
+        return 0
     if argv:
         raise UsageError("doctor takes no arguments", value=" ".join(argv))
     found = describe_environment()
@@ -55,10 +58,8 @@ def _dataset() -> str:
 
 
 def _weights() -> str:
-    from harness.config import WhisperModel
     from harness.weights import packaged_model_folder
 
-    del WhisperModel
     return f"Whisper tiny.en in {packaged_model_folder()}"
 
 

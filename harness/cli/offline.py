@@ -17,12 +17,13 @@ from harness.chunking import rechunk as rechunk_tokens
 from harness.config import ChunkingConfig
 from harness.environment import identity
 from harness.errors import StorageError, UsageError
-from harness.metrics import Summary
+from harness.metrics import METRICS_VERSION, Summary
+from harness.metrics.comparison import compare_arms
 from harness.metrics.latency import clip_metrics
 from harness.report import write_report
 from harness.report.arms import make_arms
 from harness.report.terminal import print_comparison, print_summary
-from harness.runs import Run, RunWriter, load_run
+from harness.runs import Run, RunWriter, load_run, write_json
 from harness.summaries import summarise_run
 
 EXIT_CODES = {"none": 0, "pass": 0, "fail": 3, "inconclusive": 4, "invalid": 4}
@@ -34,8 +35,23 @@ def conclude(folders: Sequence[Path]) -> int:
     out = folders[0] if len(folders) == 1 else folders[0].parent
     if runs[0].config["report"]["plots"]:
         write_report(runs, out)
+    if len(runs) > 1:
+        write_comparison(runs, out)
     print_runs(runs, out)
     return max(exit_code(_summary(run)) for run in runs)
+
+
+def write_comparison(runs: Sequence[Run], out: Path) -> None:
+    """``comparison.json``: every arm against the first, paired clip by clip."""
+    first, *others = runs
+    seed = first.environment["seed"]
+    comparison = {
+        "schema": 1,
+        "metrics_version": METRICS_VERSION,
+        "arms": [run.name for run in runs],
+        "comparisons": [compare_arms(first.clips, other.clips, seed=seed) for other in others],
+    }
+    write_json(out / "comparison.json", comparison)
 
 
 def exit_code(summary: Summary) -> int:
