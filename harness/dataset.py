@@ -234,7 +234,7 @@ def _shift(word: Word, by_s: float) -> Word:
     return Word(text=word.text, start_s=word.start_s + by_s, end_s=word.end_s + by_s)
 
 
-def manifest_from_folder(folder: Path) -> Path:
+def manifest_from_folder(folder: Path | str) -> Path:
     """Write ``manifest.jsonl`` into a folder of recordings, each with its text beside it.
 
     ``a.wav`` (flac, mp3, ogg; also in folders below) needs ``a.txt``, UTF-8, with what is said;
@@ -248,6 +248,7 @@ def manifest_from_folder(folder: Path) -> Path:
         DatasetError: no audio, a text is missing, audio that cannot be used, or there is a
             manifest already.
     """
+    folder = Path(folder)
     path = folder / FOLDER_MANIFEST
     if path.exists():
         raise DatasetError("there is a manifest already", value=str(path), hint="delete or edit it")
