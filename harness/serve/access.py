@@ -32,7 +32,7 @@ class Access(msgspec.Struct, frozen=True):
             # A page elsewhere whose name was made to resolve to this machine (DNS rebinding).
             return Refusal(403, "host", "this server answers to localhost only")
         origin = headers.get("origin")
-        if origin is not None and origin not in self.origins and urlsplit(origin).netloc != host:
+        if origin is not None and origin not in self.origins and _origin_host(origin) != host:
             return Refusal(403, "origin", "pages of this origin may not connect: serve.origins")
         if needs_token and self.token is not None and not self._has_token(headers, subprotocols):
             return Refusal(401, "token", "missing or wrong bearer token")
@@ -49,8 +49,17 @@ class Access(msgspec.Struct, frozen=True):
 
 def is_loopback(host: str) -> bool:
     """Whether a host, with or without a port, is a name of this machine."""
-    name = urlsplit(f"//{host}").hostname or ""
     try:
-        return ipaddress.ip_address(name).is_loopback
+        bare_ipv6 = host.count(":") > 1 and not host.startswith("[")
+        name = host if bare_ipv6 else urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
-        return name == "localhost"
+        return False
+
+
+def _origin_host(origin: str) -> str | None:
+    """Host and port of an origin; None: it has none, or is not an address."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None

@@ -289,7 +289,8 @@ def test_a_client_that_does_not_read_is_dropped_and_the_others_go_on() -> None:
         slow.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
         slow.connect(("127.0.0.1", running.port))
         handshake = (
-            "GET /ws/transcribe?chunking=token HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+            "GET /ws/transcribe?chunking=token HTTP/1.1\r\nHost: localhost\r\n"
+            "Upgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             "Sec-WebSocket-Version: 13\r\n\r\n"
         )
