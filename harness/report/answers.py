@@ -24,7 +24,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 def answers(arms: Sequence[Arm]) -> tuple[Answer, ...]:
-    return (_faster(arms), _right(arms), _trusted(arms))
+    found: tuple[Answer, ...] = (_faster(arms), _right(arms))
+    if any(arm.summary.validity for arm in arms):  # then no figure answers anything
+        found = tuple(
+            msgspec.structs.replace(answer, tone="unsure", short="Not known: the run is INVALID")
+            for answer in found
+        )
+    return (*found, _trusted(arms))
 
 
 def _faster(arms: Sequence[Arm]) -> Answer:
@@ -32,7 +38,7 @@ def _faster(arms: Sequence[Arm]) -> Answer:
     medians = [(_ttft(arm).p50, arm) for arm in arms]
     known = [(median, arm) for median, arm in medians if median is not None]
     if not known:
-        why = [f"{arm.label}: {_ttft(arm).why_null.get('p50', '')}" for arm in arms]
+        why = [f"{arm.label}: no median, {_why(_ttft(arm), 'p50')}" for arm in arms]
         return Answer(question, "unsure", "Cannot be said", tuple(why))
     details = [_ttft_line(arm) for arm in arms]
     if len(arms) == 1:
@@ -126,26 +132,31 @@ def _trusted(arms: Sequence[Arm]) -> Answer:
     question = "Can I trust it?"
     invalid = [(arm, notice) for arm in arms for notice in arm.summary.validity]
     warned = [(arm, notice) for arm in arms for notice in arm.summary.warnings]
-    failed = sum(arm.summary.failed for arm in arms)
     details = [f"{arm.label}: {notice}" for arm, notice in invalid]
     details += [_watch_line(arm) for arm in arms]
-    if failed:
-        sessions = sum(len(arm.clips) for arm in arms)
-        details.append(f"{n_of(failed, sessions)} sessions failed")
-    for arm in arms:
-        marks = {
-            "simulated time": arm.summary.simulated,
-            "made worse on purpose": arm.summary.injected,
-            "random weights": arm.summary.random_weights,
-        }
-        details += [f"{arm.label}: {mark}" for mark, is_set in marks.items() if is_set]
+    details += [f"{arm.label}: {notice}" for arm, notice in warned]
     if invalid:
         return Answer(question, "bad", "INVALID: do not use these figures", tuple(details))
+    reserves = [mark for mark in ("simulated", "injected", "random_weights") if _any(arms, mark)]
+    reserves = [_MARKS[mark] for mark in reserves]
+    if failed := sum(arm.summary.failed for arm in arms):
+        reserves.append(f"{failed} of {plural(sum(len(a.clips) for a in arms), 'session')} failed")
     if warned:
-        short = f"Valid, with {plural(len(warned), 'warning')}"
-        details += [f"{arm.label}: {notice}" for arm, notice in warned]
-        return Answer(question, "unsure", short, tuple(details))
+        reserves.append(plural(len(warned), "warning"))
+    if reserves:
+        return Answer(question, "unsure", f"Valid, but {', '.join(reserves)}", tuple(details))
     return Answer(question, "good", "Valid", tuple(details))
+
+
+_MARKS = {
+    "simulated": "in simulated time",
+    "injected": "made worse on purpose",
+    "random_weights": "with random weights",
+}
+
+
+def _any(arms: Sequence[Arm], mark: str) -> bool:
+    return any(getattr(arm.summary, mark) for arm in arms)
 
 
 def _watch_line(arm: Arm) -> str:

@@ -66,7 +66,7 @@ def make_arms(runs: Sequence[Run], summaries: Sequence[Summary]) -> list[Arm]:
 
 
 def _seed(run: Run) -> int:
-    seed: int = run.config["seed"]
+    seed: int = run.environment["seed"]
     return seed
 
 

@@ -10,16 +10,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from harness.events import SessionKind, Trace
-from harness.metrics.instants import audio_ns, shown_words
+from harness.events import SessionKind
+from harness.metrics.instants import Missing
+from harness.metrics.live import WordDelay, word_delays
 from harness.metrics.statistics import percentile
-from harness.metrics.words import match_words
 from harness.report.arms import Arm
 from harness.report.style import (
     ARM_COLOURS,
     ARM_DASHES,
     ARM_MARKERS,
     BAD,
+    GRID,
     INK,
     MUTED,
     NoPlot,
@@ -29,7 +30,7 @@ from harness.report.style import (
     legend_height_in,
     new_figure,
 )
-from harness.report.text import ms, n_of, shorten
+from harness.report.text import ms, n_of, plural, shorten
 
 Floats = NDArray[np.float64]
 
@@ -152,63 +153,82 @@ def word_delay(arms: Sequence[Arm]) -> Plot | NoPlot:
     """Live sessions: how far the text is behind the speech, and for which reason."""
     name, title = "word_delay", "How far the text is behind the speech"
     found = [(arm, _word_delays(arm)) for arm in arms]
-    found = [(arm, delays) for arm, delays in found if len(delays)]
+    found = [(arm, words) for arm, words in found if words]
     if not found:
         return NoPlot(name, title, "only in live sessions of clips with word timings")
-    figure = new_figure(title, 2.5)
-    panels: NDArray[Any] = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[
-        0
-    ]
-    words = []
-    for panel, (arm, delays) in zip(panels, found, strict=True):
-        colour = ARM_COLOURS[arm.index % 8]
-        at_s, total, engine = delays.T
-        shown = _thin(len(at_s))
-        panel.scatter(at_s[shown], total[shown], s=9, color=colour, alpha=0.3, linewidth=0,
-                      rasterized=len(shown) > 1000)  # fmt: skip
-        blocks = np.array_split(np.argsort(at_s, kind="stable"), min(_BLOCKS, len(at_s)))
-        middle_s = [at_s[block].mean() for block in blocks]
-        by_engine = np.array([percentile(engine[block], 0.5) for block in blocks])
-        in_all = np.array([percentile(total[block], 0.5) for block in blocks])
-        panel.fill_between(middle_s, 0, by_engine, color=MUTED, alpha=0.25, linewidth=0)
-        panel.plot(middle_s, by_engine, color=MUTED, linewidth=1.2)
-        panel.plot(middle_s, in_all, color=colour)
-        panel.axhline(0, color=INK, linewidth=0.8)
-        panel.set_title(shorten(arm.label, 22), color=colour)
-        slopes = arm.values("lag_slope_ms_per_min")
-        words.append(
-            f"{arm.label}: median {ms(percentile(total, 0.5))} from the end of a word to the"
-            f" client, of which {ms(percentile(total - engine, 0.5))} held back by chunking;"
-            + (f" slope {percentile(slopes, 0.5):+,.0f} ms a minute;" if slopes else "")
-            + f" n = {len(total):,} words"
-        )
-    panels[0].set_ylabel("word delay, ms")
-    figure.supxlabel("when the word was spoken: seconds of audio", fontsize=9)
+    columns = min(len(found), 4)
+    rows = math.ceil(len(found) / columns)
+    figure = new_figure(title, 0.8 + 2.0 * rows)
+    panels: NDArray[Any] = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for panel, (arm, words) in zip(panels.flat, found, strict=False):
+        _delay_panel(panel, arm, words)
+    for panel in list(panels.flat)[len(found) :]:
+        panel.set_axis_off()
+    for panel in panels[-1]:
+        panel.set_xlabel("when the word was spoken, s of audio")
+    handles = panels.flat[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower left", ncols=5, handlelength=1.2)
+    figure.supylabel("word delay, ms", fontsize=9)
     caption = (
-        f"{'. '.join(words)}. Points: words whose match in the reference is known; lines: medians"
-        " of tenths. Grey, below its line: the engine's part (model delay, compute); between the"
-        " lines: held by chunking."
+        f"{' '.join(_delay_words(arm, words) for arm, words in found)} Points: reference words"
+        " whose counterpart in the text is known. Areas: means of tenths of the words, by cause,"
+        " which add up to the line, their mean delay."
     )
     return finish(name, title, caption, figure)
 
 
-def _word_delays(arm: Arm) -> Floats:
-    """[matched words, 3]: spoken at [s], delay to the client [ms], to the engine's token [ms]."""
-    rows: list[tuple[float, float, float]] = []
+# Why a word was late, in the order in which it happens -> how the plot says it.
+_CAUSES = {
+    "wait_ms": "engine waits for audio",
+    "compute_ms": "engine computes",
+    "hold_ms": "held by chunking",
+    "delivery_ms": "delivery",
+}
+
+
+def _word_delays(arm: Arm) -> list[WordDelay]:
+    found: list[WordDelay] = []
     for trace in arm.traces.values():
-        if trace.session.kind is SessionKind.LIVE and trace.session.words and not trace.failed:
-            rows += _session_delays(trace)
-    return np.array(rows, float).reshape(-1, 3)
+        if trace.session.kind is SessionKind.LIVE and not trace.failed:
+            delays = word_delays(trace)
+            found += [] if isinstance(delays, Missing) else delays
+    return sorted(found, key=lambda word: word.end_s)
 
 
-def _session_delays(trace: Trace) -> list[tuple[float, float, float]]:
-    said, heard = trace.session.words, shown_words(trace)
-    pairs = match_words([word.text for word in said], [word.text for word in heard])
-    return [
-        (
-            said[i].end_s,
-            (heard[j].shown_ns - audio_ns(trace, said[i].end_s)) / 1e6,
-            (min(heard[j].whole_ns, heard[j].shown_ns) - audio_ns(trace, said[i].end_s)) / 1e6,
+def _delay_panel(axes: Axes, arm: Arm, words: Sequence[WordDelay]) -> None:
+    colour = ARM_COLOURS[arm.index % 8]
+    at_s = np.array([word.end_s for word in words])
+    delay = np.array([word.delay_ms for word in words])
+    blocks = np.array_split(np.arange(len(words)), min(_BLOCKS, len(words)))
+    middle_s = [float(at_s[block].mean()) for block in blocks]
+    below = np.zeros(len(blocks))
+    styles = ((GRID, 1.0), (MUTED, 0.45), (colour, 0.35), (colour, 0.7))
+    for (cause, label), (shade, alpha) in zip(_CAUSES.items(), styles, strict=True):
+        values = np.array([getattr(word, cause) for word in words])
+        above = below + [float(values[block].mean()) for block in blocks]
+        axes.fill_between(
+            middle_s, below, above, color=shade, alpha=alpha, linewidth=0, label=label
         )
-        for i, j in pairs
+        below = above
+    axes.plot(middle_s, below, color=colour, label="delay")
+    shown = _thin(len(words))
+    axes.scatter(at_s[shown], delay[shown], s=7, color=colour, alpha=0.3, linewidth=0,
+                 rasterized=len(shown) > 1000)  # fmt: skip
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.set_title(shorten(arm.label, 22), color=colour)
+
+
+def _delay_words(arm: Arm, words: Sequence[WordDelay]) -> str:
+    means = [
+        f"{ms(sum(getattr(word, cause) for word in words) / len(words))} {label}"
+        for cause, label in _CAUSES.items()
     ]
+    slopes = arm.values("lag_slope_ms_per_min")
+    grows = "."
+    if slopes:
+        grows += f" Slope, median of sessions: {percentile(slopes, 0.5):+,.0f} ms a minute."
+    mean = sum(word.delay_ms for word in words) / len(words)
+    return (
+        f"{arm.label}: mean delay {ms(mean)} of {plural(len(words), 'word')}:"
+        f" {', '.join(means)}{grows}"
+    )

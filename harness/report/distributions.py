@@ -108,8 +108,8 @@ def _ecdf(
             x, y, color=colour, linestyle=dash, drawstyle="steps-post",
             label=_ecdf_label(arm, metric, values, total, of_sessions=of_sessions),
         )  # fmt: skip
-        if len(values) * 2 >= total:
-            axes.plot([percentile(values, 0.5)], [0.5], marker="o", color=colour, markersize=5)
+        if (middle := _stated(arm, metric).p50) is not None and len(values) * 2 >= total:
+            axes.plot([middle], [0.5], marker="o", color=colour, markersize=5)
     axes.set(xlim=(low, high), ylim=(0, 1.015), xlabel=axis, ylabel=share)
     axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f} %")
     axes.axhline(0.5, color=GRID, linewidth=1.2, zorder=0.5)

@@ -22,7 +22,7 @@ from harness.config import (
 from harness.events import Chunk, Trace
 from harness.metrics.instants import request_ns
 from harness.report.arms import Arm
-from harness.report.text import visible
+from harness.report.text import ms, visible
 from harness.report.timeline import Audio
 
 MOST_CLIPS = 60  # of a larger run, evenly chosen: the page stays small
@@ -40,6 +40,7 @@ class Track(msgspec.Struct, frozen=True):
     name: str
     text: str
     cuts: list[list[int]]  # per chunk: its end in UTF-16 units of the text, ms after audio zero
+    ttft: str  # as the tables say it
 
 
 class Clip(msgspec.Struct, frozen=True):
@@ -111,7 +112,8 @@ def _track(name: str, trace: Trace, chunks: Sequence[Chunk]) -> Track:
         end += len(shown.encode("utf-16-le")) // 2
         if chunk.text.strip():
             cuts.append([end, round((chunk.at_ns - trace.session.t0_ns) / 1e6)])
-    return Track(name, text, cuts)
+    first = next(chunk for chunk in chunks if chunk.text.strip())
+    return Track(name, text, cuts, ttft=ms((first.at_ns - request_ns(trace)) / 1e6))
 
 
 def _data_uri(flac: bytes) -> str:

@@ -30,7 +30,7 @@ from harness.report.style import (
     new_figure,
 )
 from harness.report.table import wer_words
-from harness.report.text import DASH, interval, ms, percent, shorten
+from harness.report.text import DASH, interval, ms, percent, plural, shorten
 
 Floats = NDArray[np.float64]
 
@@ -91,8 +91,8 @@ def words_per_chunk(arms: Sequence[Arm], what_if: WhatIf) -> Plot | NoPlot:
     legend(axes, columns=2)
     step = (medians[-1] - medians[0]) / (_MOST_WORDS - 1)
     caption = (
-        f"Median TTFT of {what_if.sessions} sessions of {what_if.label}, their recorded tokens"
-        f" chunked again: {ms(medians[0])} with 1 word, {ms(medians[5])} with 6,"
+        f"Median TTFT of {plural(what_if.sessions, 'session')} of {what_if.label}, their recorded"
+        f" tokens chunked again: {ms(medians[0])} with 1 word, {ms(medians[5])} with 6,"
         f" {ms(medians[-1])} with 12 ({ms(step, signed=True)} a word). Band: 5 to 95 % of the"
         " sessions; it narrows where a clip has fewer words. Large markers: medians measured live."
     )

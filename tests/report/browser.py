@@ -7,7 +7,7 @@ import itertools
 import json
 import shutil
 import subprocess
-import time
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,13 @@ class Browser:
         self._process = subprocess.Popen(
             [CHROMIUM, *_FLAGS, f"--user-data-dir={self._profile}", "about:blank"],
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
-        port_file = self._profile / "DevToolsActivePort"
-        for _ in range(200):
-            if port_file.exists() and len(lines := port_file.read_text().splitlines()) == 2:
-                break
-            time.sleep(0.1)
-        with urllib.request.urlopen(f"http://127.0.0.1:{lines[0]}/json/list") as answer:
+        assert self._process.stderr is not None
+        listening = next(line for line in self._process.stderr if "DevTools listening" in line)
+        server = urllib.parse.urlsplit(listening.split()[-1]).netloc
+        with urllib.request.urlopen(f"http://{server}/json/list") as answer:
             targets = json.load(answer)
         address = next(t["webSocketDebuggerUrl"] for t in targets if t["type"] == "page")
         self._socket = connect(address, max_size=None, proxy=None)
@@ -55,6 +54,7 @@ class Browser:
         self._socket.close()
         self._process.terminate()
         self._process.wait(10)
+        self._process.stderr.close()
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         number = next(self._ids)

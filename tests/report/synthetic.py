@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from harness.chunking import rechunk
-from harness.config import ChunkingConfig, WordsChunking
+from harness.config import ChunkingConfig, Config, ReplayConfig, WordsChunking
 from harness.events import (
     Ended,
     Failed,
@@ -20,10 +23,9 @@ from harness.events import (
     Trace,
     Word,
 )
-from harness.metrics import METRICS_VERSION, ClipMetrics, Summary
 from harness.metrics.latency import clip_metrics
-from harness.metrics.summary import summarise
 from harness.runs import Run
+from harness.summaries import summarise_run
 
 MS = 1_000_000
 WORDS = (  # noqa: SIM905
@@ -172,42 +174,36 @@ def make_run(
         for clip in range(clips)
     ]
     measured = tuple(clip_metrics(trace) for trace in traces)
-    arm = {"chunking": name, "model": "whisper_tiny_en", "dataset": "two_cities", "session": kind}
-    return Run(
+    run = Run(
         folder=folder / name,
-        config={"chunking": {"words": 1}, "seed": 0},
-        environment={"git": "0123456", "cpu": "AMD EPYC, 2 cores", "packages": {"torch": "2.13.0"}},
+        config=asdict(Config(chunking=chunking, replay=ReplayConfig(repeats=repeats))),
+        environment=make_environment(name, clips, kind),
         traces=tuple(traces),
         clips=measured,
         gc_pauses=(),
-        summary=make_summary(
-            measured, arm, count=clips, repeats=repeats, validity=validity, verdict=verdict
-        ),
+        summary=None,
     )
+    summary = summarise_run(run)
+    if validity:
+        summary = replace(summary, validity=validity, verdict={"status": "invalid", "rules": []})
+    if verdict:
+        summary = replace(summary, verdict=verdict)
+    return replace(run, summary=summary)
 
 
-def make_summary(
-    clips: tuple[ClipMetrics, ...],
-    arm: dict[str, str],
-    *,
-    count: int,
-    repeats: int,
-    validity: tuple[str, ...] = (),
-    verdict: dict[str, object] | None = None,
-) -> Summary:
-    return Summary(
-        schema=1,
-        metrics_version=METRICS_VERSION,
-        arm=arm,
-        clips=count,
-        repeats=repeats,
-        failed=sum(clip.failed is not None for clip in clips),
-        simulated=False,
-        injected=False,
-        random_weights=False,
-        harness_floor_ms=0.11,
-        validity=validity,
-        warnings=(),
-        metrics=summarise(clips, seed=0),
-        verdict=verdict or {"status": "none", "rules": []},
-    )
+def make_environment(name: str, clips: int, kind: SessionKind) -> dict[str, Any]:
+    return {
+        "name": name,
+        "arm": {
+            "chunking": name, "model": "whisper_tiny_en", "dataset": "two_cities", "session": kind,
+        },
+        "dataset": {"name": "two_cities", "clips": clips, "sha256": "00" * 32},
+        "model": {"model": "whisper_tiny_en", "dtype": "float32", "random_weights": False},
+        "machine": {"cpu": "AMD EPYC", "cores": 2, "memory_gib": 23},
+        "packages": {"torch": "2.13.0", "transformers": "5.23.0"},
+        "clock_resolution_ns": 20,
+        "harness_floor_ms": 0.11,
+        "simulated": False,
+        "injected": False,
+        "seed": 0,
+    }  # fmt: skip

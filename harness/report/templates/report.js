@@ -64,8 +64,7 @@
       ticks.forEach((tick, i) => tick && tick.classList.toggle("past", i < count));
       cursor.style.left = `${(100 * (Math.min(now, endMs) - startMs)) / (endMs - startMs)}%`;
       if (count > 0) {
-        const ttft = track.cuts[0][1] - clip.request_ms;
-        told.textContent = `first text after ${ttft} ms · ${count} of ${track.cuts.length} messages`;
+        told.textContent = `first text after ${track.ttft} · ${count} of ${track.cuts.length} messages`;
       }
     }
 
