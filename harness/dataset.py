@@ -143,10 +143,8 @@ class _AudioFiles:
         path = locate_audio(line, self._manifest)
         if path != self._path or self._recording is None:
             content = read_file(path)
-            sha256 = hashlib.sha256(content).hexdigest()
-            _check_sha256("file_sha256", line.file_sha256, sha256)
             self._recording = decode(content, path.name)
-            self._path, self._sha256 = path, sha256
+            self._path, self._sha256 = path, hashlib.sha256(content).hexdigest()
         _check_sha256("file_sha256", line.file_sha256, self._sha256)
         return self._recording
 

@@ -75,4 +75,10 @@ def _open(config: HubDataset) -> Any:
                 allowed=", ".join(rows.column_names),
                 hint="set dataset.audio_column and dataset.text_column",
             )
-    return rows.cast_column(config.audio_column, library.Audio(decode=False))
+    try:
+        return rows.cast_column(config.audio_column, library.Audio(decode=False))
+    except (TypeError, ValueError, NotImplementedError) as error:  # pyarrow's errors are of these
+        raise DatasetError(
+            f"column {config.audio_column!r} of {config.path!r} holds no audio ({error})",
+            hint="set dataset.audio_column",
+        ) from error

@@ -83,7 +83,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 "words",
                 value=" ".join(word.text for word in self.words),
                 allowed=f"the words of text, {self.text!r}",
-                hint="align the manifest again after changing text",
+                hint="text was changed? delete words from the line, then align again",
             )
         times_s = [0.0, *(time for word in self.words for time in (word.start_s, word.end_s))]
         if times_s != sorted(times_s):
@@ -148,10 +148,13 @@ def find_manifest(name: str) -> Path:
 
 
 def _shipped_folder() -> Path:
-    """``datasets/``: of the checkout, else the copy that the wheel carries."""
+    """The copy of ``datasets/`` that the wheel carries, else the checkout's.
+
+    In that order: beside an installed package, ``datasets`` is Hugging Face's library.
+    """
     package = Path(__file__).parent
-    checkout = package.parent / "datasets"
-    return checkout if checkout.is_dir() else package / "_datasets"
+    installed = package / "_datasets"
+    return installed if installed.is_dir() else package.parent / "datasets"
 
 
 def read_manifest(path: Path) -> dict[int, Line]:

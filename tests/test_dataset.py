@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from harness import datasets_manifest
 from harness.config import HubDataset, ManifestDataset
 from harness.dataset import Dataset, load_dataset, manifest_from_folder
 from harness.datasets_manifest import Line, find_manifest, read_manifest, write_manifest
@@ -267,6 +268,18 @@ def test_a_missing_manifest_lists_the_shipped_ones() -> None:
         load(Path("nope"))
 
 
+def test_an_installed_package_reads_its_own_manifests(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside it lies a folder of the same name: Hugging Face's library."""
+    for name in ("datasets", "harness/_datasets"):
+        (folder / name).mkdir(parents=True)
+    save(folder / "harness" / "_datasets" / "a.wav", tone())
+    manifest(folder / "harness" / "_datasets", line())
+    monkeypatch.setattr(datasets_manifest, "__file__", str(folder / "harness" / "x.py"))
+    assert len(load(Path("m.jsonl")).clips) == 1
+
+
 # --- a folder of recordings ----------------------------------------------------------------------
 
 
@@ -359,9 +372,12 @@ def test_a_long_session_has_limits(field: dict[str, float]) -> None:
 def hub_folder(folder: Path, audio: list[bytes | None], texts: list[str | None]) -> HubDataset:
     """A dataset as the hub stores one: parquet, audio as whole files in a column."""
     features = {"audio": {"_type": "Audio"}, "said": {"dtype": "string", "_type": "Value"}}
+    features["seconds"] = {"dtype": "int64", "_type": "Value"}
     stored = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     rows = [None if content is None else {"bytes": content, "path": "x.wav"} for content in audio]
-    table = pa.table({"audio": pa.array(rows, type=stored), "said": texts})
+    table = pa.table(
+        {"audio": pa.array(rows, type=stored), "said": texts, "seconds": range(len(texts))}
+    )
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     folder.mkdir()
     pq.write_table(table.replace_schema_metadata(metadata), folder / "test-00000-of-00001.parquet")
@@ -396,8 +412,9 @@ def test_a_hugging_face_folder_is_a_dataset(tmp_path: Path) -> None:
         ("split", "train", "Unknown split"),
         ("config_name", "fr", "'fr' not found"),
         ("path", "no-one/has-this", "Couldn't reach 'no-one/has-this'"),
-        ("text_column", "text", "no column: 'text'\n  allowed: audio, said"),
+        ("text_column", "text", "no column: 'text'\n  allowed: audio, said, seconds"),
         ("audio_column", "sound", "no column: 'sound'"),
+        ("audio_column", "seconds", "'seconds' of .* holds no audio"),
     ],
 )
 def test_a_hugging_face_dataset_that_is_not_there(
