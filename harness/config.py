@@ -336,8 +336,8 @@ class AlignAttSession:
 
 def _require_live(kind: str, step_ms: float, trim_s: float) -> None:
     _require_one_of("session.kind", kind, ("live",))
-    _require_number("session.step_ms", step_ms, 20, 30_000)
-    _require_number("session.trim_s", trim_s, 1, 28)
+    _require_number("session.step_ms", step_ms, 20, 5_000)
+    _require_number("session.trim_s", trim_s, 1, 24)  # Whisper hears 30 s: a step must still fit
 
 
 SessionConfig = TurnSession | LiveSession | AlignAttSession
@@ -352,6 +352,8 @@ class ReplayConfig:
     warmup: int = 1  # sessions replayed first and thrown away
     timeout_s: float = 60.0  # a session that has not ended this long after its audio has failed
     shuffle: bool = True  # randomise the order of clips within a repeat, from the seed
+    until: str = "repeats"  # decided: go on repeating until the gate has decided every rule
+    most_repeats: int = 10  # decided: the budget
     compute_scale: float = 1.0  # virtual: compute costs what it took, times this (0: nothing)
 
     def __post_init__(self) -> None:
@@ -361,6 +363,9 @@ class ReplayConfig:
         _require_number("replay.streams", self.streams, 1, 10_000)
         _require_number("replay.warmup", self.warmup, 0)
         _require_number("replay.timeout_s", self.timeout_s, 0, above=True)
+        _require_one_of("replay.until", self.until, ("repeats", "decided"))
+        least = self.repeats if self.until == "decided" else 1
+        _require_number("replay.most_repeats", self.most_repeats, least)
         _require_number("replay.compute_scale", self.compute_scale, 0)
         _require(
             self.pace == "virtual" or self.compute_scale == 1.0,
@@ -403,6 +408,9 @@ class GateConfig:
     rules: list[str] = field(default_factory=list)  # such as "ttft_ms p95 <= 900 ms"
     confidence: float = 0.95  # a rule passes or fails only with this certainty
     arm: str | None = None  # judge only the arm with this choice (6word, ...); None: every arm
+    baseline: str | None = None  # what rules `vs baseline` compare a run that is alone with
+    allow: list[str] = field(default_factory=list)  # fields in which the baseline may differ
+    confirm: bool = True  # compare: measure a regression again, before it is called one
 
     def __post_init__(self) -> None:
         _require_number("gate.confidence", self.confidence, 0.5, 0.9999)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,10 @@ from harness.metrics import Summary
 from harness.metrics.instants import request_ns
 from harness.metrics.latency import clip_metrics
 from harness.replay import Arm, Pacing, Planned, replay
-from harness.runs import RunWriter, load_run, refuse_used
-from harness.summaries import summarise_run
+from harness.runs import Run, RunWriter, load_run, refuse_used
+from harness.summaries import Against, judge_runs, judged, load_against, summarise_run
+from harness.verdicts.rules import parse_rules
+from harness.verdicts.sequential import SequentialPlan
 
 log = logging.getLogger("harness")
 
@@ -78,14 +80,10 @@ def run_arms(plans: Sequence[ArmPlan], progress: Progress) -> list[Summary]:
         _ArmRecorder(plan, dataset, engine, world, floor_ms)
         for plan, engine in zip(plans, engines, strict=True)
     ]
-    arms = [_make_arm(r.plan.config, r.engine) for r in recorders]
-    schedule = _make_schedule(dataset, first, len(plans))
-    progress.stage("Replaying")
-    keep = _keeper(recorders, schedule, progress)
     try:
-        gc_pauses = replay(world, arms, schedule, first.replay.streams, keep)
-        for recorder in recorders:
-            recorder.writer.append_pauses(gc_pauses)
+        against = _load_against(recorders)
+        progress.stage("Replaying")
+        _replay_all(world, recorders, dataset, against, progress)
     except KeyboardInterrupt:
         log.warning("interrupted: the sessions that have ended are kept")
     finally:
@@ -94,16 +92,17 @@ def run_arms(plans: Sequence[ArmPlan], progress: Progress) -> list[Summary]:
         for recorder in recorders:
             recorder.writer.close()
     progress.stage("Summarising")
-    return [recorder.finish() for recorder in recorders]
+    return _finish(recorders, against)
 
 
 # --- steps, in the order in which they are called -------------------------------------------------
 
 
 def _check_arms(plans: Sequence[ArmPlan]) -> None:
-    """Folders are free; arms differ in what is compared, not in what they are compared on."""
+    """Folders are free, rules are rules, and arms differ only in what is compared."""
     for plan in plans:
         refuse_used(plan.folder)
+        parse_rules(plan.config.gate.rules)
     first = plans[0].config
     for plan in plans[1:]:
         for field in ("dataset", "seed"):
@@ -183,17 +182,55 @@ def _make_arm(config: Config, engine: Engine) -> Arm:
     )
 
 
-def _make_schedule(dataset: Dataset, config: Config, arms: int) -> list[Planned]:
-    """Warm-ups first; then, per repeat and clip, every arm, in an order that alternates (ABBA)."""
+def _load_against(recorders: Sequence[_ArmRecorder]) -> Against | None:
+    """The stored baseline, for an arm that is alone; refused before anything is timed."""
+    if len(recorders) > 1:
+        return None
+    return load_against(recorders[0].plan.config.gate, recorders[0].environment)
+
+
+def _replay_all(
+    world: World,
+    recorders: Sequence[_ArmRecorder],
+    dataset: Dataset,
+    against: Against | None,
+    progress: Progress,
+) -> None:
+    """Replay every repeat; with ``replay.until=decided``, as many as the gate needs."""
+    config = recorders[0].plan.config
+    arms = [_make_arm(recorder.plan.config, recorder.engine) for recorder in recorders]
+    schedule = _make_schedule(dataset, config, len(arms))
+    keep = _Keeper(recorders, config, progress)
+    looks = SequentialPlan(config.replay.repeats, config.replay.most_repeats)
+    replayed = 0
+    for repeat, sessions in enumerate(schedule, start=1):
+        keep.plan(sessions)
+        pauses = replay(world, arms, sessions, config.replay.streams, keep, replayed)
+        replayed += len(sessions)
+        for recorder in recorders:
+            recorder.writer.append_pauses(pauses)
+        if config.replay.until == "decided" and looks.looks(repeat):
+            runs = [recorder.load() for recorder in recorders]
+            verdicts = judge_runs(runs, list(map(summarise_run, runs)), against=against,
+                                  share=looks.share)  # fmt: skip
+            if all(looks.stops(repeat, verdict) for verdict in verdicts):
+                break
+
+
+def _make_schedule(dataset: Dataset, config: Config, arms: int) -> Iterator[list[Planned]]:
+    """The sessions of one replay after the other: all repeats in one, or each in one of its own.
+
+    Warm-ups first; then, per repeat and clip, every arm, in an order that alternates (ABBA).
+    """
     order = random.Random(config.seed)  # noqa: S311 not a secret
-    warmups = [
+    sessions = [
         Planned(arm, dataset.clips[i % len(dataset.clips)], 0, warmup=True)
         for i in range(config.replay.warmup)
         for arm in range(arms)
     ]
-    sessions: list[Planned] = []
+    until_decided = config.replay.until == "decided"
     forwards = True
-    for repeat in range(config.replay.repeats):
+    for repeat in range(config.replay.most_repeats if until_decided else config.replay.repeats):
         clips = list(dataset.clips)
         if config.replay.shuffle:
             order.shuffle(clips)
@@ -201,26 +238,46 @@ def _make_schedule(dataset: Dataset, config: Config, arms: int) -> list[Planned]
             in_turn = range(arms) if forwards else reversed(range(arms))
             sessions += [Planned(arm, clip, repeat) for arm in in_turn]
             forwards = not forwards
-    return warmups + sessions
+        if until_decided:
+            yield sessions
+            sessions = []
+    if sessions:
+        yield sessions
 
 
-def _keeper(
-    recorders: Sequence[_ArmRecorder], schedule: Sequence[Planned], progress: Progress
-) -> Callable[[Planned, Trace], None]:
+class _Keeper:
     """Keeps each trace with its arm and says how far the run is."""
-    todo = [planned for planned in schedule if not planned.warmup]
-    left_s = sum(planned.clip.duration_s for planned in todo)
-    done = 0
 
-    def keep(planned: Planned, trace: Trace) -> None:
-        nonlocal done, left_s
-        recorders[planned.arm].keep(trace)
-        done += 1
-        left_s -= planned.clip.duration_s
-        streams = recorders[0].plan.config.replay.streams
-        progress.clip_done(done, len(todo), left_s / streams)
+    def __init__(
+        self, recorders: Sequence[_ArmRecorder], config: Config, progress: Progress
+    ) -> None:
+        self._recorders = recorders
+        self._streams = config.replay.streams
+        self._progress = progress
+        self._done = self._planned = 0
+        self._left_s = 0.0
 
-    return keep
+    def plan(self, sessions: Sequence[Planned]) -> None:
+        todo = [planned for planned in sessions if not planned.warmup]
+        self._planned += len(todo)
+        self._left_s += sum(planned.clip.duration_s for planned in todo)
+
+    def __call__(self, planned: Planned, trace: Trace) -> None:
+        self._recorders[planned.arm].keep(trace)
+        self._done += 1
+        self._left_s -= planned.clip.duration_s
+        self._progress.clip_done(self._done, self._planned, self._left_s / self._streams)
+
+
+def _finish(recorders: Sequence[_ArmRecorder], against: Against | None) -> list[Summary]:
+    """Summarise and judge what the folders hold, as ``report`` and ``gate`` would."""
+    runs = [recorder.load() for recorder in recorders]
+    summaries = [summarise_run(run) for run in runs]
+    verdicts = judge_runs(runs, summaries, against=against)
+    done = [judged(*pair) for pair in zip(summaries, verdicts, strict=True)]
+    for recorder, summary in zip(recorders, done, strict=True):
+        recorder.writer.finish(summary)
+    return done
 
 
 class _ArmRecorder:
@@ -234,9 +291,10 @@ class _ArmRecorder:
         self._dataset = dataset
         self._floor_ms = floor_ms
         self._simulated = world.simulated
-        self.writer = RunWriter(plan.folder, plan.config_yaml, self._environment())
+        self.environment = self._describe()
+        self.writer = RunWriter(plan.folder, plan.config_yaml, self.environment)
 
-    def _environment(self) -> dict[str, Any]:
+    def _describe(self) -> dict[str, Any]:
         config = self.plan.config
         return describe_environment(
             name=self.plan.name,
@@ -270,11 +328,8 @@ class _ArmRecorder:
         self.writer.append(trace, metrics)
         log_chunks(trace, chunking_label(self.plan.config.chunking))
 
-    def finish(self) -> Summary:
-        """Summarise what the folder holds, as ``report`` would."""
-        summary = summarise_run(load_run(self.plan.folder))
-        self.writer.finish(summary)
-        return summary
+    def load(self) -> Run:
+        return load_run(self.plan.folder)
 
 
 def config_identity(config: Config) -> str:

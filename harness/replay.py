@@ -81,7 +81,12 @@ Keep = Callable[[Planned, Trace], None]
 
 
 def replay(
-    world: World, arms: Sequence[Arm], plan: Sequence[Planned], streams: int, keep: Keep
+    world: World,
+    arms: Sequence[Arm],
+    plan: Sequence[Planned],
+    streams: int,
+    keep: Keep,
+    first_order: int = 0,
 ) -> list[GcPause]:
     """Replay every planned session and hand each trace that is not a warm-up's to ``keep``.
 
@@ -89,6 +94,7 @@ def replay(
 
     Args:
         streams: how many sessions are replayed at the same time.
+        first_order: the place of the plan's first session in the whole run.
         keep: called on a timeline of its own, one trace at a time, in order of completion.
 
     Raises:
@@ -100,7 +106,7 @@ def replay(
         The pauses of the garbage collector, of which none should fall into a session.
     """
     with frozen_gc() as pauses:
-        _Driver(world, arms, plan, streams, keep).run()
+        _Driver(world, arms, plan, streams, keep, first_order).run()
     return pauses
 
 
@@ -112,6 +118,7 @@ class _Driver:
         plan: Sequence[Planned],
         streams: int,
         keep: Keep,
+        first_order: int,
     ) -> None:
         self.world = world
         self.arms = arms
@@ -119,7 +126,7 @@ class _Driver:
         self.timeline = world.timeline("driver", costs=False)
         self._store = world.timeline("store", costs=False)
         self._keep = keep
-        self._waiting = deque(enumerate(plan))
+        self._waiting = deque(enumerate(plan, start=first_order))
         self._unkept = len(plan)
         self._running: set[_Lane] = set()
         self._error: HarnessError | None = None

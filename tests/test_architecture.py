@@ -65,7 +65,7 @@ def test_only_the_command_line_knows_hydra(path: Path) -> None:
 
 def test_a_report_is_made_without_torch_transformers_or_hydra() -> None:
     code = (
-        "import sys, harness.cli.offline\n"
+        "import sys, harness.cli.offline, harness.cli.judging\n"
         "print(sorted({'torch', 'transformers', 'hydra', 'omegaconf'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

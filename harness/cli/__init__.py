@@ -24,7 +24,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "run": ("replaying", "one arm: replay recorded audio, measure, summarise, judge"),
     "compare": ("replaying", "two or more arms, interleaved in one go"),
     "rechunk": ("offline", "apply other chunking strategies to a run's recorded tokens"),
+    "gate": ("judging", "judge a finished run again, offline, or against a baseline"),
+    "baseline": ("judging", "keep named reference runs: save, list, show"),
     "report": ("offline", "make tables and plots again from saved runs, without a model"),
+    "export": ("judging", "a run's figures for pytest-benchmark, github-action-benchmark, Bencher"),
     "doctor": ("doctor", "what this machine can run, and why not"),
 }
 

@@ -3,76 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
 import yaml
-from rich.console import Console
 
 from harness.chunking import chunking_name
 from harness.chunking import rechunk as rechunk_tokens
+from harness.cli.results import arms_of, conclude, finished, print_runs, status_of
 from harness.config import ChunkingConfig
 from harness.environment import identity
-from harness.errors import StorageError, UsageError
-from harness.metrics import METRICS_VERSION, Summary
-from harness.metrics.comparison import compare_arms
+from harness.errors import UsageError
 from harness.metrics.latency import clip_metrics
 from harness.report import write_report
-from harness.report.arms import make_arms
-from harness.report.terminal import print_comparison, print_summary
-from harness.runs import Run, RunWriter, load_run, write_json
+from harness.runs import Run, RunWriter, load_run
 from harness.summaries import summarise_run
-
-EXIT_CODES = {"none": 0, "pass": 0, "fail": 3, "inconclusive": 4, "invalid": 4}
-
-
-def conclude(folders: Sequence[Path]) -> int:
-    """Write the report of finished runs, print it; returns the worst verdict's exit code."""
-    runs = [load_run(folder) for folder in folders]
-    out = folders[0] if len(folders) == 1 else folders[0].parent
-    if runs[0].config["report"]["plots"]:
-        write_report(runs, out)
-    if len(runs) > 1:
-        write_comparison(runs, out)
-    print_runs(runs, out)
-    return max(exit_code(_summary(run)) for run in runs)
-
-
-def write_comparison(runs: Sequence[Run], out: Path) -> None:
-    """``comparison.json``: every arm against the first, paired clip by clip."""
-    first, *others = runs
-    seed = first.environment["seed"]
-    comparison = {
-        "schema": 1,
-        "metrics_version": METRICS_VERSION,
-        "arms": [run.name for run in runs],
-        "comparisons": [compare_arms(first.clips, other.clips, seed=seed) for other in others],
-    }
-    write_json(out / "comparison.json", comparison)
-
-
-def exit_code(summary: Summary) -> int:
-    return 4 if summary.validity else EXIT_CODES[str(summary.verdict["status"])]
-
-
-def print_runs(runs: Sequence[Run], folder: Path) -> None:
-    console = Console(highlight=False)
-    if len(runs) == 1:
-        step = "python -m harness compare chunking=1word,6word"
-        print_summary(_summary(runs[0]), console, folder=folder, next_step=step)
-        return
-    arms = make_arms(runs, [_summary(run) for run in runs])
-    step = f"python -m harness report {' '.join(str(run.folder) for run in runs)}"
-    print_comparison(arms, console, folder=folder, next_step=step)
-
-
-def _summary(run: Run) -> Summary:
-    if run.summary is None:
-        raise StorageError(f"the run in {run.folder} did not finish: it has no summary.json")
-    return run.summary
+from harness.verdicts import exit_code, worst
 
 
 def report(argv: list[str]) -> int:
@@ -83,13 +30,13 @@ def report(argv: list[str]) -> int:
     )
     parser.add_argument("--out", type=Path, help="where to write (default: the first run's folder)")
     options = parser.parse_args(argv)
-    folders = [folder for run in options.runs for folder in _arms_of(run)]
-    runs = [_finished(load_run(folder)) for folder in folders]
+    folders = [folder for run in options.runs for folder in arms_of(run)]
+    runs = [finished(load_run(folder)) for folder in folders]
     out: Path = options.out or options.runs[0]
     for path in write_report(runs, out):
         print(path)  # noqa: T201 the answer
     print_runs(runs, out)
-    return max(exit_code(_summary(run)) for run in runs)
+    return exit_code(worst([status_of(run) for run in runs]))
 
 
 RECHUNK_USAGE = """\
@@ -149,19 +96,3 @@ def _rechunk_run(source: Run, chunking: ChunkingConfig, out: Path) -> Path:
     writer.append_pauses(source.gc_pauses)
     writer.finish(summarise_run(load_run(writer.folder)))
     return writer.folder
-
-
-def _arms_of(folder: Path) -> list[Path]:
-    """The run itself, or the arms of a comparison in the order in which they were compared."""
-    arms = sorted(path.parent for path in folder.glob("*/events.jsonl"))
-    if (folder / "events.jsonl").is_file() or not arms:
-        return [folder]
-    return arms
-
-
-def _finished(run: Run) -> Run:
-    """The run with a summary: a killed run's is made now, from the clips that it kept."""
-    if run.summary is not None:
-        return run
-    print(f"note: {run.folder} did not finish; {len(run.clips)} clips were kept", file=sys.stderr)  # noqa: T201
-    return msgspec.structs.replace(run, summary=summarise_run(run))

@@ -87,8 +87,8 @@ def _plan(name: str, composed: DictConfig, folder: Path) -> ArmPlan:
 
 
 def _replay(plans: list[ArmPlan]) -> int:
-    from harness.cli.offline import conclude
     from harness.cli.progress import TerminalProgress
+    from harness.cli.results import conclude
     from harness.experiment import run_arms
 
     with TerminalProgress() as progress:

@@ -1,0 +1,129 @@
+"""The verbs that judge finished runs: ``gate``, ``baseline`` and ``export``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from harness.cli.results import arms_of, finished, publish
+from harness.config import GateConfig
+from harness.errors import UsageError
+from harness.runs import load_run, write_json
+from harness.summaries import gate_of, judge_runs, load_against
+from harness.verdicts.baselines import FOLDER, list_baselines, load_baseline, save_baseline
+from harness.verdicts.exports import bencher, github_action_benchmark, pytest_benchmark
+
+
+def gate(argv: list[str]) -> int:
+    """Judge a finished run, or the arms of a comparison, again: no model, nothing is replayed."""
+    parser = argparse.ArgumentParser(
+        prog="python -m harness gate", description=gate.__doc__,
+        epilog="example: python -m harness gate reports/runs/RUN gate=ci --baseline main",
+    )  # fmt: skip
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or a comparison's")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="gate=NAME",
+        help="another gate than the run's own, and gate.FIELD=VALUE",
+    )  # fmt: skip
+    parser.add_argument("--baseline", metavar="NAME", help="what rules `vs baseline` compare with")
+    parser.add_argument(
+        "--allow", action="append", default=[], metavar="FIELD",
+        help="a field of the environment in which the baseline may differ; may be repeated",
+    )  # fmt: skip
+    options = parser.parse_args(argv)
+    runs = [finished(load_run(folder)) for folder in arms_of(options.run)]
+    chosen = _gate(options.overrides) if options.overrides else gate_of(runs[0])
+    chosen.allow = [*chosen.allow, *options.allow]
+    against = load_against(chosen, runs[0].environment, options.baseline)
+    if against is not None and len(runs) > 1:
+        raise UsageError(
+            "a comparison is judged against its first arm, not against a baseline",
+            value=against.baseline.name,
+            hint="name one arm's folder",
+        )
+    summaries = [run.summary for run in runs if run.summary is not None]
+    verdicts = judge_runs(runs, summaries, chosen, against)
+    return publish(runs, verdicts, options.run)
+
+
+def _gate(overrides: Sequence[str]) -> GateConfig:
+    from harness.cli.compose import compose_alone, to_config
+
+    foreign = [override for override in overrides if not override.startswith("gate")]
+    if foreign:
+        raise UsageError(
+            "a finished run is judged as it is", value=" ".join(foreign),
+            allowed="gate=NAME and gate.FIELD=VALUE",
+        )  # fmt: skip
+    return to_config(compose_alone(list(overrides))).gate
+
+
+BASELINE_USAGE = """\
+usage: python -m harness baseline save NAME RUN [--replace]
+       python -m harness baseline list
+       python -m harness baseline show NAME
+
+Baselines are files in reports/baselines/, small enough to commit, bound to the machine, the
+versions, the model, the clips and the config they were made with.
+"""
+
+
+def baseline(argv: list[str]) -> int:
+    """Named reference runs, bound to the environment they were made in."""
+    parser = argparse.ArgumentParser(prog="python -m harness baseline", usage=BASELINE_USAGE)
+    commands = parser.add_subparsers(dest="command", required=True)
+    save = commands.add_parser("save")
+    save.add_argument("name")
+    save.add_argument("run", type=Path)
+    save.add_argument("--replace", action="store_true")
+    commands.add_parser("list")
+    commands.add_parser("show").add_argument("name")
+    options = parser.parse_args(argv)
+    console = Console(highlight=False, soft_wrap=True)
+    match options.command:
+        case "save":
+            path = save_baseline(options.name, options.run, replace=options.replace)
+            console.print(f"{path}\nnext: git add {path}; python -m harness gate RUN gate=ci "
+                          f"--baseline {options.name}", markup=False)  # fmt: skip
+        case "list":
+            for name in list_baselines():
+                console.print(name, markup=False)
+            if not list_baselines():
+                console.print(f"none in {FOLDER} yet: python -m harness baseline save NAME RUN")
+        case "show":
+            found = load_baseline(options.name)
+            console.print(f"{found.name}: run {found.run}, {len(found.clips)} sessions")
+            console.print(msgspec.json.format(msgspec.json.encode(found.environment)).decode(),
+                          markup=False)  # fmt: skip
+    return 0
+
+
+FORMATS = ("pytest-benchmark", "github-action-benchmark", "bencher")
+
+
+def export(argv: list[str]) -> int:
+    """Write a run's figures in the format of another tool."""
+    parser = argparse.ArgumentParser(prog="python -m harness export", description=export.__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or a comparison's")
+    parser.add_argument("--format", choices=FORMATS, required=True)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
+    options = parser.parse_args(argv)
+    runs = [finished(load_run(folder)) for folder in arms_of(options.run)]
+    summaries = {run.name: run.summary for run in runs if run.summary is not None}
+    match options.format:
+        case "pytest-benchmark":
+            if len(runs) > 1:
+                raise UsageError("a pytest-benchmark file holds one run", hint="name one arm")
+            write_json(
+                options.out, pytest_benchmark(runs[0].name, runs[0].clips, runs[0].environment)
+            )
+        case "github-action-benchmark":
+            write_json(options.out, github_action_benchmark(summaries))
+        case "bencher":
+            write_json(options.out, bencher(summaries))
+    print(options.out)  # noqa: T201 the answer
+    return 0
