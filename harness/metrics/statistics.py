@@ -236,7 +236,7 @@ class Bootstrap:
         self._draws = np.sort(drawn[np.isfinite(drawn)])  # a ratio whose divisor was 0 is not one
         self._sd = float(self._draws.std())
         self._bias = self._acceleration = 0.0
-        if smooth and self._sd > 0:
+        if smooth and not self.certain:
             self._bias = float(special.ndtri(self._share_below(self.value)))
             left_out = statistic(1.0 - np.eye(clusters))
             centred = left_out.mean() - left_out
@@ -246,8 +246,8 @@ class Bootstrap:
 
     @property
     def certain(self) -> bool:
-        """The statistic is the same whichever clips are drawn."""
-        return self._sd == 0
+        """The statistic is the same whichever clips are drawn, but for rounding."""
+        return self._sd <= 1e-12 * abs(self.value)
 
     def interval(self, confidence: float) -> Interval:
         tail = (1 - confidence) / 2
@@ -267,14 +267,18 @@ class Bootstrap:
             times: what it would be if so many times the clips had shown the same.
         """
         if self.certain:
-            return 0.0 if self.value > limit or (inclusive and self.value == limit) else 1.0
+            return self._known(self.value > limit, limit, inclusive=inclusive)
         return self._p(limit, times)
 
     def p_below(self, limit: float, *, inclusive: bool = False, times: float = 1.0) -> float:
         """P-value against "at least ``limit``"; see :meth:`p_above`."""
         if self.certain:
-            return 0.0 if self.value < limit or (inclusive and self.value == limit) else 1.0
+            return self._known(self.value < limit, limit, inclusive=inclusive)
         return 1 - self._p(limit, times)
+
+    def _known(self, beyond: bool, limit: float, *, inclusive: bool) -> float:
+        equal = math.isclose(self.value, limit, rel_tol=1e-12)
+        return 0.0 if (inclusive if equal else beyond) else 1.0
 
     def _p(self, limit: float, times: float) -> float:
         z = _accelerate(self._z(limit) - self._bias, self._acceleration) - self._bias

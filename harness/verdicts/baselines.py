@@ -172,20 +172,21 @@ def check_comparable(
 
 def require_comparable(
     baseline: Baseline, environment: Mapping[str, Any], allow: Iterable[str] = ()
-) -> None:
-    """Refuse a comparison by naming what differs.
+) -> tuple[str, ...]:
+    """Refuse a comparison by naming what differs; returns what differs and was allowed to.
 
     Raises:
         BaselineError: the environments differ in a field that is not allowed to.
     """
-    mismatches = check_comparable(baseline.environment, environment, allow)
-    if mismatches:
+    refused = check_comparable(baseline.environment, environment, allow)
+    if refused:
         raise BaselineError(
             f"the run may not be compared with baseline {baseline.name}:\n  "
-            + "\n  ".join(map(str, mismatches)),
+            + "\n  ".join(map(str, refused)),
             hint="save a baseline here, measure both in one go with `compare`, or, if you know"
-            f" that it does not matter, --allow {mismatches[0].field}",
+            f" that it does not matter, --allow {refused[0].field}",
         )
+    return tuple(map(str, check_comparable(baseline.environment, environment)))
 
 
 def _covers(field: str, name: str) -> bool:

@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from harness.metrics import ClipMetrics, Edits
+import msgspec
+
+from harness.metrics import ClipMetrics, Edits, Summary
+from harness.metrics.summary import summarise
+from harness.runs import write_json
 
 WORDS = 10
 ARM = {"chunking": "1word", "model": "null", "dataset": "made_up", "session": "turn"}
+ENVIRONMENT: dict[str, Any] = {
+    "metrics_version": "1",
+    "made_at": "2026-01-01T00:00:00+00:00",
+    "git_revision": "abc+dirty",
+    "machine": {"cpu": "a processor", "cores": 2, "platform": "Linux x86_64"},
+    "gpu": None,
+    "python": "3.12.1",
+    "packages": {"torch": "2.13.0", "numpy": "2.3.5"},
+    "model": {
+        "model": "null", "revision": None, "weights_sha256": "12ab", "random_weights": False,
+        "device": "cpu", "dtype": "float32",
+    },
+    "dataset": {"name": "made_up", "sha256": "34cd", "clips": 11},
+    "config_identity": "56ef",
+    "seed": 0,
+    "injected": False,
+    "simulated": False,
+}  # fmt: skip
 
 
-def make_clips(ttft_ms: Sequence[Sequence[float | None]], errors: int = 0, **more: Any) -> list[ClipMetrics]:
+def make_clips(
+    ttft_ms: Sequence[Sequence[float | None]], errors: int = 0, **more: Any
+) -> list[ClipMetrics]:
     """One row a clip, one figure a repeat; None: the session failed."""
     return [
         ClipMetrics(
@@ -32,6 +57,36 @@ def make_clips(ttft_ms: Sequence[Sequence[float | None]], errors: int = 0, **mor
     ]  # fmt: skip
 
 
-def spread(clips: int, repeats: int = 3, base_ms: float = 300.0) -> list[list[float]]:
-    """Latencies that differ from clip to clip (10 ms apart) and from repeat to repeat (1 ms)."""
-    return [[base_ms + 10 * clip + (clip + repeat) % 3 for repeat in range(repeats)] for clip in range(clips)]
+def spread(
+    clips: int = 11, repeats: int = 3, base_ms: float = 300.0, slower: float = 1.0
+) -> list[list[float]]:
+    """Latencies that differ from clip to clip (10 ms apart) and between repeats (1 ms)."""
+    return [
+        [slower * (base_ms + 10 * clip + (clip + repeat) % 3) for repeat in range(repeats)]
+        for clip in range(clips)
+    ]
+
+
+def make_summary(clips: Sequence[ClipMetrics], **more: Any) -> Summary:
+    return Summary(
+        **{
+            "schema": 1, "metrics_version": "1", "arm": ARM, "clips": 11, "repeats": 3,
+            "failed": 0, "simulated": False, "injected": False, "random_weights": False,
+            "harness_floor_ms": 0.1, "validity": (), "warnings": (),
+            "metrics": summarise(clips, seed=0), "verdict": {"status": "none", "rules": []},
+        } | more
+    )  # fmt: skip
+
+
+def write_finished_run(
+    folder: Path, clips: Sequence[ClipMetrics], *, validity: tuple[str, ...] = (), **more: Any
+) -> Path:
+    """A run's folder without its events; ``more`` goes into its environment."""
+    folder.mkdir()
+    (folder / "config.yaml").write_text("seed: 0\n", encoding="utf-8")
+    (folder / "events.jsonl").write_bytes(b"")
+    lines = [msgspec.json.encode(clip) + b"\n" for clip in clips]
+    (folder / "clips.jsonl").write_bytes(b"".join(lines))
+    write_json(folder / "environment.json", ENVIRONMENT | more)
+    write_json(folder / "summary.json", make_summary(clips, validity=validity))
+    return folder

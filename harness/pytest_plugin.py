@@ -1,0 +1,113 @@
+"""pytest plugin: judge a run inside a test suite, with failures that say what was seen.
+
+::
+
+    def test_first_word(stt_run):
+        run = stt_run("reports/runs/last")
+        run.check("ttft_ms p95 <= 900 ms", "wer <= 0.08", "failed = 0")
+
+    def test_no_slower(stt_run):
+        run = stt_run(overrides=["chunking=1word", "engine=scripted"])
+        run.check("ttft_ms p50 vs baseline: at most +5 % and +10 ms", baseline="main")
+
+A rule that fails fails the test; one that is inconclusive, or a run that is not valid, fails it
+too, unless ``undecided="skip"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+if TYPE_CHECKING:
+    from harness.runs import Run
+    from harness.verdicts import Verdict
+
+# Imports of the harness are inside functions: pytest loads plugins in every test run.
+
+
+class CheckedRun:
+    """A run that rules can be asked of."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def judge(
+        self, *rules: str, confidence: float = 0.95, baseline: str | None = None,
+        baselines: Path | None = None, allow: Sequence[str] = (),
+    ) -> Verdict:  # fmt: skip
+        """The verdict; raises nothing because of what it says.
+
+        Args:
+            rules: as in a gate.
+            confidence: as in a gate.
+            baseline: name of a saved one, for rules `vs baseline`.
+            baselines: the folder it is in; None: the default one.
+            allow: fields in which the baseline may differ.
+        """
+        from harness.config import GateConfig
+        from harness.summaries import summarise_run
+        from harness.verdicts.baselines import FOLDER, load_baseline, require_comparable
+        from harness.verdicts.gates import judge
+
+        summary = self.run.summary or summarise_run(self.run)
+        reference = None
+        allowed: tuple[str, ...] = ()
+        if baseline is not None:
+            reference = load_baseline(baseline, baselines or FOLDER)
+            allowed = require_comparable(reference, self.run.environment, allow)
+        return judge(
+            self.run.clips,
+            GateConfig(name="pytest", rules=list(rules), confidence=confidence),
+            arm=summary.arm,
+            validity=summary.validity,
+            baseline=None if reference is None else reference.clips,
+            baseline_name=baseline,
+            allowed=allowed,
+            seed=self.run.environment["seed"],
+        )
+
+    def check(
+        self, *rules: str, confidence: float = 0.95, baseline: str | None = None,
+        baselines: Path | None = None, allow: Sequence[str] = (),
+        undecided: Literal["fail", "skip"] = "fail",
+    ) -> None:  # fmt: skip
+        """Fail the test unless every rule passes; see :meth:`judge`.
+
+        Args:
+            undecided: what becomes of the test when no rule fails and not every rule passes.
+        """
+        verdict = self.judge(
+            *rules, confidence=confidence, baseline=baseline, baselines=baselines, allow=allow
+        )
+        unmet = [rule for rule in verdict.rules if rule.status != "pass"]
+        lines = [f"{verdict.status.upper()}: {self.run.folder}"]
+        for rule in unmet:
+            lines += [f"  {rule.status.upper()}  {rule.rule}", f"    {rule.why}"]
+            lines += [f"    next: {rule.next}"] if rule.next else []
+        if verdict.status != "fail" and undecided == "skip" and unmet:
+            pytest.skip("\n".join(lines))
+        if verdict.status != "pass":
+            pytest.fail("\n".join(lines), pytrace=False)
+
+
+@pytest.fixture
+def stt_run(tmp_path: Path) -> Callable[..., CheckedRun]:
+    """Load the run in a folder, or make one: ``stt_run(FOLDER)``, ``stt_run(overrides=[...])``."""
+
+    def get(folder: str | Path | None = None, *, overrides: Sequence[str] = ()) -> CheckedRun:
+        from harness.runs import load_run
+
+        if folder is None:
+            from harness.__main__ import main
+
+            folder = tmp_path / "stt_run"
+            code = main(["run", "report.plots=false", f"hydra.run.dir={folder}", *overrides])
+            if code in (1, 2):
+                pytest.fail(f"the run ended with exit code {code}", pytrace=False)
+        return CheckedRun(load_run(Path(folder)))
+
+    return get

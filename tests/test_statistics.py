@@ -1,0 +1,250 @@
+"""Statistics against scipy and closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from harness.metrics.statistics import (
+    Bootstrap,
+    Quantile,
+    design_effect,
+    holm,
+    least_n,
+    mean_of,
+    p_percentile_above,
+    p_percentile_below,
+    percentile,
+    percentile_interval,
+    percentile_of,
+    ratio_of_sums,
+    slope,
+)
+
+samples = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
+
+
+def singles(values):
+    return [[value] for value in values]
+
+
+# --- percentiles ---------------------------------------------------------------------------------
+
+
+@given(samples, st.sampled_from([0.05, 0.1, 0.25, 0.5, 0.9, 0.95, 0.99, 1.0]))
+def test_a_percentile_is_numpys_inverted_cdf(values, q):
+    assert percentile(values, q) == np.quantile(values, q, method="inverted_cdf")
+
+
+def test_a_percentile_is_a_value_that_was_measured():
+    assert percentile([10.0, 20.0], 0.5) == 10.0
+    assert percentile([10.0, 20.0, 30.0], 0.95) == 30.0
+    assert percentile(list(range(1, 21)), 0.95) == 19  # 0.95 * 20 is 19.000000000000004 in floats
+
+
+@pytest.mark.parametrize(("values", "q"), [([], 0.5), ([1.0], 0.0), ([1.0], 1.5)])
+def test_a_percentile_of_nothing_is_an_error(values, q):
+    with pytest.raises(ValueError, match="percentile of"):
+        percentile(values, q)
+
+
+@pytest.mark.parametrize(
+    ("q", "confidence", "n"),
+    [(0.9, 0.95, 29), (0.95, 0.95, 59), (0.99, 0.95, 299), (0.9, 0.99, 44), (0.95, 0.99, 90),
+     (0.99, 0.99, 459), (0.5, 0.95, 5)],
+)  # fmt: skip
+def test_least_n_is_where_the_binomial_says_so(q, confidence, n):
+    assert least_n(q, confidence) == n
+    assert 1 - q**n >= confidence > 1 - q ** (n - 1)
+
+
+def test_an_interval_of_order_statistics_has_the_ranks_of_the_binomial():
+    n, q, confidence = 100, 0.5, 0.95
+    interval = percentile_interval(list(range(1, n + 1)), q, confidence)
+    low, high = int(interval.low), int(interval.high)
+    binomial = stats.binom(n, q)
+    assert binomial.cdf(low - 1) <= 0.025 < binomial.cdf(low)
+    assert binomial.sf(high - 1) <= 0.025 < binomial.sf(high - 2)
+    assert (low, high) == (40, 61)  # the textbook's
+
+
+def test_a_side_that_does_not_exist_is_none():
+    interval = percentile_interval(list(range(27)), 0.95, 0.95)
+    assert interval.high is None
+    assert interval.low is not None
+    assert percentile_interval([1.0, 2.0], 0.5, 0.95).low is None
+
+
+@given(st.integers(1, 80), st.integers(0, 80), st.sampled_from([0.5, 0.9, 0.95]))
+def test_p_values_of_percentiles_are_binomial_tails(n, beyond, q):
+    beyond = min(beyond, n)
+    above = stats.binom.sf(beyond - 1, n, 1 - q)
+    below = stats.binom.cdf(beyond, n, 1 - q)
+    assert p_percentile_above(n, beyond, q) == pytest.approx(above, abs=1e-12)
+    assert p_percentile_below(n, beyond, q) == pytest.approx(below, abs=1e-12)
+
+
+@given(samples, st.sampled_from([0.5, 0.9]), st.sampled_from([0.8, 0.9, 0.95]))
+def test_an_interval_and_a_test_of_a_percentile_say_the_same(values, q, confidence):
+    quantile, alpha = Quantile(singles(values), q), (1 - confidence) / 2
+    interval = quantile.interval(confidence)
+    if interval.high is not None:
+        assert quantile.p_below(interval.high, inclusive=True) <= alpha
+    if interval.low is not None:
+        assert quantile.p_above(interval.low, inclusive=True) <= alpha
+
+
+# --- samples of one clip -------------------------------------------------------------------------
+
+
+def test_single_samples_are_independent():
+    assert design_effect(singles([3.0, 1.0, 2.0])) == 1.0
+
+
+def test_repeats_that_agree_count_once():
+    groups = [[float(clip)] * 3 for clip in range(20)]
+    assert design_effect(groups) == 3.0
+    repeated = Quantile(groups, 0.5).interval(0.95)
+    assert repeated == Quantile(singles(range(20)), 0.5).interval(0.95)
+
+
+def test_repeats_as_different_as_clips_count_in_full():
+    rng = np.random.default_rng(0)
+    effects = [design_effect(rng.normal(size=(200, 3)).tolist()) for _ in range(5)]
+    assert np.mean(effects) == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_clip_that_alone_is_beyond_the_limit_shows_in_the_effect():
+    rng = np.random.default_rng(0)
+    groups = rng.normal(size=(20, 3)).tolist()
+    groups[0] = [9.0, 9.1, 9.2]
+    assert design_effect(groups, limit=5.0) > design_effect(groups)
+
+
+# --- bootstrap -----------------------------------------------------------------------------------
+
+
+def test_weights_of_one_give_the_plain_statistics():
+    groups = [[1.0, 2.0], [3.0], [10.0, 11.0, 12.0]]
+    pooled = [1.0, 2.0, 3.0, 10.0, 11.0, 12.0]
+    once = np.ones((1, 3))
+    assert mean_of(groups)(once)[0] == pytest.approx(np.mean(pooled))
+    for q in (0.2, 0.5, 0.9):
+        assert percentile_of(groups, q)(once)[0] == percentile(pooled, q)
+
+
+@given(st.lists(st.integers(0, 4), min_size=3, max_size=3).filter(any))
+def test_weights_are_copies_of_clips(copies):
+    groups = [[1.0, 2.0], [3.0], [10.0, 11.0, 12.0]]
+    pooled = [v for group, count in zip(groups, copies, strict=True) for v in group * count]
+    weights = np.array([copies], float)
+    assert mean_of(groups)(weights)[0] == pytest.approx(np.mean(pooled))
+    assert percentile_of(groups, 0.5)(weights)[0] == percentile(pooled, 0.5)
+
+
+def test_the_interval_of_a_mean_is_students_where_data_are_normal():
+    values = np.random.default_rng(3).normal(100, 10, 15)
+    interval = Bootstrap(mean_of(singles(values)), 15, smooth=False).interval(0.95)
+    students = stats.t.interval(0.95, 14, values.mean(), values.std(ddof=1) / math.sqrt(15))
+    width = students[1] - students[0]
+    assert interval.low == pytest.approx(students[0], abs=0.04 * width)
+    assert interval.high == pytest.approx(students[1], abs=0.04 * width)
+
+
+def test_bca_is_scipys_where_many_clips_make_the_widening_vanish():
+    values = np.random.default_rng(5).lognormal(0, 1, 400)
+    ours = Bootstrap(mean_of(singles(values)), 400, smooth=True).interval(0.95)
+    scipys = stats.bootstrap(
+        (values,), np.mean, method="BCa", n_resamples=4000, rng=np.random.default_rng(0)
+    ).confidence_interval
+    width = scipys.high - scipys.low
+    assert ours.low == pytest.approx(scipys.low, abs=0.05 * width)
+    assert ours.high == pytest.approx(scipys.high, abs=0.05 * width)
+
+
+@pytest.mark.parametrize("smooth", [True, False])
+@pytest.mark.parametrize("level", [0.001, 0.05, 0.5, 0.95, 0.999])
+def test_bounds_and_p_values_are_inverses(smooth, level):
+    values = np.random.default_rng(7).lognormal(0, 0.5, 12)
+    bootstrap = Bootstrap(mean_of(singles(values)), 12, smooth=smooth)
+    assert bootstrap.p_above(bootstrap.bound(level)) == pytest.approx(level, rel=0.15, abs=0.003)
+
+
+@pytest.mark.parametrize("limit", [-1e9, -10.0, 10.0, 1e9])
+def test_a_limit_far_away_is_never_in_doubt(limit):
+    skewed = singles([0.0] * 11 + [1.0])
+    bootstrap = Bootstrap(mean_of(skewed), 12, smooth=True)
+    assert bootstrap.p_above(limit) == pytest.approx(float(limit > 0), abs=1e-4)
+
+
+def test_what_cannot_vary_is_certain():
+    bootstrap = Bootstrap(ratio_of_sums([1.0] * 6, [10.0] * 6), 6, smooth=True)
+    assert bootstrap.certain
+    assert bootstrap.p_above(0.05) == 0.0
+    assert bootstrap.p_below(0.05) == 1.0
+    assert (bootstrap.p_above(0.1), bootstrap.p_below(0.1)) == (1.0, 1.0)
+    assert (bootstrap.p_above(0.1, inclusive=True), bootstrap.p_below(0.1, inclusive=True)) == (
+        0.0,
+        0.0,
+    )
+
+
+def test_a_pair_that_shares_clips_is_compared_clip_by_clip():
+    rng = np.random.default_rng(1)
+    old = rng.lognormal(5, 0.5, 12)
+    new = 1.1 * old * rng.normal(1, 0.01, 12)
+    of_old, of_new = mean_of(singles(old)), mean_of(singles(new))
+    paired = Bootstrap(lambda w: of_new(w) / of_old(w), 12, smooth=False).interval(0.95)
+    assert paired.high - paired.low < 0.05  # the clips themselves differ by half
+    assert paired.low < 1.1 < paired.high
+
+
+def test_the_same_seed_gives_the_same_interval():
+    statistic = mean_of(singles([1.0, 5.0, 2.0, 8.0, 3.0]))
+    first, second, other = (
+        Bootstrap(statistic, 5, smooth=False, seed=seed).interval(0.9) for seed in (1, 1, 2)
+    )
+    assert first == second != other
+
+
+def test_more_clips_would_make_a_p_value_smaller():
+    values = np.random.default_rng(2).normal(10, 1, 8)
+    bootstrap = Bootstrap(mean_of(singles(values)), 8, smooth=False)
+    p_values = [bootstrap.p_below(10.5, times=times) for times in (1.0, 2.0, 4.0)]
+    assert p_values == sorted(p_values, reverse=True)
+
+
+def test_one_clip_is_no_sample():
+    with pytest.raises(ValueError, match="1 clips"):
+        Bootstrap(mean_of([[1.0]]), 1, smooth=False)
+
+
+# --- slopes and families -------------------------------------------------------------------------
+
+
+def test_a_slope_is_not_moved_by_an_outlier():
+    x = list(range(20))
+    y = [3.0 * v + 1 for v in x]
+    y[7] = 1e6
+    fit = slope(x, y, 0.95)
+    assert fit.slope == pytest.approx(3.0)
+    assert fit.interval.low <= 3.0 <= fit.interval.high
+
+
+def test_holm_by_hand():
+    # sorted .01 .02 .03 .04, times 4 3 2 1, then never less than the one before
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx((0.06, 0.04, 0.06, 0.06))
+    assert holm([]) == ()
+
+
+@given(st.lists(st.floats(0, 1), max_size=20))
+def test_holm_never_helps_a_claim_and_keeps_the_order(p_values):
+    adjusted = holm(p_values)
+    assert all(a >= p for a, p in zip(adjusted, p_values, strict=True))
+    order = np.argsort(p_values, kind="stable")
+    assert sorted(adjusted) == [adjusted[i] for i in order]

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import pytest
+from verdicts.clips import ARM, make_clips, spread
+
+from harness.config import GateConfig
+from harness.errors import ConfigError
+from harness.verdicts import exit_code, worst
+from harness.verdicts.gates import judge
+
+NO_WORSE = "ttft_ms p50 vs baseline: at most +5 % and +10 ms"
+
+
+def ask(clips, *rules, confidence=0.95, **more):
+    gate = GateConfig(name="test", rules=list(rules), confidence=confidence)
+    return judge(clips, gate, arm=ARM, **more)
+
+
+def status(clips, *rules, **more):
+    return ask(clips, *rules, **more).status
+
+
+# --- limits --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("clips", "expected"), [(58, "inconclusive"), (59, "pass")])
+def test_a_p95_passes_from_59_clips_on(clips, expected):
+    verdict = ask(make_clips([[100.0 + i] for i in range(clips)]), "ttft_ms p95 <= 900 ms")
+    assert verdict.status == expected
+    assert verdict.rules[0].n == clips
+
+
+def test_how_many_clips_are_missing_is_said():
+    (rule,) = ask(make_clips([[100.0 + i] for i in range(50)]), "ttft_ms p95 <= 900 ms").rules
+    assert rule.next == "about 9 more clips of as many repeats would decide it"
+
+
+def test_repeats_of_a_clip_are_no_substitute_for_clips():
+    few = make_clips([[100.0 + i] * 6 for i in range(10)])
+    assert status(few, "ttft_ms p95 <= 900 ms") == "inconclusive"
+
+
+def test_a_limit_that_is_passed_by_far_fails():
+    (rule,) = ask(make_clips(spread()), "ttft_ms p50 <= 200 ms").rules
+    assert rule.status == "fail"
+    assert (rule.observed, rule.limit, rule.unit) == (351.0, 200.0, "ms")
+    assert rule.interval[0] > 200
+    assert "ttft_ms p50 is 351 ms" in rule.why
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("ttft_ms p50 between 200 ms and 500 ms", "pass"),
+        ("ttft_ms p50 between 400 ms and 500 ms", "fail"),
+        ("ttft_ms p50 between 100 ms and 200 ms", "fail"),
+        ("ttft_ms p50 between 100 ms and 355 ms", "inconclusive"),
+        ("ttft_ms p50 >= 200 ms", "pass"),
+        ("ttft_ms p50 >= 500 ms", "fail"),
+        ("ttft_ms mean <= 500 ms", "pass"),
+        ("ttft_ms mean <= 300 ms", "fail"),
+    ],
+)
+def test_both_sides_of_a_limit(rule, expected):
+    assert status(make_clips(spread()), rule) == expected
+
+
+def test_exactly_on_the_limit_is_within_it():
+    same = make_clips([[50.0]] * 12)
+    assert status(same, "ttft_ms p50 <= 50 ms") == "pass"
+    assert status(same, "ttft_ms p50 between 50 ms and 60 ms") == "pass"
+    assert status(same, "ttft_ms mean >= 50 ms") == "pass"
+    assert status(same, "ttft_ms mean <= 50 ms") == "pass"
+
+
+def test_a_session_without_an_answer_waited_for_ever():
+    rows = spread(clips=20, repeats=1)
+    rows[:12] = [[None]] * 12
+    (rule,) = ask(make_clips(rows), "ttft_ms p50 <= 900 ms").rules
+    assert rule.status != "pass"
+    assert "for ever" in rule.why
+    assert status(make_clips(rows), "ttft_ms mean <= 900 ms") == "inconclusive"
+
+
+def test_what_was_not_measured_is_never_within_a_limit():
+    (rule,) = ask(make_clips(spread()), "rtf <= 1").rules
+    assert rule.status == "inconclusive"
+    assert "rtf was not measured" in rule.why
+
+
+@pytest.mark.parametrize(("errors", "expected"), [(0, "pass"), (1, "fail"), (5, "fail")])
+def test_an_error_rate(errors, expected):
+    assert status(make_clips(spread(), errors=errors), "wer <= 0.05") == expected
+
+
+def test_no_error_in_few_words_shows_little():
+    few = make_clips(spread(clips=5))  # 50 words: 0.99**50 = 0.6
+    assert status(few, "wer <= 0.01") == "inconclusive"
+
+
+# --- comparisons ---------------------------------------------------------------------------------
+
+
+def test_the_same_run_is_no_worse_than_itself():
+    clips = make_clips(spread())
+    verdict = ask(clips, NO_WORSE, "wer_delta <= 0.005", "text parity", baseline=clips)
+    assert [rule.status for rule in verdict.rules] == ["pass"] * 3
+
+
+def test_ten_per_cent_slower_fails_and_says_by_how_much():
+    slower = make_clips(spread(slower=1.1))
+    verdict = ask(slower, NO_WORSE, baseline=make_clips(spread()), baseline_name="main")
+    (rule,) = verdict.rules
+    assert (verdict.status, exit_code(verdict.status)) == ("fail", 3)
+    assert rule.observed == pytest.approx(35.1)
+    assert rule.limit == pytest.approx(0.05 * 351)
+    assert "went from 351 ms to 386 ms: +10.0 %, +35.1 ms" in rule.why
+    assert verdict.baseline == "main"
+
+
+def test_worse_is_only_what_is_beyond_both_floors():
+    fast = make_clips(spread(base_ms=20.0))
+    assert status(make_clips(spread(base_ms=25.0)), NO_WORSE, baseline=fast) == "pass"
+    slow = make_clips(spread(base_ms=2000.0))
+    assert status(make_clips(spread(base_ms=2050.0)), NO_WORSE, baseline=slow) == "pass"
+
+
+def test_a_noise_band_wider_than_the_floor_is_the_floor():
+    old, new = make_clips(spread()), make_clips(spread(slower=1.08))
+    assert status(new, NO_WORSE, baseline=old) == "fail"
+    (rule,) = ask(new, NO_WORSE, baseline=old, bands={"ttft_ms p50": 0.12}).rules
+    assert rule.status == "pass"
+    assert "the noise between runs is 12.0 %" in rule.why
+
+
+def test_clips_are_compared_with_themselves_in_whatever_order():
+    clips = make_clips(spread(slower=1.1))
+    assert status(clips[::-1], NO_WORSE, baseline=make_clips(spread())) == "fail"
+    assert status(clips, NO_WORSE, baseline=make_clips(spread(clips=14))) == "fail"
+
+
+def test_without_a_baseline_nothing_is_decided():
+    (rule,) = ask(make_clips(spread()), NO_WORSE).rules
+    assert rule.status == "inconclusive"
+    assert "baseline save" in rule.next
+    assert exit_code("inconclusive") == 4
+
+
+def test_too_few_clips_to_compare():
+    clips = make_clips(spread(clips=3))
+    (rule,) = ask(clips, NO_WORSE, baseline=clips).rules
+    assert (rule.status, rule.next) == ("inconclusive", "measure 2 more clips at least")
+
+
+def test_a_tail_is_compared_from_five_samples_beyond_it_on():
+    rule = "ttft_ms p95 vs baseline: at most +5 % and +10 ms"
+    few, enough = make_clips(spread(clips=11)), make_clips(spread(clips=40))
+    (verdict,) = ask(few, rule, baseline=few).rules
+    assert verdict.status == "inconclusive"
+    assert "from n = 100 on" in verdict.why
+    assert status(enough, rule, baseline=enough) == "pass"
+
+
+def test_three_times_faster():
+    rule = "ttft_ms p50 vs arm 6word: at least 3 times faster"
+    six = make_clips(spread())
+    fast = make_clips(spread(slower=1 / 4))
+    assert status(fast, rule, other_arms={"6word": six}) == "pass"
+    assert status(make_clips(spread(slower=1 / 2)), rule, other_arms={"6word": six}) == "fail"
+    (missing,) = ask(fast, rule).rules
+    assert "there is no arm 6word" in missing.why
+
+
+def test_a_lost_word_fails_the_accuracy_and_the_parity():
+    clips = make_clips(spread(), errors=1, hypothesis="words")
+    verdict = ask(clips, "wer_delta <= 0.005", "text parity", baseline=make_clips(spread()))
+    assert [rule.status for rule in verdict.rules] == ["fail", "fail"]
+    assert "clip-00: 'words' here, 'ten words' in baseline" in verdict.rules[1].why
+
+
+# --- facts ---------------------------------------------------------------------------------------
+
+
+def test_one_failed_session_is_enough():
+    rows = spread()
+    rows[4][1] = None
+    (rule,) = ask(make_clips(rows), "failed = 0").rules
+    assert rule.status == "fail"
+    assert "1 of 33 sessions failed, such as clip-04#1: no answer" in rule.why
+
+
+def test_one_chunk_is_no_stream():
+    assert status(make_clips(spread(), chunks=1), "chunks >= 2") == "fail"
+    assert status(make_clips(spread()), "chunks >= 2") == "pass"
+
+
+@pytest.mark.parametrize(("ttft_ms", "expected"), [(3499.0, "pass"), (3500.0, "fail")])
+def test_a_live_session_speaks_before_the_audio_ends(ttft_ms, expected):
+    clips = make_clips([[ttft_ms]], session="live", speech_onset_s=0.5)  # the audio lasts 4 s
+    assert status(clips, "first text before end of audio") == expected
+
+
+def test_a_turn_has_no_text_during_its_audio():
+    assert status(make_clips(spread()), "first text before end of audio") == "inconclusive"
+
+
+# --- the run -------------------------------------------------------------------------------------
+
+
+def test_an_invalid_run_never_passes_and_never_fails():
+    for limit in (1, 10_000):
+        rule = f"ttft_ms p50 <= {limit} ms"
+        verdict = ask(make_clips(spread()), rule, validity=["the driver was late"])
+        assert (verdict.status, verdict.rules[0].status) == ("invalid", "invalid")
+        assert "the driver was late" in verdict.rules[0].why
+    assert status(make_clips(spread()), validity=["late"]) == "invalid"
+    assert exit_code("invalid") == 4
+
+
+def test_the_worst_rule_decides():
+    verdict = ask(make_clips(spread()), "failed = 0", "ttft_ms p50 <= 1 ms", "rtf <= 1")
+    assert [rule.status for rule in verdict.rules] == ["pass", "fail", "inconclusive"]
+    assert verdict.status == "fail"
+    assert worst([]) == "none"
+
+
+def test_no_rules_no_verdict():
+    assert status(make_clips(spread())) == "none"
+    assert exit_code("none") == 0
+
+
+def test_many_rules_share_the_risk_of_a_false_alarm():
+    # 10 of 12 above the limit: p = 0.019. Enough for one rule, not for one of five (0.019 * 5).
+    clips = make_clips([[float(i)] for i in range(12)])
+    rule = "ttft_ms p50 <= 1.5 ms"
+    assert status(clips, rule) == "fail"
+    others = [f"ttft_ms p50 <= {limit} ms" for limit in (100, 101, 102, 103)]
+    verdict = ask(clips, rule, *others)
+    assert verdict.rules[0].status == "inconclusive"
+    assert "several rules share" in verdict.rules[0].next
+    assert {r.status for r in verdict.rules[1:]} == {"pass"}
+
+
+def test_a_smaller_share_of_the_risk_decides_less():
+    clips = make_clips([[float(i)] for i in range(12)])
+    assert status(clips, "ttft_ms p50 <= 1.5 ms", share=0.25) == "inconclusive"
+
+
+def test_an_arm_is_not_compared_with_itself():
+    clips = make_clips(spread())
+    verdict = ask(clips, NO_WORSE, "failed = 0", "text parity", is_reference=True)
+    assert [rule.status for rule in verdict.rules] == ["none", "pass", "none"]
+    assert verdict.status == "pass"
+    (rule,) = ask(clips, "text parity vs arm 1word", other_arms={"6word": clips}).rules
+    assert rule.status == "none"
+
+
+def test_a_gate_of_one_arm_asks_nothing_of_others():
+    gate = GateConfig(name="seed", rules=["ttft_ms p50 <= 1 ms"], arm="6word")
+    clips = make_clips(spread())
+    assert judge(clips, gate, arm=ARM).status == "none"
+    assert judge(clips, gate, arm=ARM | {"chunking": "6word"}).status == "fail"
+
+
+def test_a_rule_that_is_none_is_an_error():
+    with pytest.raises(ConfigError):
+        ask(make_clips(spread()), "ttft_ms p50 <= 1 s")
+
+
+def test_a_verdict_does_not_depend_on_when_it_is_asked():
+    clips, old = make_clips(spread(slower=1.04)), make_clips(spread())
+    assert ask(clips, NO_WORSE, baseline=old) == ask(clips, NO_WORSE, baseline=old)

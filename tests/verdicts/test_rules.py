@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.config import GateConfig
+from harness.errors import ConfigError
+from harness.verdicts.rules import (
+    Delta,
+    EveryClip,
+    Faster,
+    NoWorse,
+    TextParity,
+    Within,
+    parse_rules,
+)
+
+GATES = sorted((Path(__file__).parents[2] / "configs" / "gate").glob("*.yaml"))
+
+
+def parse(text):
+    (rule,) = parse_rules([text])
+    assert rule.text == text
+    return rule
+
+
+def test_a_limit():
+    rule = parse("ttft_ms p95 <= 900 ms")
+    assert isinstance(rule, Within)
+    assert (rule.metric.name, rule.statistic, rule.low, rule.high) == ("ttft_ms", "p95", None, 900)
+    assert parse("ttft_ms mean >= 1.5 ms").low == 1.5
+
+
+def test_a_range():
+    rule = parse("ttft_ms p50 between 50 ms and 100 ms")
+    assert (rule.low, rule.high) == (50, 100)
+
+
+def test_a_corpus_ratio_is_its_own_statistic():
+    rule = parse("wer <= 0.08")
+    assert (rule.metric.name, rule.statistic, rule.high) == ("wer", None, 0.08)
+
+
+def test_a_comparison_has_both_floors():
+    rule = parse("ttft_ms p50 vs baseline: at most +5 % and +10 ms")
+    assert isinstance(rule, NoWorse)
+    assert (rule.reference, rule.relative, rule.absolute) == ("baseline", 0.05, 10)
+
+
+def test_a_factor_against_another_arm():
+    rule = parse("ttft_ms p50 vs arm 6word: at least 3 times faster")
+    assert isinstance(rule, Faster)
+    assert (rule.reference, rule.times) == ("6word", 3)
+
+
+def test_accuracy_and_text():
+    rule = parse("wer_delta <= 0.005")
+    assert isinstance(rule, Delta)
+    assert (rule.reference, rule.high) == ("baseline", 0.005)
+    assert parse("cer_delta <= 0.1 vs arm b").reference == "b"
+    assert isinstance(parse("text parity"), TextParity)
+    assert parse("text parity vs arm 6word").reference == "6word"
+
+
+def test_facts_of_every_clip():
+    assert parse("failed = 0") == EveryClip(text="failed = 0", fact="failed")
+    assert parse("chunks >= 2").least == 2
+    assert parse("first text before end of audio").fact == "first_text"
+
+
+def test_spaces_do_not_matter():
+    assert parse("wer<=0.08").high == 0.08
+    assert parse("ttft_ms p50 vs baseline : at most +5% and +10 ms").relative == 0.05
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "allowed"),
+    [
+        ("ttft_ms p95 <= 900 s", "'s'", "ms, the unit of ttft_ms"),
+        ("ttft_ms p95 <= 900 parsecs", "'parsecs'", "ms, the unit of ttft_ms"),
+        ("ttft_ms p95 <= 900", "ends too early", "ms, the unit of ttft_ms"),
+        ("ttft_ms p95 <= 0.9s", "'0.9s'", "a number"),
+        ("ttft_ms q95 <= 9 ms", "'q95'", "p50, p95, p99"),
+        ("ttft_ms p0 <= 9 ms", "'p0'", "p50"),
+        ("ttft_ms p100 <= 9 ms", "'p100'", "p50"),
+        ("ttft_ms p95 < 9 ms", "'<'", "<=, >=, between"),
+        ("ttft_ms p95 <= nan ms", "'nan'", "a number"),
+        ("ttft_ms p95 <= 9 ms always", "'always'", "nothing more"),
+        ("ttft_ms p50 between 9 ms and 8 ms", "'ms'", "the larger quantity last"),
+        ("ttft_ms p50 vs baseline: at most +5 %", "ends too early", "and"),
+        ("ttft_ms p50 vs baseline: at most 5 % and 10 ms", "'5'", "with its sign"),
+        ("ttft_ms p50 vs baseline: at least 0 times faster", "'0'", "above 0"),
+        ("wer p50 <= 1", "'p50'", "<=, >="),
+        ("wer <= 8 %", "'%'", "nothing more"),
+        ("failed = 1", "'1'", "0"),
+        ("chunks >= 1.5", "'1.5'", "whole number"),
+        ("wer_delta <= 1 vs arm", "ends too early", "name of an arm"),
+        ("", "ends too early", "ttft_ms"),
+    ],
+)
+def test_a_rule_that_is_none_is_refused_by_word(text, at, allowed):
+    with pytest.raises(ConfigError) as refused:
+        parse_rules([text])
+    assert repr(text) in refused.value.what
+    assert at in refused.value.what
+    assert allowed in refused.value.allowed
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("tfft_ms p95 <= 9 ms", "ttft_ms"),
+        ("ttft p95 <= 9 ms", "ttft_ms"),
+        ("wer_dleta <= 1", "wer_delta"),
+        ("ttft_ms p50 vs basline: at most +5 % and +10 ms", "baseline"),
+    ],
+)
+def test_a_misspelt_word_is_guessed(text, meant):
+    with pytest.raises(ConfigError, match=f"did you mean {meant}"):
+        raise_with_hint(text)
+
+
+def raise_with_hint(text):
+    try:
+        parse_rules([text])
+    except ConfigError as error:
+        raise ConfigError(str(error)) from error
+
+
+@pytest.mark.parametrize("path", GATES, ids=lambda path: path.stem)
+def test_every_shipped_gate_parses(path):
+    gate = GateConfig(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    assert gate.name == path.stem
+    assert bool(parse_rules(gate.rules)) == (path.stem != "none")
