@@ -44,7 +44,7 @@ _log = logging.getLogger("harness.serve")
 
 _PAGE = Path(__file__).parent / "page"
 _SUBPROTOCOL = "stt"  # what the page offers beside the one that carries its token
-_ASSETS = ("page.js", "session.js", "worklet.js", "style.css")
+_ASSETS = ("icon.svg", "page.js", "session.js", "worklet.js", "style.css")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",  # with the next: the page's clock has 5 µs steps

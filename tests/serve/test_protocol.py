@@ -113,7 +113,7 @@ def check(protocol: Realtime | Transcribe, messages: list[str | bytes]) -> None:
 @settings(max_examples=400, deadline=None)
 @given(MESSAGES)
 def test_any_messages_in_any_order(messages: list[str | bytes]) -> None:
-    """About 2 protocols x 400 examples x 20 messages = 16 000 messages."""
+    """At least 2 protocols x 400 examples x 15 messages = 12 000 messages."""
     check(realtime(), messages)
     check(transcribe(), messages)
 

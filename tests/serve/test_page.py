@@ -1,0 +1,179 @@
+"""The page in headless Chromium: a clip, a microphone fed from a wav, and what it saves."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from harness.config import ScriptedEngine as ScriptedConfig
+from harness.engines.scripted import ScriptedEngine
+from harness.errors import UsageError
+from harness.events import Ended, SessionKind
+from harness.serve.saved import read_saved
+
+from .browser import CHROMIUM, Page, browsing
+from .serving import WORLD, Running, make_clip, serving
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium"),
+]
+TEXT = "one two three four five six seven eight"
+CLIP = make_clip("clip-1", TEXT, duration_s=1.2)
+MICROPHONE = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+
+
+def scripted(kind: SessionKind = SessionKind.TURN) -> ScriptedEngine:
+    return ScriptedEngine(ScriptedConfig(first_ms=80, token_ms=30), WORLD, kind)
+
+
+def play(page: Page, clip: str, lane_b: str = "6word") -> None:
+    page.wait_for(f"[...document.querySelector('#source').options].some(o => o.value === '{clip}')")
+    page.evaluate(f"document.querySelector('#source').value = '{clip}'")
+    page.evaluate(f"document.querySelector('#lane-b').value = '{lane_b}'")
+    page.evaluate("document.querySelector('#start').click()")
+
+
+def until_done(page: Page) -> None:
+    page.wait_for("/^(Done|Failed)/.test(document.querySelector('#status').textContent)")
+    assert page.evaluate("document.querySelector('#status').textContent") == "Done."
+
+
+def server_ttft_ms(caplog: pytest.LogCaptureFixture) -> float:
+    (line,) = [r.getMessage() for r in caplog.records if r.getMessage().startswith("TTFT")]
+    return float(re.findall(r"[\d.]+", line)[0])
+
+
+def saved_by(page: Page, path: Path) -> Path:
+    path.write_text(page.evaluate("JSON.stringify(harness.session.saved())"))
+    return path
+
+
+def check_requests(page: Page, running: Running) -> None:
+    assert page.errors == []
+    for address in page.requests:
+        assert re.match(rf"(http|ws)://127\.0\.0\.1:{running.port}/", address), address
+
+
+def test_a_clip_two_strategies_side_by_side(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "harness.serve")
+    with (
+        serving(scripted(), clips=(CLIP,)) as running,
+        browsing(f"http://127.0.0.1:{running.port}/", tmp_path) as page,
+    ):
+        play(page, CLIP.id)
+        until_done(page)
+        figures: dict[str, Any] = {
+            lane: page.evaluate(f"harness.session.figures('{lane}')") for lane in ("1word", "6word")
+        }
+        saved, traces = read_saved(saved_by(page, tmp_path / "saved.json"))
+        label = page.evaluate("document.querySelector('#timeline').getAttribute('aria-label')")
+        texts = page.evaluate(
+            "[...document.querySelectorAll('.transcript')].map(p => p.textContent.trim())"
+        )
+        check_requests(page, running)
+    assert texts == [TEXT, TEXT]
+    assert "1word: 8 chunks, first text" in label
+    # As the server saw it, to 20 ms: the loopback and the browser lie between.
+    assert abs(figures["1word"]["ttft_ms"] - server_ttft_ms(caplog)) < 20
+    # Six words wait for five more tokens of 30 ms.
+    assert figures["6word"]["ttft_ms"] - figures["1word"]["ttft_ms"] > 100
+    assert saved.model == "scripted"
+    for lane, trace in traces.items():
+        assert trace.session.clip == CLIP.id
+        assert trace.session.reference == trace.text == TEXT
+        assert "".join(chunk.text for chunk in trace.chunks) == TEXT
+        assert isinstance(trace.outcome, Ended)
+        assert len(trace.frames) == 60
+        assert trace.finish is not None
+        due_ns = trace.session.t0_ns + round(1.2e9)
+        assert abs(trace.finish.due_ns - due_ns) < 1000
+        first_ns = next(chunk.at_ns for chunk in trace.chunks if chunk.text.strip())
+        assert (first_ns - due_ns) / 1e6 == pytest.approx(figures[lane]["ttft_ms"], abs=0.01)
+
+
+def test_the_microphone_fed_from_a_wav_by_keyboard_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "harness.serve")
+    wav = tmp_path / "spoken.wav"
+    tone = np.sin(np.arange(48_000 * 3) * 2 * np.pi * 220 / 48_000) * 0.3
+    soundfile.write(wav, tone, 48_000, subtype="PCM_16")
+    with (
+        serving(scripted()) as running,
+        browsing(
+            f"http://127.0.0.1:{running.port}/",
+            tmp_path,
+            *MICROPHONE,
+            f"--use-file-for-fake-audio-capture={wav}",
+        ) as page,
+    ):
+        page.wait_for("document.querySelector('#lane-a').options.length > 1")
+        page.evaluate("document.querySelector('#start').focus()")
+        page.press("Enter", 13)
+        page.wait_for("document.activeElement.id === 'stop'")
+        page.wait_for("harness.session.frames.length >= 40")
+        page.press("Enter", 13)
+        until_done(page)
+        ttft_ms = page.evaluate("harness.session.figures('1word').ttft_ms")
+        _, traces = read_saved(saved_by(page, tmp_path / "saved.json"))
+        focus = page.evaluate("document.activeElement.id")
+        check_requests(page, running)
+    assert focus == "start"
+    assert abs(ttft_ms - server_ttft_ms(caplog)) < 20
+    trace = traces["1word"]
+    assert trace.text == "one two three"
+    assert trace.session.speech_end_s > 0.5  # the tone was heard
+
+
+def test_live_sessions_show_text_while_the_audio_plays(tmp_path: Path) -> None:
+    with (
+        serving(scripted(SessionKind.LIVE), kind=SessionKind.LIVE, clips=(CLIP,)) as running,
+        browsing(f"http://127.0.0.1:{running.port}/", tmp_path) as page,
+    ):
+        play(page, CLIP.id, lane_b="(none)")
+        page.wait_for("harness.session?.figures('1word').shown.length > 1")
+        assert page.evaluate("harness.session.finish") is None
+        until_done(page)
+        _, traces = read_saved(saved_by(page, tmp_path / "saved.json"))
+    assert list(traces) == ["1word"]
+    assert traces["1word"].text == TEXT
+    assert traces["1word"].session.kind is SessionKind.LIVE
+
+
+def test_a_server_that_goes_away_is_told(tmp_path: Path) -> None:
+    with (
+        serving(scripted(), clips=(CLIP,)) as running,
+        browsing(f"http://127.0.0.1:{running.port}/", tmp_path) as page,
+    ):
+        play(page, CLIP.id)
+        page.wait_for("harness.session?.frames.length > 3")
+        running.server.config.grace_s = 0.0
+        running.stop()
+        page.wait_for("document.querySelector('#status').textContent.startsWith('Failed')")
+        status = page.evaluate("document.querySelector('#status').textContent")
+        assert not page.evaluate("document.querySelector('#start').disabled")
+    assert status == "Failed: the server is shutting down (shutting_down)"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("{", "not a session"),
+        (json.dumps({"schema": 2, "model": "", "client": "", "arms": {}}), "another version"),
+        (json.dumps({"schema": 1, "model": "", "client": "", "arms": {"a": []}}), "not one"),
+    ],
+)
+def test_what_is_not_a_saved_session(tmp_path: Path, content: str, complaint: str) -> None:
+    path = tmp_path / "saved.json"
+    path.write_text(content)
+    with pytest.raises(UsageError, match=complaint):
+        read_saved(path)
