@@ -256,7 +256,7 @@ class Bootstrap:
     def bound(self, level: float) -> float:
         """The value that the truth is below with probability ``level``, one-sided."""
         wide = math.sqrt(self.clusters / (self.clusters - 1))
-        z = self._bias + wide * float(stats.t.ppf(level, self.clusters - 1))
+        z = self._bias + wide * float(special.stdtrit(self.clusters - 1, level))
         return self._quantile(self._bias + _accelerate(z, -self._acceleration))
 
     def p_above(self, limit: float, *, inclusive: bool = False, times: float = 1.0) -> float:
@@ -283,7 +283,7 @@ class Bootstrap:
     def _p(self, limit: float, times: float) -> float:
         z = _accelerate(self._z(limit) - self._bias, self._acceleration) - self._bias
         wide = math.sqrt(self.clusters / (self.clusters - 1))
-        return float(stats.t.cdf(z * math.sqrt(times) / wide, self.clusters * times - 1))
+        return float(special.stdtr(self.clusters * times - 1, z * math.sqrt(times) / wide))
 
     # Beyond the outermost resamples a tail share cannot be counted: there it goes on as normal.
 

@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
-import numpy as np
 
 from harness.metrics import ClipMetrics
 from harness.metrics.latency import Metric
@@ -211,11 +210,17 @@ def _p_values(
 
 
 def _more(estimate: Estimate, low: float | None, high: float | None, alpha: float) -> str:
-    for times in np.geomspace(1.02, _HOPELESS, 200):
-        if min(_p_values(estimate, low, high, float(times))) <= alpha:
-            more = max(1, math.ceil(estimate.clusters * (times - 1)))
-            return f"about {more} more clips of as many repeats would decide it"
-    return "what was seen is so near the limit that no sensible number of clips decides it"
+    def decides(times: float) -> bool:
+        return min(_p_values(estimate, low, high, times)) <= alpha
+
+    few, enough = 1.0, _HOPELESS
+    if not decides(enough):
+        return "what was seen is so near the limit that no sensible number of clips decides it"
+    while enough / few > 1.005:
+        middle = math.sqrt(few * enough)
+        few, enough = (few, middle) if decides(middle) else (middle, enough)
+    more = max(1, math.ceil(estimate.clusters * (enough - 1) - 0.5))
+    return f"about {more} more clips of as many repeats would decide it"
 
 
 def nothing(metric: Metric, clips: Clips) -> Evidence:
