@@ -86,6 +86,8 @@ def print_verdicts(by_arm: dict[str, Verdict]) -> None:
     """Every rule of every arm that was judged, with why and what to do."""
     console = Console(highlight=False)
     for arm, verdict in by_arm.items():
+        if not verdict.rules:
+            continue
         against = f", against {verdict.baseline}" if verdict.baseline else ""
         console.print(f"{arm}: {verdict.status.upper()} by gate {verdict.gate}{against}")
         if verdict.allowed:

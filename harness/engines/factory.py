@@ -5,10 +5,15 @@ from __future__ import annotations
 from harness.clock import World
 from harness.config import (
     Config,
+    LiveSession,
     NoModel,
     NullEngine,
+    RealtimeEngine,
     ScriptedEngine,
     TorchEngine,
+    TurnSession,
+    VoxtralModel,
+    VoxtralRealtimeModel,
     WhisperModel,
 )
 from harness.engines import Engine
@@ -32,9 +37,21 @@ def make_engine(config: Config, world: World) -> Engine:
             f"model={engine.info.model} cannot serve session={kind}",
             allowed="session=" + ", ".join(engine.info.kinds),
         )
+    if kind is SessionKind.LIVE and "policy" not in engine.info.details:
+        _check_streams_by_itself(engine, config)
     if config.inject.holds_back:
         return InjectedEngine(engine, config.inject, world, config.seed)
     return engine
+
+
+def _check_streams_by_itself(engine: Engine, config: Config) -> None:
+    if config.session != LiveSession():
+        engine.close()
+        raise ConfigError(
+            f"model={engine.info.model} streams by itself: it has no policy, step, trim or guard",
+            value=config.session,
+            allowed="session=live as it is",
+        )
 
 
 def _make_bare_engine(config: Config, world: World, kind: SessionKind) -> Engine:
@@ -50,7 +67,24 @@ def _make_bare_engine(config: Config, world: World, kind: SessionKind) -> Engine
         case TorchEngine(), WhisperModel():
             from harness.engines.whisper import load_whisper
 
-            return load_whisper(config.model, config.engine, world)
+            whisper = load_whisper(config.model, config.engine, world)
+            if isinstance(config.session, TurnSession):
+                return whisper
+            from harness.engines.live import LiveEngine
+
+            return LiveEngine(whisper, config.session)
+        case TorchEngine(), VoxtralModel():
+            from harness.engines.voxtral import load_voxtral
+
+            return load_voxtral(config.model, config.engine, world)
+        case TorchEngine(), VoxtralRealtimeModel():
+            from harness.engines.voxtral_realtime import load_voxtral_realtime
+
+            return load_voxtral_realtime(config.model, config.engine, world)
+        case RealtimeEngine(), NoModel():
+            from harness.engines.realtime import connect_realtime
+
+            return connect_realtime(config.engine, world)
         case TorchEngine(), NoModel():
             raise ConfigError("engine=torch needs a model", hint="add model=whisper_tiny_en")
     raise ConfigError(
