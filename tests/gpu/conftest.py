@@ -1,0 +1,28 @@
+"""``pytest -m gpu tests/gpu`` needs an NVIDIA GPU; ``--device cpu`` runs what a CPU can."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device", default="cuda", help="cuda, cuda:N; cpu tries the tests themselves"
+    )
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    device = torch.device(request.config.getoption("--device"))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        pytest.fail("no NVIDIA GPU that torch can use: see `python -m harness doctor`")
+    return device
+
+
+@pytest.fixture
+def cuda(device: torch.device) -> torch.device:
+    """For what only a GPU has: graphs, device memory, telemetry."""
+    if device.type != "cuda":
+        pytest.skip("needs CUDA")
+    return device

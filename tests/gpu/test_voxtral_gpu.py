@@ -1,0 +1,227 @@
+"""On a GPU: captured steps give what ``generate()`` gives, in flat memory, with true spans."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import Any
+
+import pytest
+import torch
+
+from harness.clock import RealWorld
+from harness.config import TorchEngine, VoxtralModel, VoxtralRealtimeModel
+from harness.engines import Engine, Samples
+from harness.engines.cuda_graphs import StepOptions, step_options
+from harness.engines.voxtral import VoxtralEngine, load_voxtral
+from harness.engines.voxtral_realtime import VoxtralRealtimeEngine, load_voxtral_realtime
+from harness.engines.voxtral_realtime_model import RealtimeModel, first_output_step
+from harness.engines.voxtral_weights import Loaded
+from harness.telemetry import GpuSampler, Telemetry
+from tests.engines.test_voxtral import generated as generated_turn
+from tests.engines.test_voxtral_realtime import (
+    WINDOWS,
+    generated,
+    step_through,
+    text_of,
+)
+from tests.engines.voxtral_oracle import noise, processor, tiny
+
+pytestmark = pytest.mark.gpu
+
+WAYS = {
+    "eager": {"cuda_graphs": False},
+    "graphs": {"cuda_graphs": True},
+    "compiled": {"cuda_graphs": True, "compile": True},
+}
+
+
+@pytest.fixture(params=list(WAYS))
+def how(request: pytest.FixtureRequest, device: torch.device) -> dict[str, Any]:
+    """The ways to run a step; on a CPU there are no graphs."""
+    way = dict(WAYS[request.param])
+    if device.type != "cuda":
+        if request.param != "eager":
+            pytest.skip("needs CUDA")
+        way = {}
+    return way
+
+
+@pytest.fixture(scope="module")
+def realtime() -> Loaded:
+    return tiny("voxtral_realtime", **WINDOWS)
+
+
+@pytest.fixture(scope="module")
+def turn() -> Loaded:
+    return tiny("voxtral")
+
+
+def moved(loaded: Loaded, device: torch.device) -> Loaded:
+    loaded.model.to(device)
+    return loaded
+
+
+class Heard:
+    """A listener to wait for."""
+
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+        self.stamps_ns: list[int] = []
+        self.spans: list[tuple[str, int, int]] = []
+        self.outcome = ""
+        self.over = threading.Event()
+
+    def ready(self) -> None:
+        pass
+
+    def token(self, text: str, at_ns: int | None = None) -> None:
+        self.stamps_ns.append(RealWorld().now_ns())
+        self.tokens.append(text)
+
+    def span(self, name: str, start_ns: int, end_ns: int) -> None:
+        self.spans.append((name, start_ns, end_ns))
+
+    def ended(self) -> None:
+        self.outcome = "ended"
+        self.over.set()
+
+    def failed(self, error: str) -> None:
+        self.outcome = error
+        self.over.set()
+
+
+def say(engine: Engine, clips: list[Samples]) -> list[Heard]:
+    """All clips at the same time, as fast as it goes."""
+    heard = [Heard() for _ in clips]
+    streams = [engine.open(listener) for listener in heard]
+    for start in range(0, max(map(len, clips)), 320):
+        for stream, clip in zip(streams, clips, strict=True):
+            if start < len(clip):
+                stream.feed(clip[start : start + 320])
+    for stream in streams:
+        stream.finish()
+    for listener in heard:
+        assert listener.over.wait(120)
+        assert listener.outcome == "ended"
+    return heard
+
+
+def test_realtime_tokens_and_logits_are_those_of_generate(
+    realtime: Loaded, device: torch.device, how: dict[str, Any], tmp_path: Any
+) -> None:
+    audio = noise(7.3)  # far beyond both windows
+    realtime.model.to("cpu")
+    expected_tokens, expected_logits = generated(
+        realtime, processor("voxtral_realtime", tmp_path), audio
+    )
+    engine = TorchEngine(device=str(device), **how)
+    with torch.inference_mode():
+        model = RealtimeModel(
+            moved(realtime, device).model,
+            rows=1,
+            delay_tokens=6,
+            device=device,
+            dtype=torch.float32,
+            options=step_options(engine, device, live=True),
+        )
+        tokens, logits = step_through(model, 0, audio, 6)
+    assert tokens == expected_tokens
+    assert (logits.cpu() - expected_logits).abs().max() < 1e-3  # other kernels, other sums
+
+
+def test_concurrent_sessions_give_what_each_gives_alone(
+    realtime: Loaded, device: torch.device, how: dict[str, Any], tmp_path: Any
+) -> None:
+    clips = [noise(seconds, seed) for seed, seconds in enumerate((2.0, 3.3, 1.1))]
+    realtime.model.to("cpu")
+    hugging_face = processor("voxtral_realtime", tmp_path)
+    expected = [text_of(realtime, generated(realtime, hugging_face, clip)[0]) for clip in clips]
+    engine = VoxtralRealtimeEngine(
+        VoxtralRealtimeModel(weights="random", size="tiny", max_streams=4),
+        moved(realtime, device),
+        device,
+        torch.float32,
+        step_options(TorchEngine(device=str(device), **how), device, live=True),
+        RealWorld(),
+    )
+    assert ["".join(h.tokens) for h in say(engine, clips)] == expected
+    assert ["".join(h.tokens) for h in say(engine, clips)] == expected  # rows that were used
+    engine.close()
+
+
+def test_turn_tokens_are_those_of_generate(
+    turn: Loaded, device: torch.device, how: dict[str, Any], tmp_path: Any
+) -> None:
+    clips = [noise(2.5), noise(4.0, seed=1)]
+    turn.model.to("cpu")
+    hugging_face = processor("voxtral", tmp_path)
+    expected = [text_of(turn, generated_turn(turn, hugging_face, clip)[0]) for clip in clips]
+    engine = VoxtralEngine(
+        VoxtralModel(weights="random", size="tiny", max_new_tokens=24),
+        moved(turn, device),
+        device,
+        torch.float32,
+        step_options(TorchEngine(device=str(device), **how), device, live=False),
+        RealWorld(),
+    )
+    for clip, text in zip(clips, expected, strict=True):
+        assert "".join(say(engine, [clip])[0].tokens) == text
+    engine.close()
+
+
+def test_spans_are_adjacent_and_the_token_ends_the_last(device: torch.device) -> None:
+    engine = load_voxtral(
+        VoxtralModel(weights="random", size="tiny", max_new_tokens=8),
+        TorchEngine(device=str(device)),
+        RealWorld(),
+    )
+    (heard,) = say(engine, [noise(2.0)])
+    names = ["queue", "upload", "features", "encoder", "prefill", "host_read"]
+    assert [name for name, _, _ in heard.spans[:6]] == names
+    assert all(a[2] == b[1] for a, b in itertools.pairwise(heard.spans))
+    assert all(end >= start for _, start, end in heard.spans)
+    assert 0 <= heard.stamps_ns[0] - heard.spans[5][2] < 5_000_000
+    engine.close()
+
+
+def test_a_long_session_takes_no_more_memory(cuda: torch.device) -> None:
+    engine = load_voxtral_realtime(
+        VoxtralRealtimeModel(weights="random", size="tiny", max_streams=1),
+        TorchEngine(device=str(cuda), dtype="bfloat16"),
+        RealWorld(),
+    )
+    say(engine, [noise(10.0)])
+    before = torch.cuda.memory_allocated(cuda), torch.cuda.memory_reserved(cuda)
+    say(engine, [noise(120.0)])
+    assert (torch.cuda.memory_allocated(cuda), torch.cuda.memory_reserved(cuda)) == before
+    engine.close()
+
+
+def test_the_sampler_sees_this_gpu(cuda: torch.device) -> None:
+    sampler = GpuSampler(RealWorld(), str(cuda))
+    sampler.start()
+    held = torch.ones(1 << 28, dtype=torch.uint8, device=cuda)
+    told = sampler.stop()
+    assert isinstance(told, Telemetry)
+    assert told.name == torch.cuda.get_device_name(cuda)
+    assert told.peak_memory_bytes is not None
+    assert told.peak_memory_bytes >= held.numel()
+
+
+def test_full_size_realtime_takes_steps(cuda: torch.device) -> None:
+    if torch.cuda.mem_get_info(cuda)[0] < 14e9:
+        pytest.skip("needs 14 GB of GPU memory")
+    engine = load_voxtral_realtime(
+        VoxtralRealtimeModel(weights="random", max_streams=1),
+        TorchEngine(device=str(cuda), dtype="bfloat16"),
+        RealWorld(),
+    )
+    (heard,) = say(engine, [noise(2.0)])
+    assert len(heard.tokens) == 25 + 6 + 11 - first_output_step(6)
+    engine.close()
+
+
+def test_step_options_on_cuda_default_to_graphs(cuda: torch.device) -> None:
+    options = step_options(TorchEngine(device=str(cuda)), cuda, live=True)
+    assert options == StepOptions(cuda_graphs=True, compile=False, batching=True)
