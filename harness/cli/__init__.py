@@ -27,6 +27,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "gate": ("judging", "judge a finished run again, offline, or against a baseline"),
     "baseline": ("judging", "keep named reference runs: save, list, show"),
     "report": ("offline", "make tables and plots again from saved runs, without a model"),
+    "manifest": ("datasets", "make a manifest from a folder of recordings and their texts"),
+    "align": ("datasets", "add word timings, speech onset and end to a manifest"),
+    "serve": ("serving", "an engine as a realtime server, with a page to try it in a browser"),
     "export": ("judging", "a run's figures for pytest-benchmark, github-action-benchmark, Bencher"),
     "doctor": ("doctor", "what this machine can run, and why not"),
 }
@@ -72,7 +75,7 @@ def run_verb(argv: list[str]) -> int:
         _complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        _complain("interrupted before anything was measured")
+        _complain("interrupted; nothing was measured")
         return 4
 
 

@@ -9,36 +9,31 @@ from omegaconf import DictConfig
 
 from harness.chunking import chunking_name
 from harness.cli import compose as hydra_side
+from harness.cli.help import asks_for_help, print_help
 from harness.errors import UsageError
 
 if TYPE_CHECKING:  # loaded when something is replayed: `--help` answers at once
     from harness.experiment import ArmPlan
 
-RUN_HELP = """\
-usage: python -m harness {verb} [GROUP=CHOICE ...] [FIELD=VALUE ...]
+RUN_WHAT = """\
+Replay recorded audio through one configuration, in real time; measure, summarise, judge.
 
-{what}
-
-Groups and their choices (configs/):
-{groups}
-
-Fields, with what they are now:
-{fields}
-
-Examples:
   python -m harness run chunking=6word replay.repeats=5
-  python -m harness run dataset.manifest=my/manifest.jsonl gate=ci
+  python -m harness run dataset=manifest dataset.manifest=my/manifest.jsonl gate=ci
   python -m harness run engine=scripted engine.first_ms=80
-  python -m harness run -m chunking=1word,6word       one after the other (compare interleaves)
+  python -m harness run -m chunking=1word,6word       one after the other (compare interleaves)"""
+COMPARE_WHAT = """\
+Replay through two or more configurations, interleaved in one go; the first is what others are
+compared with.
+
   python -m harness compare chunking=1word,6word
-The run's folder is chosen with hydra.run.dir=FOLDER; `--cfg job` shows the config and runs nothing.
-"""
+  python -m harness compare engine.dtype=float32,bfloat16 gate=ci"""
 
 
 def run(argv: list[str]) -> int:
     """One arm; with ``-m`` one after the other for every combination of the values given."""
-    if _asks_for_help(argv):
-        return _help("run", "Replay recorded audio through one configuration, in real time.")
+    if asks_for_help(argv):
+        return print_help("run", RUN_WHAT)
     codes: list[int] = []
 
     def task(composed: DictConfig) -> None:
@@ -50,8 +45,8 @@ def run(argv: list[str]) -> int:
 
 def compare(argv: list[str]) -> int:
     """Every combination of the values given is an arm; all are interleaved in one go."""
-    if _asks_for_help(argv):
-        return _help("compare", "Replay through two or more configurations, interleaved in one go.")
+    if asks_for_help(argv):
+        return print_help("compare", COMPARE_WHAT)
     sweep = hydra_side.Sweep(argv)
     if len(sweep.arms) < 2:
         raise UsageError(
@@ -94,23 +89,3 @@ def _replay(plans: list[ArmPlan]) -> int:
     with TerminalProgress() as progress:
         run_arms(plans, progress)
     return conclude([plan.folder for plan in plans])
-
-
-def _asks_for_help(argv: list[str]) -> bool:
-    return any(argument in ("-h", "--help") for argument in argv)
-
-
-def _help(verb: str, what: str) -> int:
-    groups = {name: hydra_side.choices_of(name) for name in hydra_side.groups()}
-    print(  # noqa: T201 the answer
-        RUN_HELP.format(
-            verb=verb,
-            what=what,
-            groups="\n".join(
-                f"  {name:<11}{', '.join(choices)}" for name, choices in groups.items()
-            ),
-            fields=hydra_side.describe_fields(),
-        ),
-        end="",
-    )
-    return 0

@@ -1,0 +1,51 @@
+"""The verb ``serve``: an engine of ours as a realtime server with its page."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from harness.cli import compose as hydra_side
+from harness.cli.help import asks_for_help, print_help
+from harness.events import SessionKind
+
+WHAT = """\
+Serve an engine: vLLM's protocol on /v1/realtime, chunk messages on /ws/transcribe, the page at /,
+/health and /metrics. Loopback unless serve.host says otherwise; Ctrl-C finishes what is under way.
+
+  python -m harness serve chunking=1word
+  python -m harness serve engine=scripted serve.port=8123"""
+
+
+def serve(argv: list[str]) -> int:
+    """Serve until interrupted."""
+    if asks_for_help(argv):
+        return print_help("serve", WHAT)
+
+    def task(composed: DictConfig) -> None:
+        from harness.chunking import chunking_name
+        from harness.cli.progress import console
+        from harness.clock import RealWorld
+        from harness.dataset import load_dataset
+        from harness.engines.factory import make_engine
+        from harness.serve import create_app, run_server
+
+        config = hydra_side.to_config(composed)
+        world = RealWorld()
+        console.print("Loading the engine ...", style="dim")
+        engine = make_engine(config, world)
+        try:
+            app = create_app(
+                engine,
+                config.serve,
+                world,
+                kind=SessionKind(config.session.kind),
+                chunking=config.chunking,
+                chunking_name=chunking_name(config.chunking),
+                clips=load_dataset(config.dataset).clips,
+            )
+            run_server(app)
+        finally:
+            engine.close()
+
+    hydra_side.with_hydra("serve", argv, task)
+    return 0
