@@ -9,11 +9,14 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
+from websockets.sync.client import connect
 
 from harness.chunking import make_chunker
 from harness.clock import RealWorld
@@ -58,12 +61,13 @@ server.run()
 
 
 @contextmanager
-def null_server(kind: SessionKind) -> Iterator[str]:
+def null_server(kind: SessionKind) -> Iterator[tuple[str, int]]:
+    """Yields its address and its process id."""
     command = [sys.executable, "-c", SERVER, kind.value]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield f"127.0.0.1:{int(process.stdout.readline())}"
+            yield f"127.0.0.1:{int(process.stdout.readline())}", process.pid
         finally:
             process.terminate()
 
@@ -88,7 +92,7 @@ def run(engines: list[Engine], kind: SessionKind, count: int, seconds: float) ->
 def test_a_hundred_live_sessions(benchmark: BenchmarkFixture) -> None:
     """No chunk lost or out of order; frames leave the client in time: p99 at most 10 ms late."""
     kind = SessionKind.LIVE
-    with null_server(kind) as address:
+    with null_server(kind) as (address, _):
         engine = client(address, kind)
         (traces,) = benchmark.pedantic(
             lambda: run([engine], kind, STREAMS, SECONDS), rounds=1, iterations=1
@@ -121,7 +125,7 @@ def test_a_hundred_live_sessions(benchmark: BenchmarkFixture) -> None:
 def test_the_way_there_and_back(benchmark: BenchmarkFixture) -> None:
     """The null engine here against the null engine behind the server, taking turns."""
     kind = SessionKind.TURN
-    with null_server(kind) as address:
+    with null_server(kind) as (address, _):
         engines = [NullEngine(WORLD, kind), client(address, kind)]
         here, there = benchmark.pedantic(
             lambda: run(engines, kind, ROUNDS, 0.16), rounds=1, iterations=1
@@ -141,3 +145,34 @@ def test_the_way_there_and_back(benchmark: BenchmarkFixture) -> None:
     benchmark.extra_info.update(figures)
     print(figures)
     assert figures["added_p50_ms"] <= 3
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc, which Linux has")
+def test_an_hour_of_sessions_leaves_nothing_behind() -> None:
+    """720 sessions of 5 s, flooded, one in four left before its end: memory and sockets flat."""
+    kind, audio = SessionKind.LIVE, b"\0" * 2 * 16_000
+
+    def session(index: int) -> None:
+        with connect(f"ws://{address}/ws/transcribe", proxy=None) as socket:
+            for _ in range(5):
+                socket.send(audio)
+            if index % 4 == 0:
+                return
+            socket.send('{"type":"end"}')
+            while b'"is_final":true' not in socket.recv(timeout=10, decode=False):
+                pass
+
+    def left() -> tuple[int, float]:
+        """Open files, and resident memory in MB."""
+        status = Path(f"/proc/{pid}/status").read_text()
+        resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+        return len(list(Path(f"/proc/{pid}/fd").iterdir())), int(resident.split()[1]) / 1024
+
+    with null_server(kind) as (address, pid), ThreadPoolExecutor(8) as pool:
+        list(pool.map(session, range(80)))
+        files, memory_mb = left()
+        list(pool.map(session, range(720)))
+        files_after, memory_after_mb = left()
+    print({"files": (files, files_after), "memory_mb": (memory_mb, memory_after_mb)})
+    assert files_after <= files + 1
+    assert memory_after_mb - memory_mb < 8
