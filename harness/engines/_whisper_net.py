@@ -208,6 +208,18 @@ class WhisperNet:
                 for x in "kv"
             )
         )
+        # (layer, head) that follow the audio; unknown ones: all of the upper half, as in OpenAI's.
+        heads = getattr(model.generation_config, "alignment_heads", None) or [
+            (layer, head)
+            for layer in range(self.layers // 2, self.layers)
+            for head in range(self.heads)
+        ]
+        self._alignment_heads = [
+            torch.tensor(
+                [head for at, head in heads if at == layer], dtype=torch.int64, device=device
+            )
+            for layer in range(self.layers)
+        ]
         self._decoder_norm = state.norm("model.decoder.layer_norm")
         # [width, V]: one row times this is read at full bandwidth, times its transpose at a third.
         self._head = state["proj_out.weight"].t().contiguous()
@@ -247,10 +259,20 @@ class WhisperNet:
         kv = self._cross_kv(encoded).view(len(encoded), self.layers, 2, 1, self.heads, -1)
         return kv.permute(1, 2, 3, 4, 0, 5).contiguous()
 
-    def decode(self, tokens: torch.Tensor, cache: KVCache, cross: torch.Tensor) -> torch.Tensor:
+    def decode(
+        self,
+        tokens: torch.Tensor,
+        cache: KVCache,
+        cross: torch.Tensor,
+        attention: list[torch.Tensor] | None = None,
+    ) -> torch.Tensor:
         """Take tokens [n] after those in the cache; returns the last one's logits [V].
 
         n above 1 only into an empty cache.
+
+        Args:
+            attention: is given, layer by layer, where the last token's alignment heads look:
+                [heads, T], each row a distribution over the encoder's positions.
         """
         n = len(tokens)
         x = self._embedding[tokens] + self._decoder_positions[cache.length : cache.length + n]
@@ -262,6 +284,11 @@ class WhisperNet:
             x = layer.attention_out(_rows(attended), plus=x)
             query = layer.cross_query(layer.cross_norm(x)).view(n, self.heads, -1).transpose(0, 1)
             attended = F.scaled_dot_product_attention(query[None], *cross[index])
+            if attention is not None and len(heads := self._alignment_heads[index]):
+                scores = (
+                    query[heads, -1:] @ cross[index][0, 0, heads].mT / math.sqrt(query.shape[2])
+                )
+                attention.append(scores[:, 0].softmax(dim=1))
             x = layer.mlp(layer.cross_out(_rows(attended), plus=x))
         cache.advance(n)
         return torch.mm(self._decoder_norm(x[-1:]), self._head)[0]

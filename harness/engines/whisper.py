@@ -17,7 +17,7 @@ import torch
 from harness.clock import World
 from harness.config import TorchEngine, WhisperModel
 from harness.decoding import KVCache, TokenText, greedy_tokens
-from harness.engines import Engine, EngineInfo, Listener, Reference, Samples, Stream
+from harness.engines import EngineInfo, Listener, Reference, Samples, Stream
 from harness.engines._whisper_net import (
     FRAMES_PER_POSITION,
     POSITIONS_PER_S,
@@ -28,6 +28,7 @@ from harness.engines._whisper_net import (
     WhisperNet,
 )
 from harness.engines.local import Laps, LocalEngine, TurnStream, device_events, torch_device
+from harness.engines.policies import WindowToken
 from harness.errors import ConfigError, DatasetError
 from harness.events import SessionKind
 from harness.weights import WhisperWeights, load_whisper_weights
@@ -35,7 +36,7 @@ from harness.weights import WhisperWeights, load_whisper_weights
 _WARM_UP_TOKENS = 4  # prefill and some steps
 
 
-def load_whisper(model: WhisperModel, engine: TorchEngine, world: World) -> Engine:
+def load_whisper(model: WhisperModel, engine: TorchEngine, world: World) -> WhisperEngine:
     """Whisper, loaded and warm; returns when both are done.
 
     Raises:
@@ -61,8 +62,9 @@ class WhisperEngine(LocalEngine):
         self._pad_s = model.pad_s
         self._limit = min(model.max_new_tokens, config.max_target_positions - len(prompt))
         self._end = (generation.eos_token_id,)
-        self._token_bytes = weights.token_bytes
+        self.token_bytes = weights.token_bytes
         self._device = device
+        self.world, self.worker, self.new_event = world, self._worker, device_events(device)
         self._mel = MelSpectrogram(config.num_mel_bins, device)
         self._net = WhisperNet(weights.model, device, dtype)
         self._cache = self._net.new_cache()
@@ -87,9 +89,7 @@ class WhisperEngine(LocalEngine):
 
     def open(self, listener: Listener, reference: Reference | None = None) -> Stream:
         return self.add(
-            TurnStream(
-                self._world, self._worker, listener, self._transcribe, device_events(self._device)
-            )
+            TurnStream(self.world, self.worker, listener, self._transcribe, self.new_event)
         )
 
     def _warm_up(self) -> None:
@@ -99,14 +99,8 @@ class WhisperEngine(LocalEngine):
             pass
 
     def _transcribe(self, samples: Samples, laps: Laps) -> Iterator[str]:
-        positions = self._window_positions(samples)
-        samples_there = torch.from_numpy(samples).to(self._device)
-        features = self._mel(samples_there, FRAMES_PER_POSITION * positions)
-        laps.launched("features")
-        encoded = self._net.encode(features, positions)
-        laps.launched("encoder")
-        decoder = _Decoder(self._net, self._choice, self._cache, encoded)
-        text = TokenText(self._token_bytes)
+        decoder = _Decoder(self._net, self._choice, self._cache, self._encode(samples, laps))
+        text = TokenText(self.token_bytes)
         name = "prefill"
         for token in greedy_tokens(decoder, end=self._end, limit=self._limit):
             laps.lap(name)
@@ -114,6 +108,32 @@ class WhisperEngine(LocalEngine):
             yield text.push(token)
         if rest := text.flush():
             yield rest
+
+    def transcribe_window(
+        self, samples: Samples, prefix: Sequence[int], laps: Laps, limit: int
+    ) -> Iterator[WindowToken]:
+        """The tokens that follow ``prefix``, with the instant in the audio that each attends to."""
+        encoded = self._encode(samples, laps)
+        decoder = _WindowDecoder(self._net, self._choice, self._cache, encoded, prefix)
+        heard = max(1, math.ceil(len(samples) / SAMPLE_RATE_HZ * POSITIONS_PER_S))
+        name = "prefill"
+        limit = min(limit, self._limit - len(prefix))
+        for token in greedy_tokens(decoder, end=self._end, limit=limit):
+            attended_s = decoder.attended_position(heard) / POSITIONS_PER_S
+            laps.lap(name)
+            name = "decode"
+            if token not in self._end:
+                yield WindowToken(token, self.token_bytes[token], attended_s)
+
+    def _encode(self, samples: Samples, laps: Laps) -> torch.Tensor:
+        """Samples -> [positions, width]."""
+        positions = self._window_positions(samples)
+        samples_there = torch.from_numpy(samples).to(self._device)
+        features = self._mel(samples_there, FRAMES_PER_POSITION * positions)
+        laps.launched("features")
+        encoded = self._net.encode(features, positions)
+        laps.launched("encoder")
+        return encoded
 
     def _window_positions(self, samples: Samples) -> int:
         """Encoder positions for the clip and the silence after it, at least one."""
@@ -162,6 +182,38 @@ class _Decoder:
 
     def step(self, token: torch.Tensor) -> torch.Tensor:
         return self._choice.next(self._net.decode(token, self._cache, self._cross))
+
+
+class _WindowDecoder(_Decoder):
+    """One pass over a growing window: some of its text is known, and attention is watched."""
+
+    def __init__(
+        self,
+        net: WhisperNet,
+        choice: Choice,
+        cache: KVCache,
+        encoded: torch.Tensor,
+        prefix: Sequence[int],
+    ) -> None:
+        super().__init__(net, choice, cache, encoded)
+        self._prefix = torch.tensor(prefix, dtype=torch.int64, device=encoded.device)
+        self._attention: list[torch.Tensor] = []  # of the last token: [heads, T] a layer
+
+    def prefill(self) -> torch.Tensor:
+        self._cross = self._net.cross(self._encoded)
+        logits = self._decode(torch.cat((self._choice.prompt, self._prefix)))
+        return self._choice.next(logits) if len(self._prefix) else self._choice.first(logits)
+
+    def step(self, token: torch.Tensor) -> torch.Tensor:
+        return self._choice.next(self._decode(token))
+
+    def attended_position(self, heard: int) -> int:
+        """Where the alignment heads look most, of the ``heard`` positions with audio."""
+        return int(torch.cat(self._attention)[:, :heard].mean(dim=0).argmax())
+
+    def _decode(self, tokens: torch.Tensor) -> torch.Tensor:
+        self._attention = []
+        return self._net.decode(tokens, self._cache, self._cross, self._attention)
 
 
 def _prompt(generation: Any, language: str) -> list[int]:
