@@ -41,8 +41,8 @@ def packaged():
 
 @pytest.fixture(scope="module")
 def clips():
-    """Three utterances of real speech, 2 to 4 s."""
-    wanted = ManifestDataset(clips=["01-times", "07-heaven", "08-other_way"])
+    """Two utterances of real speech, 2 s each; `tests/bench` compares the text of all."""
+    wanted = ManifestDataset(clips=["07-heaven", "08-other_way"])
     return [clip.samples for clip in load_dataset(wanted).clips]
 
 
@@ -123,7 +123,7 @@ def test_text_of_real_speech_equals_that_of_generate(engine, packaged, clips):
 @pytest.mark.e2e
 def test_neither_the_frame_size_nor_an_earlier_clip_changes_the_tokens(engine, clips):
     alone = _hear(engine, clips[1]).tokens
-    _hear(engine, clips[2])
+    _hear(engine, clips[0])
     assert _hear(engine, clips[1], frame=321).tokens == alone
 
 
@@ -153,7 +153,7 @@ def test_tokens_of_any_whisper_equal_those_of_generate(tiny, ids, language):
     weights = load_whisper_weights(tiny)
     model = WhisperModel(weights=tiny, language=language)
     engine = load_whisper(model, TorchEngine(), VirtualWorld())
-    for seed in range(3):
+    for seed in range(2):
         ids.clear()
         _hear(engine, loud(1.5, seed))
         said = b"".join(weights.token_bytes[index] for index in ids)
