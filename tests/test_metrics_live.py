@@ -236,6 +236,14 @@ def simuleval_laal(delays, source_length, target_length):
     return total / tau
 
 
+def test_a_pass_that_waits_its_turn_uses_no_more_audio():
+    """Asked for at 1 s, begun at 1.6 s: it has heard 1 s."""
+    spans = [("queue", 1000, 1600), ("features", 1600, 1610), ("decode", 1610, 1700)]
+    clip = clip_metrics(live([(" it", 1700), (" ", 1700)], spans=spans, ended_ms=2100))
+
+    assert (clip.laal_ms, clip.laal_ca_ms) == (1000, 1700)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_laal_agrees_with_simuleval_on_ten_traces(seed):
     rng = random.Random(seed)  # noqa: S311 not a secret

@@ -207,8 +207,9 @@ def lag_slope_ci95(trace: Trace) -> tuple[float | None, float | None] | Missing:
 def laal_ms(trace: Trace) -> float | Missing:
     """Length-adaptive average lagging of SimulEval, in words, by the audio used for each word.
 
-    That audio is what had been sent when the pass that released the word began (its `features`
-    span; without such spans: when it was released). Missing: in turn sessions; no text.
+    That audio is what had been sent when the pass that released the word was asked for (its
+    `queue` span, or else its `features` span; without them: when the word was released).
+    Missing: in turn sessions; no text.
     """
     return _laal_of(trace, computation_aware=False)
 
@@ -253,11 +254,12 @@ def laal(delays: Sequence[float], source_length: float, reference_words: int) ->
 
 def _audio_used_ms(trace: Trace, shown_ns: int) -> float:
     """Milliseconds of audio that the engine can have used for what was shown at this instant."""
-    passes = [
-        span.start_ns
+    queued = {span.end_ns: span.start_ns for span in trace.spans if span.name == "queue"}
+    began = [
+        queued.get(span.start_ns, span.start_ns)
         for span in trace.spans
         if span.name == "features" and span.start_ns <= shown_ns
     ]
-    used_ns = max(passes, default=shown_ns)
+    used_ns = max(began, default=shown_ns)
     frames = bisect.bisect_right([frame.sent_ns for frame in trace.frames], used_ns)
     return min(frames * trace.session.frame_ms, trace.session.duration_s * 1000)
