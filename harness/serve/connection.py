@@ -170,6 +170,10 @@ class Connection:
         if (sent := self._protocol.chunk(lane, text, message)) is not None:
             self._post(_Message(sent, token_ns))
 
+    def blank_token(self, token_ns: int) -> None:
+        if (sent := self._protocol.blank()) is not None:
+            self._post(_Message(sent, token_ns))
+
     def ended(self, text: str, tokens: int) -> None:
         self._utterance = None
         if (message := self._protocol.done(text, tokens)) is not None:

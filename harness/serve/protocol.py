@@ -80,6 +80,9 @@ class ServeProtocol(Protocol):
     def chunk(self, lane: str, text: str, message: ChunkMessage) -> str | None:
         """``text`` is exact, white space included; None: the protocol has no message for it."""
 
+    def blank(self) -> str | None:
+        """A step of the engine's without text; None: the protocol has no message for it."""
+
     def done(self, text: str, tokens: int) -> str | None:
         """The message that ends an answer; None: its last chunk did. Idle from here on."""
 
@@ -253,6 +256,9 @@ class Realtime(_Base):
             return None
         return _json(type="transcription.delta", delta=text)
 
+    def blank(self) -> str | None:
+        return _json(type="transcription.delta", delta="")
+
     def done(self, text: str, tokens: int) -> str | None:
         self.abandon()
         usage = {"prompt_tokens": 0, "completion_tokens": tokens, "total_tokens": tokens}
@@ -321,6 +327,9 @@ class Transcribe(_Base):
         return _json(
             type="text_chunk", **msgspec.to_builtins(message), chunking=lane, exact_text=text
         )
+
+    def blank(self) -> str | None:
+        return None
 
     def done(self, text: str, tokens: int) -> str | None:
         self.abandon()

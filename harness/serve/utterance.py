@@ -22,6 +22,9 @@ class Client(Protocol):
 
     def chunk(self, lane: str, text: str, message: ChunkMessage, token_ns: int) -> None: ...
 
+    def blank_token(self, token_ns: int) -> None:
+        """A step of the engine's without text."""
+
     def ended(self, text: str, tokens: int) -> None: ...
 
     def failed(self, error: str) -> None: ...
@@ -124,6 +127,9 @@ class Utterance:
 
     def _on_token(self, text: str, at_ns: int) -> None:
         self._texts.append(text)
+        if not text:
+            self._client.blank_token(at_ns)
+            return
         if not self._spoke and text.strip():
             self._spoke = True
             self._telemetry.first_token.observe_ns(at_ns - self._request(at_ns))

@@ -19,6 +19,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 STEP_BYTES = 2560  # 80 ms of PCM16 at 16 kHz
+TAIL_STEPS = 10  # after the final commit: 17 of right padding, less the delay of 480 ms and one
 MODEL = "tiny-rt"
 
 
@@ -42,7 +43,13 @@ class FakeVllm:
         return said + 1
 
     async def done(self, socket: ServerConnection, steps: int) -> None:
-        usage = {"prompt_tokens": 39, "total_tokens": 39 + steps, "completion_tokens": steps}
+        usage = {
+            "prompt_tokens": 39,
+            "total_tokens": 39 + steps,
+            "completion_tokens": steps,
+            "prompt_tokens_details": None,
+            "completion_tokens_details": None,
+        }
         text = "".join(f" {word}" for word in self.words)
         await send(socket, type="transcription.done", text=text, usage=usage)
 
@@ -109,9 +116,11 @@ class _Session:
             self.started = True
         elif self.started:  # else the real one never answers either
             self.fake.audio.append(self.audio)
-            for word in self.fake.words[self.said :]:
-                await delta(self.socket, f" {word}")
-            await self.fake.done(self.socket, self.steps + 10)
+            rest = [f" {word}" for word in self.fake.words[self.said :]]
+            steps = max(TAIL_STEPS, len(rest))
+            for text in rest + [""] * (steps - len(rest)):
+                await delta(self.socket, text)
+            await self.fake.done(self.socket, self.steps + steps)
 
 
 async def send(socket: ServerConnection, **event: Any) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from websockets.asyncio.server import ServerConnection
+from websockets.sync.client import connect
 
 from harness.clock import RealWorld, VirtualWorld
 from harness.config import RealtimeEngine
@@ -76,7 +77,7 @@ def test_words_arrive_in_order_and_the_audio_is_what_was_fed() -> None:
     with running(fake.session) as url, client(url) as engine:
         heard = speak(engine, 0.96, pace=20)
     assert heard.error is None
-    assert heard.tokens == [*[""] * 7, " I", " have", " a", " dream", ""]
+    assert heard.tokens == [*[""] * 7, " I", " have", " a", " dream", *[""] * 11]
     assert fake.audio == [pcm16(loud(0.96))]
 
 
@@ -463,6 +464,46 @@ def test_a_key_in_the_config_is_refused_and_not_repeated() -> None:
     with pytest.raises(ConfigError) as caught:
         RealtimeEngine(api_key_env="sk-secret")
     assert "sk-secret" not in str(caught.value)
+
+
+# --- the fake is what the real server was --------------------------------------------------------
+
+
+def shape(message: dict[str, object]) -> dict[str, object]:
+    """What of a message is the protocol's, not this model's or this session's."""
+    free = {
+        "id": "",
+        "created": 0,
+        "delta": "",
+        "text": "",
+        "usage": sorted(message.get("usage") or {}),
+    }
+    return message | {name: value for name, value in free.items() if name in message}
+
+
+def test_the_fake_answers_as_the_real_server_did() -> None:
+    """``nox -s vllm`` records what vLLM 0.32 said to these messages."""
+    recorded = json.loads((Path(__file__).parent.parent / "data/vllm_transcript.json").read_text())
+    adapter = make_adapter(QUICK)
+    with running(FakeVllm("a few words").session) as url:
+        with connect(url, proxy=None) as link:
+            for exchange in recorded[:-1]:
+                if exchange["client"] is not None:
+                    link.send(exchange["client"])
+                for message in exchange["server"]:
+                    assert shape(json.loads(link.recv(timeout=5))) == shape(message)
+            with pytest.raises(TimeoutError):  # nothing unasked for, and no answer to the last
+                link.recv(timeout=0.1)
+        with connect(url, proxy=None) as link:
+            link.recv(timeout=5)
+            for message in (*adapter.configure(), *adapter.start()):
+                link.send(message)
+            for start in range(0, 12 * 1280, 1280):
+                link.send(adapter.audio(loud(1.0)[start : start + 1280]) or "")
+            for message in adapter.end():
+                link.send(message)
+            for message in recorded[-1]["server"]:
+                assert shape(json.loads(link.recv(timeout=5))) == shape(message)
 
 
 # --- the three protocols -------------------------------------------------------------------------
