@@ -18,9 +18,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("dataset", "datasets_manifest", "datasets_hub", "chunking", "environment", "metrics"),
     ("decoding", "weights", "alignment", "alignment_ctc", "telemetry", "engines"),
     ("replay", "runs", "verdicts", "report", "summaries"),
-    ("experiment", "serve", "pytest_plugin"),
+    ("experiment", "serve"),
     ("cli",),
-    ("__main__",),
+    ("__main__", "pytest_plugin"),  # a plugin starts the harness as a command does
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -14,7 +14,6 @@ from harness.metrics import ClipMetrics, Distribution, Ratio, Summary
 from harness.metrics.latency import METRICS
 from harness.metrics.summary import samples_by_clip
 
-FORMATS = ("pytest-benchmark", "github-action-benchmark", "bencher")
 _SHOWN = ("p50", "p95")
 _SMALLER_IS_BETTER = {metric.name for metric in METRICS if metric.better == "lower"}
 

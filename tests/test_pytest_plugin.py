@@ -1,0 +1,93 @@
+"""The plugin as a user's test suite sees it, in a pytest of its own."""
+
+from __future__ import annotations
+
+import pytest
+from verdicts.clips import make_clips, spread, write_finished_run
+
+import harness.summaries
+import harness.verdicts.gates  # noqa: F401 loaded once here, not again in every pytest below
+from harness.verdicts.baselines import save_baseline
+
+pytest_plugins = ["pytester"]
+
+TEST = """
+def test_it(stt_run):
+    stt_run({folder!r}).check({arguments})
+"""
+
+
+@pytest.fixture
+def outcome(pytester, tmp_path):
+    """Run one test that checks a finished run of 11 clips around 351 ms."""
+
+    def run(arguments, **facts):
+        folder = write_finished_run(tmp_path / "run", make_clips(spread()), **facts)
+        pytester.makepyfile(TEST.format(folder=str(folder), arguments=arguments))
+        return pytester.runpytest(
+            "--disable-plugin-autoload", "-p", "harness.pytest_plugin", "-p", "no:cacheprovider"
+        )
+
+    return run
+
+
+def test_rules_that_hold_pass(outcome):
+    outcome('"ttft_ms p50 <= 500 ms", "failed = 0"').assert_outcomes(passed=1)
+
+
+def test_a_failure_says_what_was_seen(outcome):
+    result = outcome('"ttft_ms p50 <= 200 ms", "failed = 0"')
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["FAIL: *run", "  FAIL  ttft_ms p50 <= 200 ms", "*is 351 ms*"])
+    result.stdout.no_fnmatch_line("*failed = 0*")
+
+
+def test_undecided_fails_unless_told_otherwise(outcome):
+    outcome('"ttft_ms p95 <= 900 ms"').assert_outcomes(failed=1)
+
+
+def test_undecided_may_skip(outcome):
+    outcome('"ttft_ms p95 <= 900 ms", undecided="skip"').assert_outcomes(skipped=1)
+
+
+def test_an_invalid_run_does_not_pass(outcome):
+    result = outcome('"ttft_ms p50 <= 500 ms"', validity=("the driver was late",))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["INVALID: *", "*the driver was late*"])
+
+
+def test_a_baseline_is_read_and_must_agree(outcome, tmp_path):
+    old = write_finished_run(tmp_path / "old", make_clips(spread(slower=0.9)), python="3.13.0")
+    save_baseline("main", old, tmp_path / "kept")
+    rule = '"ttft_ms p50 vs baseline: at most +5 % and +10 ms"'
+    where = f'baseline="main", baselines=__import__("pathlib").Path({str(tmp_path / "kept")!r})'
+    result = outcome(f"{rule}, {where}")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*python: '3.13.0' in the baseline, '3.12.1' here*"])
+
+
+def test_a_difference_may_be_allowed(outcome, tmp_path):
+    old = write_finished_run(tmp_path / "old", make_clips(spread(slower=0.9)), python="3.13.0")
+    save_baseline("main", old, tmp_path / "kept")
+    rule = '"ttft_ms p50 vs baseline: at most +5 % and +10 ms"'
+    where = f'baseline="main", baselines=__import__("pathlib").Path({str(tmp_path / "kept")!r})'
+    result = outcome(f'{rule}, {where}, allow=["python"]')
+    result.stdout.fnmatch_lines(["*+11.1 %, +35.1 ms*"])
+
+
+@pytest.mark.e2e
+def test_a_run_can_be_made(pytester):
+    overrides = [
+        "model=none",
+        "engine=null",
+        "replay.pace=virtual",
+        "replay.repeats=1",
+        "dataset.limit=2",
+    ]
+    pytester.makepyfile(f"""
+        def test_it(stt_run):
+            stt_run(overrides={overrides!r}).check("failed = 0")
+    """)
+    pytester.runpytest_subprocess(
+        "--disable-plugin-autoload", "-p", "harness.pytest_plugin", "-p", "no:cacheprovider"
+    ).assert_outcomes(passed=1)
