@@ -32,7 +32,9 @@ from harness.config import (
 )
 from harness.events import Chunk, Token
 
-_WHOLE_WORD = re.compile(r"\s*\S+(?=\s)")
+# Possessive, and begun only where a word can begin: linear in text that has no white space, which
+# a model stuck in a loop (or one that speaks Chinese) does produce.
+_WHOLE_WORD = re.compile(r"(?:\s++|\A)\S++(?=\s)")
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*$")  # noqa: RUF001 full-width marks are meant
 
 
