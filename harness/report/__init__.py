@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.errors import StorageError
 from harness.report import causes, distributions, timeline, tradeoffs
 from harness.report.arms import Arm, make_arms
 from harness.report.exports import comparison_csv, markdown
@@ -27,7 +28,8 @@ def write_report(
     """Write the report of one run, or of the arms of a comparison.
 
     Args:
-        runs: one an arm; differences are counted from the first.
+        runs: one an arm; differences are counted from the first. One that did not finish is
+            summarised from the clips that it kept.
         out: the folder to write to; made if it is not there.
         trace: also write ``trace.json``, for Perfetto or Chrome's trace viewer.
         audio: the clips' samples by id, where they are at hand: for the waveforms.
@@ -40,12 +42,19 @@ def write_report(
         StorageError: a file cannot be written.
     """
     arms = make_arms(runs, [run.summary or summarise_run(run) for run in runs])
-    (out / "plots").mkdir(parents=True, exist_ok=True)
+    return write_arms(arms, out, trace=trace, audio=audio, embed_audio=embed_audio)
+
+
+def write_arms(
+    arms: Sequence[Arm],
+    out: Path,
+    *,
+    trace: bool = False,
+    audio: Audio | None = None,
+    embed_audio: bool = False,
+) -> list[Path]:
+    """As :func:`write_report`, for arms that have been compared already."""
     plots = draw_plots(arms, audio)
-    written: list[Path] = []
-    for plot in plots:
-        if isinstance(plot, Plot):
-            written += write_plot(plot, out / "plots")
     texts = {
         "report.html": page(arms, plots, audio if embed_audio else None),
         "report.md": markdown(arms, plots),
@@ -54,6 +63,17 @@ def write_report(
         texts["comparison.csv"] = comparison_csv(arms)
     if trace:
         texts["trace.json"] = trace_json(arms)
+    written: list[Path] = []
+    try:
+        (out / "plots").mkdir(parents=True, exist_ok=True)
+        for plot in plots:
+            if isinstance(plot, Plot):
+                written += write_plot(plot, out / "plots")
+    except OSError as error:
+        raise StorageError(
+            f"cannot write the report to {out}: {error.strerror or error}",
+            hint="choose another folder with report --out FOLDER",
+        ) from error
     for name, text in texts.items():
         write_text(out / name, text)
         written.append(out / name)

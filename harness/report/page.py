@@ -20,8 +20,9 @@ from harness.report.clips import clip_views
 from harness.report.playback import playback
 from harness.report.style import NoPlot, Plot, inline_svg
 from harness.report.table import headline, show_ratio
-from harness.report.text import DASH, TIMES, ms, n_of, plural, visible
+from harness.report.text import DASH, TIMES, ms, n_of, percent, plural, visible
 from harness.report.timeline import Audio
+from harness.verdicts.calibration import load_calibration
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -50,6 +51,7 @@ def page(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot], audio: Audio | Non
             clips=clip_views(arms),
             environments=_environments(arms),
             spreads=[_repeat_spread(arm) for arm in arms],
+            calibrations=[_calibration(arm) for arm in arms],
             metrics=METRICS,
             budget=" ".join((budget_ms.__doc__ or "").split()),
             metrics_version=METRICS_VERSION,
@@ -102,6 +104,17 @@ def _flatten(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, st
             yield from _flatten(inner, f"{path}{key}.")
         else:
             yield f"{path}{key}", DASH if inner is None else str(inner)
+
+
+def _calibration(arm: Arm) -> str:
+    """What this machine is known to vary by from run to run."""
+    known = load_calibration(arm.run.environment)
+    band = None if known is None else known.bands.get("ttft_ms p50")
+    if known is None or band is None:
+        return "not calibrated: python -m harness calibrate"
+    found = "no effect of those tried" if known.detectable is None else percent(known.detectable)
+    runs = plural(known.runs, "run")
+    return f"TTFT p50 varies by {percent(band)} between runs; {found} is found reliably; {runs}"
 
 
 def _repeat_spread(arm: Arm) -> tuple[float | None, int]:

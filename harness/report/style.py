@@ -136,6 +136,11 @@ def finish(name: str, title: str, caption: str, figure: Figure) -> Plot:
 
 
 def write_plot(plot: Plot, folder: Path) -> list[Path]:
+    """Write a drawing as SVG and PNG.
+
+    Raises:
+        OSError: it could not be written.
+    """
     svg, png = folder / f"{plot.name}.svg", folder / f"{plot.name}.png"
     svg.write_text(plot.svg, encoding="utf-8")
     png.write_bytes(plot.png)

@@ -25,7 +25,7 @@ _HEADLINE = (
     ("wer", "value", "WER"),
 )
 
-_ONLY_LIVE = ("word_delay_ms",)  # in a turn every word waits for the end of the audio
+ONLY_LIVE = ("word_delay_ms",)  # in a turn every word waits for the end of the audio
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ def _row(arms: Sequence[Arm], metric: str, statistic: str, label: str) -> Row | 
     known = [figure for figure in found if figure is not None]
     cells = tuple(_cell(figure, statistic) for figure in found)
     live = any(arm.summary.arm.get("session") == SessionKind.LIVE for arm in arms)
-    if not any(cell.n for cell in cells) or (metric in _ONLY_LIVE and not live):
+    if not any(cell.n for cell in cells) or (metric in ONLY_LIVE and not live):
         return None
     differences = tuple(arm.difference(metric, statistic) for arm in arms)
     return Row(metric, statistic, label, known[0].unit, cells, differences)

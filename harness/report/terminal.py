@@ -10,9 +10,10 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.events import SessionKind
 from harness.metrics import Distribution, Ratio, Summary
 from harness.report.arms import Arm
-from harness.report.table import headline, show_ratio, wer_words
+from harness.report.table import ONLY_LIVE, headline, show_ratio, wer_words
 from harness.report.text import DASH, TIMES, interval, ms, n_of, percent, plural, shorten, visible
 
 _STATUS_STYLES = {
@@ -107,6 +108,7 @@ def _latencies(summary: Summary, console: Console) -> Table:
         for metric, label in _LATENCIES.items()
         if isinstance(figure := summary.metrics.get(metric), Distribution)
         and (figure.n or metric == "ttft_ms")
+        and (metric not in ONLY_LIVE or summary.arm["session"] == SessionKind.LIVE)
     ]
     longest = max((abs(figure.p50 or 0.0) for _, figure in shown), default=0.0)
     rows = [

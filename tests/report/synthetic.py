@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
 from msgspec.structs import replace
 
 from harness.chunking import rechunk
@@ -24,7 +26,7 @@ from harness.events import (
     Word,
 )
 from harness.metrics.latency import clip_metrics
-from harness.runs import Run
+from harness.runs import Run, RunWriter
 from harness.summaries import summarise_run
 
 MS = 1_000_000
@@ -155,7 +157,8 @@ def make_run(
     fail_every: int = 0,
     validity: tuple[str, ...] = (),
     verdict: dict[str, object] | None = None,
-    seed: int = 0,
+    place: int = 0,
+    arms: int = 1,
     **trace_options: Any,
 ) -> Run:
     """A finished run of one arm; every ``fail_every``-th session fails."""
@@ -164,7 +167,7 @@ def make_run(
         make_trace(
             clip,
             repeat,
-            (repeat * clips + clip) * 2 + seed,
+            (repeat * clips + clip) * arms + place,
             chunking,
             kind=kind,
             fails=bool(fail_every) and (repeat * clips + clip) % fail_every == fail_every - 1,
@@ -191,15 +194,38 @@ def make_run(
     return replace(run, summary=summary)
 
 
+def make_arm_runs(words: Sequence[int], folder: Path = Path(), **options: Any) -> list[Run]:
+    """One run an arm, of 1word, 6word, ...; interleaved."""
+    return [
+        make_run(folder, WordsChunking(n), name=f"{n}word", place=i, arms=len(words), **options)
+        for i, n in enumerate(words)
+    ]
+
+
+def save_run(run: Run, folder: Path) -> Path:
+    """Write the run as a real one is written; returns its folder."""
+    writer = RunWriter(folder / run.name, yaml.safe_dump(run.config), run.environment)
+    for trace, metrics in zip(run.traces, run.clips, strict=True):
+        writer.append(trace, metrics)
+    if run.summary is not None:
+        writer.finish(run.summary)
+    return writer.folder
+
+
 def make_environment(name: str, clips: int, kind: SessionKind) -> dict[str, Any]:
     return {
         "name": name,
         "arm": {
-            "chunking": name, "model": "whisper_tiny_en", "dataset": "two_cities", "session": kind,
+            "chunking": name,
+            "model": "whisper_tiny_en",
+            "dataset": "two_cities",
+            "session": str(kind),
         },
         "dataset": {"name": "two_cities", "clips": clips, "sha256": "00" * 32},
-        "model": {"model": "whisper_tiny_en", "dtype": "float32", "random_weights": False},
-        "machine": {"cpu": "AMD EPYC", "cores": 2, "memory_gib": 23},
+        "model": {"model": "whisper_tiny_en", "device": "cpu", "dtype": "float32",
+                  "random_weights": False},
+        "machine": {"cpu": "AMD EPYC", "cores": 2, "platform": "Linux x86_64"},
+        "gpu": None,
         "packages": {"torch": "2.13.0", "transformers": "5.23.0"},
         "clock_resolution_ns": 20,
         "harness_floor_ms": 0.11,

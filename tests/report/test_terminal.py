@@ -1,0 +1,108 @@
+import io
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness.config import WordsChunking
+from harness.report.arms import make_arms
+from harness.report.terminal import print_comparison, print_summary
+from harness.report.text import TIMES
+from harness.runs import Run
+from tests.report.synthetic import make_arm_runs, make_run
+
+FOLDER = Path("reports/runs/example")
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Run]:
+    return make_arm_runs((1, 6), clips=7)
+
+
+def printed(run_or_runs: Run | list[Run], width: int, **console_options: object) -> str:
+    file = io.StringIO()
+    console = Console(file=file, width=width, **console_options)
+    if isinstance(run_or_runs, Run):
+        print_summary(run_or_runs.summary, console, folder=FOLDER, next_step="look at it")
+    else:
+        arms = make_arms(run_or_runs, [run.summary for run in run_or_runs])
+        print_comparison(arms, console, folder=FOLDER, next_step="look at it")
+    return file.getvalue()
+
+
+SUMMARY = f"""\
+
+1word · whisper_tiny_en · two_cities · turn                          7 clips {TIMES} 3
+
+                  p50                                 p95       max    n
+TTFT         321.5 ms  ██████████                332.0 ms  339.1 ms   21
+"""
+
+
+def test_summary_at_80_columns(runs: list[Run]) -> None:
+    text = printed(runs[0], 80)
+    assert text.splitlines()[:5] == SUMMARY.splitlines()
+    for words in ("WER", "Verdict", "no gate", "valid · harness floor 0.11 ms · send lateness p50",
+                  "reports/runs/example", "look at it"):  # fmt: skip
+        assert words in text
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 100, 140])
+def test_nothing_is_wider_than_the_terminal(runs: list[Run], width: int) -> None:
+    for text in (printed(runs[0], width), printed(runs, width)):
+        assert max(len(line) for line in text.splitlines()) <= width
+
+
+def test_piped_output_has_no_colour_codes_and_a_terminal_has(runs: list[Run]) -> None:
+    assert "\x1b" not in printed(runs, 80)
+    assert "\x1b[" in printed(runs, 80, force_terminal=True, color_system="standard")
+
+
+def test_comparison_says_the_difference_and_that_the_text_is_the_same(runs: list[Run]) -> None:
+    text = printed(runs, 100)
+    arm = make_arms(runs, [run.summary for run in runs])[1]
+    difference = arm.difference("ttft_ms", "p50")
+    assert f"{difference.difference:+.1f} ms" in text
+    assert f"{TIMES}{difference.ratio:.2f}" in text
+    assert "the same in 21 of 21 sessions" in text
+
+
+def test_a_terminal_without_unicode_gets_plain_bars(runs: list[Run]) -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="replace")
+    print_summary(runs[0].summary, Console(file=file, width=80), folder=FOLDER, next_step="")
+    file.seek(0)
+    assert re.search(r"321.5 ms +####", file.read())
+
+
+def test_rules_that_do_not_pass_are_named_with_their_reason() -> None:
+    rules = [
+        {"rule": "ttft_ms p95 <= 300 ms", "status": "fail", "observed": 339.1, "limit": 300,
+         "why": "above with certainty"},
+        {"rule": "wer <= 0.08", "status": "pass", "observed": 0.0, "limit": 0.08, "why": ""},
+    ]  # fmt: skip
+    run = make_run(Path(), verdict={"status": "fail", "rules": rules}, clips=7)
+    text = printed(run, 90)
+    assert "FAIL  1 of 2 rules pass" in text
+    assert "fail: ttft_ms p95 <= 300 ms  above with certainty" in text
+
+
+def test_an_invalid_run_says_so_with_the_remedy_and_never_passes() -> None:
+    text = printed(make_run(Path(), clips=7, fail_every=3), 200)
+    assert "INVALID" in text
+    assert "failed_clips" in text
+    assert "PASS" not in text
+
+
+def test_too_few_samples_say_why_there_is_no_figure() -> None:
+    text = printed(make_run(Path(), clips=1, repeats=1), 80)
+    assert "no TTFT p50: n=1 < 2" in text
+
+
+def test_hostile_names_cannot_act_on_the_terminal() -> None:
+    run = make_run(Path(), WordsChunking(1), name="[red]\x1b[31m\x07\u202eevil", clips=2)
+    for text in (printed(run, 120), printed([run, run], 120)):
+        assert "\x1b" not in text
+        assert "\x07" not in text
+        assert "\u202e" not in text
+        assert "[red]␛[31m␇�evil" in text
