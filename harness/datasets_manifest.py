@@ -28,7 +28,7 @@ _PACKAGE = "package:"
 _SHOWN = 10  # problems of one manifest: the rest is counted, an error fits one screen
 _HOW_TO_MAKE = (
     "write what is said in each recording into a .txt file beside it (a.wav, a.txt), then: "
-    'uv run python -c "from harness.dataset import manifest_from_folder as make; make({folder!r})"'
+    "python -m harness manifest {folder!r}"
 )
 
 

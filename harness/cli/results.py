@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
 from harness.errors import StorageError
 from harness.metrics import METRICS_VERSION, Summary
@@ -20,6 +21,8 @@ from harness.report.terminal import print_comparison, print_summary
 from harness.runs import Run, load_run, write_json, write_text
 from harness.summaries import summarise_run
 from harness.verdicts import Verdict, ci, exit_code, worst
+
+STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "invalid": "red"}
 
 
 def conclude(folders: Sequence[Path]) -> int:
@@ -89,18 +92,14 @@ def print_verdicts(by_arm: dict[str, Verdict]) -> None:
         if not verdict.rules:
             continue
         against = f", against {verdict.baseline}" if verdict.baseline else ""
-        console.print(f"{arm}: {verdict.status.upper()} by gate {verdict.gate}{against}")
+        console.print(f"\n{arm}: {verdict.status.upper()} by gate {verdict.gate}{against}")
         if verdict.allowed:
             console.print(f"  compared although these differ: {', '.join(verdict.allowed)}")
-        table = Table(box=None, pad_edge=False, show_header=False)
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True)
-        table.add_column()
         for rule in verdict.rules:
-            if rule.status != "none":
-                why = rule.why + (f" Next: {rule.next}" if rule.next else "")
-                table.add_row(f"  {rule.status.upper()}", rule.rule, why)
-        console.print(table, markup=False)
+            status = rule.status.upper() if rule.status != "none" else "NOT ASKED"
+            console.print(Text(f"  {status:<13}{rule.rule}", style=STYLES.get(rule.status, "dim")))
+            why = rule.why + (f". Next: {rule.next}" if rule.next else "")
+            console.print(Padding(Text(why), (0, 0, 0, 15)))
 
 
 def arms_of(folder: Path) -> list[Path]:

@@ -22,6 +22,8 @@ from harness.verdicts.comparisons import against
 from harness.verdicts.evidence import Clips, Evidence, Material, every_clip, within
 from harness.verdicts.rules import BASELINE, EveryClip, Rule, Within, parse_rules
 
+_NO_BASELINE = "no baseline is named: gate.baseline=NAME, --baseline NAME, or `compare`"
+
 
 def judge(
     clips: Clips,
@@ -69,9 +71,19 @@ def judge(
         alpha=(1 - gate.confidence) * share,
         seed=seed,
     )
-    asked = [rule for rule in rules if _is_asked(rule, arm, references, is_reference=is_reference)]
+    unasked = {
+        rule: why
+        for rule in rules
+        if (why := _why_not_asked(rule, arm, references, is_reference=is_reference))
+    }
+    asked = [rule for rule in rules if rule not in unasked]
+    if not asked:
+        asked = [rule for rule, why in unasked.items() if why == _NO_BASELINE]
     found = dict(zip(asked, _judge_rules(asked, material, validity), strict=True))
-    verdicts = [found[rule] if rule in found else _not_asked(rule) for rule in rules]
+    verdicts = [
+        found.get(rule) or RuleVerdict(rule=rule.text, status="none", why=unasked[rule])
+        for rule in rules
+    ]
     return Verdict(
         status=worst([verdict.status for verdict in verdicts]),
         gate=gate.name,
@@ -82,21 +94,24 @@ def judge(
     )
 
 
-def _is_asked(
+def _why_not_asked(
     rule: Rule, arm: Mapping[str, str], references: Mapping[str, Clips], *, is_reference: bool
-) -> bool:
-    """An arm is not compared with itself."""
+) -> str | None:
+    """An arm is not compared with itself, nor a run that is alone with a baseline nobody named.
+
+    A gate of which no rule at all can be asked for want of a baseline is asked all the same: that
+    is INCONCLUSIVE, not nothing to judge.
+    """
     if isinstance(rule, Within | EveryClip):
-        return True
-    if rule.reference == BASELINE or (rule.reference is None and not references):
-        return not is_reference
-    return rule.reference not in arm.values()
-
-
-def _not_asked(rule: Rule) -> RuleVerdict:
-    return RuleVerdict(
-        rule=rule.text, status="none", why="this arm is what the others are compared with"
-    )
+        return None
+    if is_reference and (rule.reference in (None, BASELINE) or rule.reference in arm.values()):
+        return "this arm is what the others are compared with"
+    if rule.reference in arm.values():
+        return "an arm is not compared with itself"
+    wanted = BASELINE if rule.reference is None and not references else rule.reference
+    if wanted == BASELINE and BASELINE not in references:
+        return _NO_BASELINE
+    return None
 
 
 def _judge_rules(
