@@ -311,8 +311,9 @@ class _Faulty(FakeVllm):
     ],
 )
 def test_a_fault_fails_its_own_session_with_its_own_complaint(fault: str, complaint: str) -> None:
+    pace = 1.0 if fault in ("stall", "blank") else 4.0
     with running(_Faulty(fault).session) as url, client(url) as engine:
-        heard = speak(engine, 1.2)
+        heard = speak(engine, 1.2, pace=pace)
         assert heard.error is not None
         assert heard.error.startswith(complaint), heard.error
         assert heard.tokens[:2] == ["", " one"]
@@ -421,7 +422,7 @@ def test_turn_sessions_may_be_silent_until_the_end_of_the_audio() -> None:
 
     fake = Turn("late but whole")
     with running(fake.session) as url, client(url, replace(QUICK, kind="turn")) as engine:
-        heard = speak(engine, 0.8)
+        heard = speak(engine, 0.48)  # longer than slot_timeout_s and blank_speech_s
     assert heard.error is None
     assert heard.text == " late but whole"
 
