@@ -107,7 +107,7 @@ class RingCache:
         """
         offsets = torch.arange(new, device=active.device)
         positions = self.positions[span, None] + offsets
-        slots = torch.where(active[:, None], positions % self.size, self.size)[:, :, None]
+        slots = (positions % self.size).masked_fill(~active[:, None], self.size)[:, :, None]
         newest = positions[:, -1:]
         held = newest - (newest - self._slot_ids[:reach]) % self.size  # the position in each slot
         age = positions[:, :, None] - held[:, None]
@@ -126,7 +126,7 @@ class RingCache:
 
     def advance(self, span: slice, active: torch.Tensor, new: int) -> None:
         """The step is over in all layers: active rows have ``new`` more positions."""
-        self.positions[span] += active.long() * new
+        self.positions[span].add_(active.long() * new)
 
     def snapshot(self, row: int) -> Snapshot:
         position = int(self.positions[row])

@@ -261,7 +261,6 @@ def _delay_scales(
     core: Any, delay_tokens: int, device: torch.device, dtype: torch.dtype
 ) -> list[torch.Tensor]:
     """The delay's conditioning of each decoder layer, ``[d]``: constant, so computed once."""
-    with torch.inference_mode():
-        delay = torch.full((1,), delay_tokens, device=device, dtype=dtype)
-        condition = core.time_embedding(delay)
-        return [1 + layer.ada_rms_norm(condition) for layer in core.language_model.layers]
+    delay = torch.full((1,), delay_tokens, device=device, dtype=dtype)
+    condition = core.time_embedding(delay)
+    return [1 + layer.ada_rms_norm(condition) for layer in core.language_model.layers]

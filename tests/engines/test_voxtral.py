@@ -19,7 +19,7 @@ from harness.engines.voxtral import VoxtralEngine, load_voxtral
 from harness.engines.voxtral_net import VoxtralNet, transcription_prompt
 from harness.engines.voxtral_weights import AUDIO, END, Loaded, random_tokenizer
 from harness.errors import ConfigError, DeviceError, WeightsError
-from tests.engines.voxtral_oracle import CPU, noise, processor, replay, tiny
+from tests.engines.voxtral_oracle import CPU, NoValueRead, noise, processor, replay, tiny
 
 EAGER = StepOptions(cuda_graphs=False, compile=False, batching=False)
 NEW_TOKENS = 24
@@ -286,3 +286,21 @@ def test_size_and_revision_are_for_the_weights_they_describe() -> None:
         VoxtralModel(weights="random", revision="main")
     with pytest.raises(ConfigError, match=r"model\.language"):
         VoxtralModel(language="english")
+
+
+@torch.no_grad()
+def test_no_part_of_an_utterance_waits_for_a_value(loaded: Loaded) -> None:
+    net = VoxtralNet(
+        loaded,
+        blocks=1,
+        new_tokens=NEW_TOKENS,
+        language="en",
+        device=CPU,
+        dtype=torch.float32,
+        options=EAGER,
+    )
+    blocks = net.upload(noise(1.0))
+    with NoValueRead():
+        net.features(blocks)
+        net.encode(blocks)
+        net.step(net.prefill(blocks))

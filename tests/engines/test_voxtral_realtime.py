@@ -27,7 +27,7 @@ from harness.engines.voxtral_realtime_model import (
 from harness.engines.voxtral_weights import STREAMING_PAD, STREAMING_WORD, Loaded
 from harness.errors import ConfigError, DeviceError
 from harness.events import Word
-from tests.engines.voxtral_oracle import CPU, noise, processor, replay, tiny
+from tests.engines.voxtral_oracle import CPU, NoValueRead, noise, processor, replay, tiny
 
 WINDOWS = {"audio": 40, "text": 24}  # 0.8 s and 1.9 s: rings of 64 slots, which wrap soon
 EAGER = StepOptions(cuda_graphs=False, compile=False, batching=True)
@@ -345,3 +345,18 @@ def test_every_option_works_or_is_refused(world: VirtualWorld) -> None:
 def test_a_delay_off_the_grid_is_refused(delay_ms: int) -> None:
     with pytest.raises(ConfigError, match=r"model\.delay_ms"):
         VoxtralRealtimeModel(delay_ms=delay_ms)
+
+
+@torch.no_grad()
+def test_no_part_of_a_step_waits_for_a_value(loaded: Loaded) -> None:
+    """What a CUDA graph could not capture: reading a value in the middle of a step."""
+    model = RealtimeModel(
+        loaded.model, rows=2, delay_tokens=6, device=CPU, dtype=torch.float32, options=EAGER
+    )
+    span = slice(0, 2)
+    with NoValueRead():
+        model.features(span)
+        model.encode(span)
+        model.decode(span, 500)
+    with pytest.raises(AssertionError, match="reads a value"), NoValueRead():
+        int(torch.ones(1))

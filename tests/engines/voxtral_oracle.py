@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     VoxtralProcessor,
     VoxtralRealtimeFeatureExtractor,
@@ -64,6 +65,20 @@ def processor(kind: Any, folder: Path) -> Any:
     if kind == "voxtral":
         return VoxtralProcessor(WhisperFeatureExtractor(feature_size=128), tokenizer)
     return VoxtralRealtimeProcessor(VoxtralRealtimeFeatureExtractor(), tokenizer)
+
+
+class NoValueRead(TorchDispatchMode):
+    """Fails on operations whose result the host must see: they cannot be captured on a GPU.
+
+    To be used without ``inference_mode``, in which composite operations hide what they are made of.
+    """
+
+    _READS = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "equal")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        assert name not in self._READS, f"{name} reads a value"
+        return func(*args, **(kwargs or {}))
 
 
 class Heard:

@@ -20,6 +20,12 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     return device
 
 
+@pytest.fixture(autouse=True)
+def exact_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """float32 means float32: cuDNN would round to TF32, and logits would differ from a CPU's."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
 @pytest.fixture
 def cuda(device: torch.device) -> torch.device:
     """For what only a GPU has: graphs, device memory, telemetry."""
