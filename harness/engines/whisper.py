@@ -26,6 +26,7 @@ from harness.engines._whisper_net import (
     WINDOW_S,
     MelSpectrogram,
     WhisperNet,
+    has_packed_linear,
 )
 from harness.engines.local import Laps, LocalEngine, TurnStream, device_events, torch_device
 from harness.engines.policies import WindowToken
@@ -83,6 +84,7 @@ class WhisperEngine(LocalEngine):
                 "pad_s": model.pad_s,
                 "max_new_tokens": self._limit,
                 "language": model.language,
+                "packed_linear": has_packed_linear(device),
             },
         )
         self.run_on_worker(self._warm_up)
