@@ -42,6 +42,19 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def gpu(session: nox.Session) -> None:
+    """On a machine with an NVIDIA GPU: its tests, then the table of the Voxtral engines."""
+    session.run("python", "-m", "pytest", "-m", "gpu", "tests/gpu")
+    session.run("python", "tests/bench/gpu_table.py", *session.posargs)
+
+
+@nox.session
+def vllm(session: nox.Session) -> None:
+    """The client against a real vLLM server on the CPU, in an environment of its own; slow."""
+    session.run("python", "tests/vllm/run.py", *session.posargs)
+
+
+@nox.session
 def report(session: nox.Session) -> None:
     """Compare 1-word with 6-word batching on the embedded default and write the report."""
     run = (sys.executable, "-m", "harness", "compare", "chunking=1word,6word")
