@@ -8,14 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.clock import VirtualWorld
-from harness.config import AlignAttSession, LiveSession
+from harness.config import AlignAttSession, LiveSession, ManifestDataset
+from harness.dataset import load_dataset
 from harness.engines import EngineInfo
 from harness.engines.live import LiveEngine
-from harness.engines.local import LocalEngine
+from harness.engines.local import Laps, LocalEngine
 from harness.engines.policies import WindowToken, last_word_end
 from harness.engines.policies.align_att import AlignAtt
 from harness.engines.policies.local_agreement import LocalAgreement
 from harness.events import SessionKind
+from harness.metrics.accuracy import word_edits
 
 MS = 1_000_000
 RATE_HZ = 16_000
@@ -363,3 +365,53 @@ def test_a_word_is_never_cut(texts, at_most):
 
     assert 0 <= end <= min(at_most, len(tokens))
     assert end in (0, len(tokens)) or texts[end] != "b"
+
+
+@pytest.fixture(scope="module")
+def whisper():
+    from harness.config import TorchEngine, WhisperModel
+    from harness.engines.whisper import load_whisper
+
+    engine = load_whisper(WhisperModel(), TorchEngine(), VirtualWorld())
+    yield engine
+    engine.close()
+
+
+def in_window(whisper, samples, prefix=()):
+    import torch
+
+    laps = Laps(whisper.world, lambda *_: None, 0)
+    with torch.inference_mode():
+        return list(whisper.transcribe_window(samples, prefix, laps, 99))
+
+
+@pytest.mark.e2e
+def test_whisper_goes_on_from_a_forced_prefix_and_attends_to_what_it_says(whisper):
+    clip = load_dataset(ManifestDataset(clips=["02-age"])).clips[0]
+    whole = in_window(whisper, clip.samples)
+    rest = in_window(whisper, clip.samples, [token.id for token in whole[:6]])
+
+    assert b"".join(token.text for token in whole).decode().strip().lower().startswith("it was the")
+    assert [token.id for token in rest] == [token.id for token in whole[6:]]
+    for token, word in zip(whole[:5], clip.words, strict=False):  # a token a word
+        assert token.text.decode().strip().lower() == word.text.lower()
+        assert word.start_s - 0.3 < token.attended_s < word.end_s + 0.3
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("config", [LiveSession(step_ms=1500), AlignAttSession(step_ms=1500)])
+def test_whisper_live_hears_what_was_said(whisper, config):
+    clip = load_dataset(ManifestDataset(clips=["02-age"])).clips[0]
+    world = whisper.world
+    heard = Heard(world)
+    stream = LiveEngine(whisper, config).open(heard)
+    driver = world.timeline("driver", costs=False)
+    driver.call_soon(lambda: (stream.feed(clip.samples), stream.finish()))
+    driver.call_at(world.now_ns() + 10**13, driver.stop)
+    driver.run()
+
+    assert heard.outcome == "ended"
+    assert word_edits(clip.text, heard.text, "en").errors <= 1
+    assert {name for name, _, _ in heard.spans} == {
+        "queue", "features", "encoder", "prefill", "decode",
+    }  # fmt: skip
