@@ -54,18 +54,10 @@ def write_arms(
     embed_audio: bool = False,
 ) -> list[Path]:
     """As :func:`write_report`, for arms that have been compared already."""
-    plots = draw_plots(arms, audio)
-    texts = {
-        "report.html": page(arms, plots, audio if embed_audio else None),
-        "report.md": markdown(arms, plots),
-    }
-    if len(arms) > 1:
-        texts["comparison.csv"] = comparison_csv(arms)
-    if trace:
-        texts["trace.json"] = trace_json(arms)
-    written: list[Path] = []
     try:
         (out / "plots").mkdir(parents=True, exist_ok=True)
+        plots = draw_plots(arms, audio)
+        written: list[Path] = []
         for plot in plots:
             if isinstance(plot, Plot):
                 written += write_plot(plot, out / "plots")
@@ -74,6 +66,14 @@ def write_arms(
             f"cannot write the report to {out}: {error.strerror or error}",
             hint="choose another folder with report --out FOLDER",
         ) from error
+    texts = {
+        "report.html": page(arms, plots, audio if embed_audio else None),
+        "report.md": markdown(arms, plots),
+    }
+    if len(arms) > 1:
+        texts["comparison.csv"] = comparison_csv(arms)
+    if trace:
+        texts["trace.json"] = trace_json(arms)
     for name, text in texts.items():
         write_text(out / name, text)
         written.append(out / name)

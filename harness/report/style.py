@@ -126,6 +126,7 @@ def finish(name: str, title: str, caption: str, figure: Figure) -> Plot:
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
         figure.savefig(png, format="png", dpi=144, metadata={"Software": None})
+        figure.set_layout_engine("none")  # laid out by now: the SVG is the same, not the work again
         with mpl.rc_context({"svg.hashsalt": name}):  # ids differ between drawings of one page
             figure.savefig(
                 svg,

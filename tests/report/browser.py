@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import urllib.parse
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,29 +33,31 @@ class Browser:
 
     def __enter__(self) -> Browser:
         assert CHROMIUM is not None
-        self._process = subprocess.Popen(
-            [CHROMIUM, *_FLAGS, f"--user-data-dir={self._profile}", "about:blank"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stderr is not None
-        listening = next(line for line in self._process.stderr if "DevTools listening" in line)
-        server = urllib.parse.urlsplit(listening.split()[-1]).netloc
-        with urllib.request.urlopen(f"http://{server}/json/list") as answer:
-            targets = json.load(answer)
-        address = next(t["webSocketDebuggerUrl"] for t in targets if t["type"] == "page")
-        self._socket = connect(address, max_size=None, proxy=None)
-        self._ids = itertools.count(1)
-        for domain in ("Page", "Runtime", "Network", "Log"):
-            self.call(f"{domain}.enable")
+        with ExitStack() as stack:
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [CHROMIUM, *_FLAGS, f"--user-data-dir={self._profile}", "about:blank"],
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            stack.callback(process.terminate)
+            assert process.stderr is not None
+            listening = next(line for line in process.stderr if "DevTools listening" in line)
+            server = urllib.parse.urlsplit(listening.split()[-1]).netloc
+            with urllib.request.urlopen(f"http://{server}/json/list") as answer:
+                targets = json.load(answer)
+            address = next(t["webSocketDebuggerUrl"] for t in targets if t["type"] == "page")
+            self._socket = stack.enter_context(connect(address, max_size=None, proxy=None))
+            self._ids = itertools.count(1)
+            for domain in ("Page", "Runtime", "Network", "Log"):
+                self.call(f"{domain}.enable")
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close()
-        self._process.terminate()
-        self._process.wait(10)
-        self._process.stderr.close()
+        self._stack.close()
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         number = next(self._ids)

@@ -22,9 +22,12 @@ from harness.events import SessionKind
 from harness.report import write_report
 from harness.report.arms import Arm, make_arms
 from harness.report.exports import comparison_csv, markdown
+from harness.report.page import page
 from harness.report.perfetto import trace_json
+from harness.report.style import Plot, styled
 from harness.report.table import headline
 from harness.report.terminal import print_comparison
+from harness.report.timeline import clip_timeline
 from harness.runs import Run
 from tests.report.synthetic import make_arm_runs, make_run, save_run
 
@@ -121,7 +124,7 @@ def test_made_again_it_is_the_same_bytes_and_needs_neither_torch_nor_hydra(
 
 def test_page_markdown_csv_terminal_and_json_say_the_same(report: Path, runs: list[Run]) -> None:
     arms = arms_of(runs)
-    page = Text((report / "report.html").read_text()).text
+    seen = Text((report / "report.html").read_text()).text
     for_pr = (report / "report.md").read_text()
     file = io.StringIO()
     print_comparison(arms, Console(file=file, width=120), folder=report, next_step="")
@@ -134,7 +137,7 @@ def test_page_markdown_csv_terminal_and_json_say_the_same(report: Path, runs: li
     for row in rows:
         for arm, cell, difference in zip(arms, row.cells, row.differences, strict=True):
             assert cell.value == stored[arm.index]["metrics"][row.metric][row.statistic]
-            for text in (page, for_pr, file.getvalue()):
+            for text in (seen, for_pr, file.getvalue()):
                 assert row.show(cell.value) in text
                 assert row.show_difference(difference) in text
             (line,) = (
@@ -165,9 +168,9 @@ def test_every_plot_is_well_formed_and_names_its_n(report: Path, runs: list[Run]
 
 
 def test_the_page_is_small_and_asks_for_nothing(report: Path) -> None:
-    page = Text((report / "report.html").read_text())
-    assert page.outside == []
-    assert page.scripts == 2  # the recorded text as JSON, and the player
+    seen = Text((report / "report.html").read_text())
+    assert seen.outside == []
+    assert seen.scripts == 2  # the recorded text as JSON, and the player
     assert (report / "report.html").stat().st_size < 600_000
 
 
@@ -231,15 +234,15 @@ def _renamed(run: Run, prefix: str) -> Run:
 def test_hostile_text_is_shown_as_text_and_never_runs(hostile: list[Run], tmp_path: Path) -> None:
     write_report(hostile, tmp_path, trace=True)
     source = (tmp_path / "report.html").read_text()
-    page = Text(source)
-    assert page.scripts == 2
-    assert page.outside == []
+    seen = Text(source)
+    assert seen.scripts == 2
+    assert seen.outside == []
     assert "<img" not in source
-    assert "<script>document.title='run'</script>" in page.text
-    assert "</script><script>document.title='run'</script>" in page.text
-    assert "{{ 7*7 }}" in page.text
-    assert "nul␀esc␛[31m" in page.text
-    assert "w" * 10_000 in page.text
+    assert "<script>document.title='run'</script>" in seen.text
+    assert "</script><script>document.title='run'</script>" in seen.text
+    assert "{{ 7*7 }}" in seen.text
+    assert "nul␀esc␛[31m" in seen.text
+    assert "w" * 10_000 in seen.text
     for path in tmp_path.rglob("*.*"):
         if path.suffix != ".png":
             assert not re.search("[\0\x1b\u202e]", path.read_text()), path
@@ -281,10 +284,10 @@ def _emptied(run: Run) -> Run:
 @pytest.mark.parametrize("case", CASES)
 def test_every_kind_of_run_has_a_report(case: str, tmp_path: Path) -> None:
     write_report(CASES[case](), tmp_path)
-    page = Text((tmp_path / "report.html").read_text()).text
-    assert not re.search(r"\bnan\b|\bNone\b", page)
+    seen = Text((tmp_path / "report.html").read_text()).text
+    assert not re.search(r"\bnan\b|\bNone\b", seen)
     invalid = case in ("failed clips", "all failed", "killed", "empty")
-    assert ("INVALID: do not use these figures" in page) == invalid
+    assert ("INVALID: do not use these figures" in seen) == invalid
 
 
 def test_an_invalid_run_answers_nothing(runs: list[Run]) -> None:
@@ -312,12 +315,23 @@ def test_arms_are_told_apart_by_what_differs() -> None:
     assert labels == ["1word (1word)", "1word (1word)"]
 
 
-def test_a_waveform_and_the_sound_are_there_when_given(tmp_path: Path) -> None:
-    (run,) = make_arm_runs((1,), clips=1, repeats=1)
-    clip = run.traces[0].session
+def test_the_sound_is_in_the_page_when_asked_for() -> None:
+    arms = arms_of(make_arm_runs((1,), clips=1, repeats=1))
+    clip = arms[0].run.traces[0].session
     samples = np.sin(np.linspace(0, 900, round(clip.duration_s * 16_000))).astype(np.float32)
-    write_report([run], tmp_path, audio={clip.clip: samples}, embed_audio=True)
-    assert "data:audio/flac;base64," in (tmp_path / "report.html").read_text()
+    assert "data:audio/flac;base64," in page(arms, [], {clip.clip: samples})
+    assert "data:audio/flac;base64," not in page(arms, [])
+
+
+def test_the_timeline_draws_the_waveform_when_the_samples_are_at_hand() -> None:
+    arms = arms_of(make_arm_runs((1,), clips=1, repeats=1))
+    clip = arms[0].run.traces[0].session
+    samples = np.random.default_rng(0).normal(0, 0.1, round(clip.duration_s * 16_000))
+    with styled():
+        drawn = clip_timeline(arms, {clip.clip: samples.astype(np.float32)})
+        plain = clip_timeline(arms)
+    assert isinstance(drawn, Plot)
+    assert len(drawn.svg) > len(plain.svg) + 5_000
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_with_a_next_step(tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""The page in headless Chromium: no console error, no request, playing at the recorded pace."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.report import write_report
+from harness.runs import Run
+from tests.report.browser import CHROMIUM, Browser
+from tests.report.synthetic import make_arm_runs
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install chromium"),
+]
+AGREES_MS = 50  # a frame of the screen, and the browser's own timers
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Run]:
+    return make_arm_runs((1, 6), clips=3, repeats=1)
+
+
+@pytest.fixture(scope="module")
+def report(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report")
+    write_report(runs, out)
+    return out / "report.html"
+
+
+@pytest.fixture
+def browser(report: Path, tmp_path: Path) -> Iterator[Browser]:
+    with Browser(tmp_path / "profile") as opened:
+        opened.emulate(width=1280)
+        opened.open(report)
+        yield opened
+        assert opened.errors == []
+        assert opened.requests == []
+
+
+SHOWN = """[...document.querySelectorAll('#{side} .shown span')].map(
+  (s) => [s.textContent, Number(s.dataset.at), Number(s.dataset.shown)])"""
+
+
+PLAY_TO_THE_END = """new Promise((ended) => {
+  const button = document.getElementById('play-button');
+  button.click();
+  const timer = setInterval(() => {
+    if (button.textContent === 'Play') { clearInterval(timer); ended(); }
+  }, 20);
+})"""
+
+
+def shown(browser: Browser, side: str) -> list[list[Any]]:
+    return browser.run(SHOWN.replace("{side}", side))
+
+
+def test_text_plays_when_the_client_saw_it(browser: Browser, runs: list[Run]) -> None:
+    browser.run(PLAY_TO_THE_END)
+    for side, run in zip(("left", "right"), runs, strict=True):
+        trace = run.traces[0]
+        expected = [(c.text, (c.at_ns - trace.session.t0_ns) / 1e6) for c in trace.chunks]
+        played = shown(browser, side)
+        assert [text for text, _, _ in played] == [text for text, _ in expected]
+        late = [on_screen - at for (_, _, on_screen), (_, at) in zip(played, expected, strict=True)]
+        assert min(late) >= -1
+        assert sorted(late)[len(late) // 2] <= AGREES_MS
+    told = browser.run("document.querySelector('#right .told').textContent")
+    assert told.startswith(f"first text after {runs[1].clips[0].ttft_ms:.1f} ms")
+
+
+def test_any_recorded_strategy_can_be_chosen_and_sought(browser: Browser) -> None:
+    choose = """(() => {
+      const select = document.querySelector('#right select');
+      select.value = [...select.options].findIndex((o) => o.text === '3word, what if');
+      select.dispatchEvent(new Event('change'));
+      const position = document.getElementById('position');
+      position.value = position.max;
+      position.dispatchEvent(new Event('input'));
+    })()"""
+    browser.run(choose)
+    played = shown(browser, "right")
+    assert all(len(text.split()) == 3 for text, _, _ in played[:-1])
+    whole = "".join(text for text, _, _ in shown(browser, "left"))
+    assert "".join(text for text, _, _ in played) == whole
+    browser.run("""(() => { const p = document.getElementById('position');
+      p.value = p.min; p.dispatchEvent(new Event('input')); })()""")
+    assert shown(browser, "right") == []
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_the_page_never_scrolls_sideways(browser: Browser, width: int) -> None:
+    for dark in (False, True):
+        browser.emulate(width=width, dark=dark)
+        assert browser.run("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_everything_can_be_reached_by_keyboard(browser: Browser) -> None:
+    reachable = browser.run(
+        "[...document.querySelectorAll('a,button,select,input,summary,[tabindex]')]"
+        ".filter((e) => e.tabIndex >= 0).length"
+    )
+    interactive = browser.run("document.querySelectorAll('a,button,select,input,summary').length")
+    assert reachable >= interactive > 10
+    assert browser.run("[...document.querySelectorAll('[role=img]')].every((e) => e.ariaLabel)")
+    labelled = "[...document.querySelectorAll('select,input')].every((e) => e.labels.length > 0)"
+    assert browser.run(labelled)
+
+
+def test_clips_can_be_filtered(browser: Browser) -> None:
+    browser.run("""(() => { const f = document.getElementById('clip-filter');
+      f.value = 'errors'; f.dispatchEvent(new Event('change')); })()""")
+    visible = "[...document.querySelectorAll('details.clip')].filter((d) => !d.hidden).length"
+    assert browser.run(visible) == 1  # the builder gives every fourth clip a wrong word
+    assert browser.run("document.getElementById('clip-count').textContent") == "1 of 3"
+
+
+def test_hostile_text_never_runs(tmp_path: Path) -> None:
+    runs = "document.title='run'"
+    text = [f"<script>{runs}</script>", "<img", "src=x", f"onerror={runs}>", "\u202enul\0"]
+    text.append("w" * 10_000)
+    write_report(make_arm_runs((1, 6), clips=1, repeats=1, text=text), tmp_path)
+    with Browser(tmp_path / "profile") as browser:
+        browser.emulate(width=360)
+        browser.open(tmp_path / "report.html")
+        assert browser.run("document.title") == "1word against 6word"
+        assert browser.run("document.querySelectorAll('img').length") == 0
+        browser.run("""(() => { const p = document.getElementById('position');
+          p.value = p.max; p.dispatchEvent(new Event('input')); })()""")
+        assert "<img src=x" in browser.run("document.querySelector('#left .shown').textContent")
+        assert browser.run("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert browser.errors == []
+        assert browser.requests == []
