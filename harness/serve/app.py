@@ -16,7 +16,8 @@ import asyncio
 import itertools
 import logging
 import os
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -95,8 +96,11 @@ def create_app(
     return app
 
 
-def run_server(app: Starlette) -> None:
+def run_server(app: Starlette, announce: Callable[[str], None] = _log.info) -> None:
     """Serve until interrupted, then wind up: utterances under way are finished, sessions told.
+
+    Args:
+        announce: is told the page's address once clients can connect.
 
     Raises:
         UsageError: the address cannot be bound.
@@ -104,9 +108,10 @@ def run_server(app: Starlette) -> None:
     config: ServeConfig = app.state.server.config
     if not is_loopback(config.host) and config.token_env is None:
         _log.warning("serve.host=%s without serve.token_env: anybody may connect", config.host)
-    server = make_uvicorn(app)
     try:
-        server.run()
+        make_uvicorn(app, announce).run()
+    except KeyboardInterrupt:
+        pass  # uvicorn raises it once more when it has wound up
     except SystemExit as error:  # how uvicorn says that it could not bind
         raise UsageError(
             "cannot listen",
@@ -115,9 +120,9 @@ def run_server(app: Starlette) -> None:
         ) from error
 
 
-def make_uvicorn(app: Starlette) -> uvicorn.Server:
+def make_uvicorn(app: Starlette, announce: Callable[[str], None] = _log.info) -> uvicorn.Server:
     config: ServeConfig = app.state.server.config
-    return _WindingUp(
+    server = _WindingUp(
         uvicorn.Config(
             app,
             host=config.host,
@@ -132,16 +137,25 @@ def make_uvicorn(app: Starlette) -> uvicorn.Server:
             timeout_graceful_shutdown=_CLOSING_S,
         )
     )
+    server.announce = announce
+    return server
 
 
 class _WindingUp(uvicorn.Server):
     """uvicorn closes sockets the moment it is told to stop; here sessions are wound up first."""
 
-    async def shutdown(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+    announce: Callable[[str], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        self.announce(f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         app = self.config.app
         assert isinstance(app, Starlette)  # noqa: S101 made by `make_uvicorn`
         await app.state.server.wind_up()
-        await super().shutdown()
+        await super().shutdown(sockets)
 
 
 class _Guard:

@@ -48,15 +48,7 @@ kind, world = SessionKind(sys.argv[1]), RealWorld()
 config = ServeConfig(port=0, max_sessions=1000)
 app = create_app(NullEngine(world, kind), config, world, kind=kind, chunking=TokenChunking(),
                  chunking_name="token")
-server = make_uvicorn(app)
-started = server.startup
-
-async def startup(sockets=None):
-    await started(sockets)
-    print(server.servers[0].sockets[0].getsockname()[1], flush=True)
-
-server.startup = startup
-server.run()
+make_uvicorn(app, lambda url: print(url, flush=True)).run()
 """
 
 
@@ -67,7 +59,7 @@ def null_server(kind: SessionKind) -> Iterator[tuple[str, int]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield f"127.0.0.1:{int(process.stdout.readline())}", process.pid
+            yield process.stdout.readline().removeprefix("http://").rstrip("/\n"), process.pid
         finally:
             process.terminate()
 

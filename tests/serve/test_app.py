@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket as sockets
 import threading
 import urllib.error
@@ -452,7 +453,8 @@ def test_log_lines_of_the_contract(caplog: pytest.LogCaptureFixture) -> None:
         socket.send(pcm(0.1))
         send(socket, type="end")
         chunks_until_final(socket)
-    lines = [r.getMessage() for r in caplog.records]
+    address, *lines = [r.getMessage() for r in caplog.records]
+    assert address.startswith("http://127.0.0.1:")
     assert lines[0].startswith("TTFT: ")
     assert " ms for chunk " in lines[0]
     assert lines[1:] == ["Streaming 1-word chunk 0: 'I'", "Streaming 1-word chunk 1: 'have'"]
@@ -506,3 +508,22 @@ def test_a_port_that_is_taken() -> None:
         )
         with pytest.raises(UsageError, match="cannot listen"):
             run_server(app)
+
+
+def test_an_interrupt_ends_it_in_peace() -> None:
+    app = create_app(
+        Spelling(),
+        CONFIG,
+        WORLD,
+        kind=SessionKind.TURN,
+        chunking=WordsChunking(1),
+        chunking_name="1word",
+    )
+    addresses: list[str] = []
+
+    def announce(url: str) -> None:
+        addresses.append(url)
+        threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
+
+    run_server(app, announce)
+    assert addresses[0].startswith("http://127.0.0.1:")
