@@ -349,6 +349,7 @@ class ReplayConfig:
     frame_ms: float = 20.0  # audio is handed over in frames of this length
     repeats: int = 3  # how often each clip is replayed
     streams: int = 1  # clips replayed at the same time
+    arrivals: str = "all_at_once"  # of the streams: all_at_once | staggered | poisson
     warmup: int = 1  # sessions replayed first and thrown away
     timeout_s: float = 60.0  # a session that has not ended this long after its audio has failed
     shuffle: bool = True  # randomise the order of clips within a repeat, from the seed
@@ -361,6 +362,7 @@ class ReplayConfig:
         _require_number("replay.frame_ms", self.frame_ms, 1, 10_000)
         _require_number("replay.repeats", self.repeats, 1)
         _require_number("replay.streams", self.streams, 1, 10_000)
+        _require_one_of("replay.arrivals", self.arrivals, ("all_at_once", "staggered", "poisson"))
         _require_number("replay.warmup", self.warmup, 0)
         _require_number("replay.timeout_s", self.timeout_s, 0, above=True)
         _require_one_of("replay.until", self.until, ("repeats", "decided"))

@@ -1,6 +1,6 @@
 """From configs to finished runs: clips x repeats x arms, interleaved, replayed, summarised, judged.
 
-:func:`run_arms` is the list of steps; each arm gets a run folder of its own.
+:func:`replay_arms` is the list of steps; each arm gets a run folder of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import logging
 import random
 import statistics
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from harness.clock import RealWorld, VirtualWorld, World
 from harness.config import Config
 from harness.dataset import Clip, Dataset, load_dataset
 from harness.engines import Engine
-from harness.engines.factory import make_engine
+from harness.engines.factory import injected, load_engine
 from harness.engines.null import NullEngine
 from harness.environment import describe_environment, identity
 from harness.errors import ConfigError
@@ -29,9 +31,18 @@ from harness.events import SessionKind, Trace
 from harness.metrics import Summary
 from harness.metrics.instants import request_ns
 from harness.metrics.latency import clip_metrics
-from harness.replay import Arm, Pacing, Planned, replay
+from harness.replay import Arm, Pacing, Planned, arrivals_ns, replay
 from harness.runs import Run, RunWriter, load_run, refuse_used
-from harness.summaries import Against, judge_runs, judged, load_against, summarise_run
+from harness.summaries import (
+    CONFIRM,
+    Against,
+    judge_again,
+    judge_runs,
+    judged,
+    load_against,
+    summarise_run,
+    to_be_confirmed,
+)
 from harness.verdicts.rules import parse_rules
 from harness.verdicts.sequential import SequentialPlan
 
@@ -48,6 +59,7 @@ class ArmPlan(msgspec.Struct, frozen=True):
     config: Config
     config_yaml: str  # the resolved config, as it is kept in the run's folder
     folder: Path
+    overrides: tuple[str, ...] = ()  # what was asked for on the command line
 
 
 class Progress:
@@ -67,32 +79,65 @@ def run_arms(plans: Sequence[ArmPlan], progress: Progress) -> list[Summary]:
         UsageError: something asked for is not there, before anything was timed.
         StorageError: a folder could not be written; what was written before is kept.
     """
-    first = plans[0].config
     _check_arms(plans)
-    progress.stage("Loading the dataset")
-    dataset = load_dataset(first.dataset)
-    world = _make_world(first)
-    progress.stage("Loading the engine")
-    engines = _make_engines(plans, world)
-    progress.stage("Measuring the harness itself")
-    floor_ms = None if world.simulated else measure_floor_ms(world, first.replay.frame_ms)
-    recorders = [
-        _ArmRecorder(plan, dataset, engine, world, floor_ms)
-        for plan, engine in zip(plans, engines, strict=True)
-    ]
+    with closing(Rig(plans[0].config, progress)) as rig:
+        return replay_arms(plans, rig)
+
+
+class Rig:
+    """Dataset, clock and engines, loaded once: for one go of interleaved arms, or for several."""
+
+    def __init__(self, config: Config, progress: Progress) -> None:
+        self.progress = progress
+        progress.stage("Loading the dataset")
+        self.dataset = load_dataset(config.dataset)
+        self.world = _make_world(config)
+        self._frame_ms = config.replay.frame_ms
+        self._engines: dict[str, Engine] = {}
+
+    def engine(self, config: Config) -> Engine:
+        """The engine of one arm; arms that ask for the same share it, whatever is injected."""
+        key = _engine_key(config.model, config.engine, config.session)
+        if key not in self._engines:
+            self.progress.stage("Loading the engine")
+            self._engines[key] = load_engine(config, self.world)
+        worse = _engine_key(config.model, config.engine, config.session, config.inject)
+        if worse not in self._engines:
+            self._engines[worse] = injected(self._engines[key], config, self.world)
+        return self._engines[worse]
+
+    @cached_property
+    def floor_ms(self) -> float | None:
+        """What the harness itself adds to a TTFT; None in simulated time."""
+        if self.world.simulated:
+            return None
+        self.progress.stage("Measuring the harness itself")
+        return measure_floor_ms(self.world, self._frame_ms)
+
+    def close(self) -> None:
+        for engine in set(self._engines.values()):
+            engine.close()
+
+
+def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
+    """One go: every arm is replayed, interleaved, summarised and judged."""
+    recorders = [_ArmRecorder(plan, rig) for plan in plans]
+    again: list[_ArmRecorder] = []
     try:
         against = _load_against(recorders)
-        progress.stage("Replaying")
-        _replay_all(world, recorders, dataset, against, progress)
+        rig.progress.stage("Replaying")
+        _replay_all(rig.world, recorders, rig.dataset, against, rig.progress)
+        again = _open_again(recorders, rig)
+        if again:
+            rig.progress.stage("A regression was seen: measuring all of it once more")
+            _replay_all(rig.world, again, rig.dataset, None, rig.progress)
     except KeyboardInterrupt:
         log.warning("interrupted: the sessions that have ended are kept")
     finally:
-        for engine in set(engines):
-            engine.close()
-        for recorder in recorders:
+        for recorder in [*recorders, *again]:
             recorder.writer.close()
-    progress.stage("Summarising")
-    return _finish(recorders, against)
+    rig.progress.stage("Summarising")
+    return _finish(recorders, against, again)
 
 
 # --- steps, in the order in which they are called -------------------------------------------------
@@ -112,7 +157,9 @@ def _check_arms(plans: Sequence[ArmPlan]) -> None:
                     value=plan.name,
                     hint="run them apart; arms are paired clip by clip",
                 )
-        for field in ("pace", "repeats", "streams", "warmup", "shuffle", "compute_scale"):
+        for field in (
+            "pace", "repeats", "streams", "arrivals", "warmup", "shuffle", "compute_scale",
+        ):  # fmt: skip
             if getattr(plan.config.replay, field) != getattr(first.replay, field):
                 raise ConfigError(
                     f"arms of one comparison must share replay.{field}",
@@ -127,18 +174,7 @@ def _make_world(config: Config) -> World:
     return RealWorld()
 
 
-def _make_engines(plans: Sequence[ArmPlan], world: World) -> list[Engine]:
-    """One engine per arm; arms that ask for the same engine share it."""
-    made: dict[str, Engine] = {}
-    for plan in plans:
-        key = _engine_key(plan.config)
-        if key not in made:
-            made[key] = make_engine(plan.config, world)
-    return [made[_engine_key(plan.config)] for plan in plans]
-
-
-def _engine_key(config: Config) -> str:
-    parts = (config.model, config.engine, config.session, config.inject)
+def _engine_key(*parts: Any) -> str:
     return identity([[type(part).__name__, asdict(part)] for part in parts])
 
 
@@ -199,35 +235,43 @@ def _replay_all(
     """Replay every repeat; with ``replay.until=decided``, as many as the gate needs."""
     config = recorders[0].plan.config
     arms = [_make_arm(recorder.plan.config, recorder.engine) for recorder in recorders]
-    schedule = _make_schedule(dataset, config, len(arms))
+    streams = config.replay.streams
+    warmups = _make_warmups(dataset, config, len(arms))
     keep = _Keeper(recorders, config, progress)
     looks = SequentialPlan(config.replay.repeats, config.replay.most_repeats)
-    replayed = 0
-    for repeat, sessions in enumerate(schedule, start=1):
+    mean_s = statistics.fmean(clip.duration_s for clip in dataset.clips)
+    starts_ns = arrivals_ns(config.replay.arrivals, streams, mean_s, config.seed)
+    replay(world, arms, warmups, streams, keep)
+    replayed = len(warmups)
+    for repeat, sessions in enumerate(_make_schedule(dataset, config, len(arms)), start=1):
         keep.plan(sessions)
-        pauses = replay(world, arms, sessions, config.replay.streams, keep, replayed)
+        pauses = replay(world, arms, sessions, streams, keep, replayed, starts_ns)
         replayed += len(sessions)
         for recorder in recorders:
             recorder.writer.append_pauses(pauses)
         if config.replay.until == "decided" and looks.looks(repeat):
             runs = [recorder.load() for recorder in recorders]
-            verdicts = judge_runs(runs, list(map(summarise_run, runs)), against=against,
-                                  share=looks.share)  # fmt: skip
+            verdicts = judge_runs(runs, list(map(summarise_run, runs)), against=against)
             if all(looks.stops(repeat, verdict) for verdict in verdicts):
                 break
+
+
+def _make_warmups(dataset: Dataset, config: Config, arms: int) -> list[Planned]:
+    """Sessions that are over before the first measured one begins."""
+    return [
+        Planned(arm, dataset.clips[i % len(dataset.clips)], 0, warmup=True)
+        for i in range(config.replay.warmup)
+        for arm in range(arms)
+    ]
 
 
 def _make_schedule(dataset: Dataset, config: Config, arms: int) -> Iterator[list[Planned]]:
     """The sessions of one replay after the other: all repeats in one, or each in one of its own.
 
-    Warm-ups first; then, per repeat and clip, every arm, in an order that alternates (ABBA).
+    Per repeat and clip, every arm, in an order that alternates (ABBA).
     """
     order = random.Random(config.seed)  # noqa: S311 not a secret
-    sessions = [
-        Planned(arm, dataset.clips[i % len(dataset.clips)], 0, warmup=True)
-        for i in range(config.replay.warmup)
-        for arm in range(arms)
-    ]
+    sessions: list[Planned] = []
     until_decided = config.replay.until == "decided"
     forwards = True
     for repeat in range(config.replay.most_repeats if until_decided else config.replay.repeats):
@@ -269,11 +313,33 @@ class _Keeper:
         self._progress.clip_done(self._done, self._planned, self._left_s / self._streams)
 
 
-def _finish(recorders: Sequence[_ArmRecorder], against: Against | None) -> list[Summary]:
+def _open_again(recorders: Sequence[_ArmRecorder], rig: Rig) -> list[_ArmRecorder]:
+    """Folders for a second measurement, if a regression is to be confirmed by one."""
+    runs = [recorder.load() for recorder in recorders]
+    verdicts = judge_runs(runs, list(map(summarise_run, runs)))
+    if not to_be_confirmed(runs, verdicts):
+        return []
+    plans = [recorder.plan for recorder in recorders]
+    return [
+        _ArmRecorder(
+            msgspec.structs.replace(plan, folder=plan.folder.parent / CONFIRM / plan.name), rig
+        )
+        for plan in plans
+    ]
+
+
+def _finish(
+    recorders: Sequence[_ArmRecorder],
+    against: Against | None,
+    again: Sequence[_ArmRecorder] = (),
+) -> list[Summary]:
     """Summarise and judge what the folders hold, as ``report`` and ``gate`` would."""
     runs = [recorder.load() for recorder in recorders]
     summaries = [summarise_run(run) for run in runs]
     verdicts = judge_runs(runs, summaries, against=against)
+    if again:
+        _finish(again, None)
+        verdicts = judge_again(verdicts, [recorder.load() for recorder in again])
     done = [judged(*pair) for pair in zip(summaries, verdicts, strict=True)]
     for recorder, summary in zip(recorders, done, strict=True):
         recorder.writer.finish(summary)
@@ -283,23 +349,20 @@ def _finish(recorders: Sequence[_ArmRecorder], against: Against | None) -> list[
 class _ArmRecorder:
     """One arm's folder and what has been measured of it so far."""
 
-    def __init__(
-        self, plan: ArmPlan, dataset: Dataset, engine: Engine, world: World, floor_ms: float | None
-    ) -> None:
+    def __init__(self, plan: ArmPlan, rig: Rig) -> None:
         self.plan = plan
-        self.engine = engine
-        self._dataset = dataset
-        self._floor_ms = floor_ms
-        self._simulated = world.simulated
-        self.environment = self._describe()
+        self.engine = rig.engine(plan.config)
+        self._dataset = rig.dataset
+        self.environment = self._describe(rig)
         self.writer = RunWriter(plan.folder, plan.config_yaml, self.environment)
 
-    def _describe(self) -> dict[str, Any]:
+    def _describe(self, rig: Rig) -> dict[str, Any]:
         config = self.plan.config
         return describe_environment(
             name=self.plan.name,
             arm=self._arm(),
-            harness_floor_ms=self._floor_ms,
+            overrides=list(self.plan.overrides),
+            harness_floor_ms=rig.floor_ms,
             model=msgspec.to_builtins(self.engine.info),
             dataset={
                 "name": self._dataset.name,
@@ -311,7 +374,7 @@ class _ArmRecorder:
             config_identity=config_identity(config),
             seed=config.seed,
             injected=config.inject.active,
-            simulated=self._simulated,
+            simulated=rig.world.simulated,
             warmup_sessions_discarded=config.replay.warmup,
         )
 
@@ -336,7 +399,7 @@ def config_identity(config: Config) -> str:
     """What makes two runs runs of the same thing; gates, reports and repeats do not."""
     replayed = {
         name: getattr(config.replay, name)
-        for name in ("pace", "frame_ms", "streams", "compute_scale")
+        for name in ("pace", "frame_ms", "streams", "arrivals", "compute_scale")
     }
     parts = (config.chunking, config.model, config.engine, config.session, config.inject)
     return identity([replayed, [[type(part).__name__, asdict(part)] for part in parts]])

@@ -12,6 +12,8 @@ delays no frame.
 
 from __future__ import annotations
 
+import itertools
+import random
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -80,6 +82,26 @@ class Planned(NamedTuple):
 Keep = Callable[[Planned, Trace], None]
 
 
+def arrivals_ns(arrivals: str, streams: int, mean_s: float, seed: int) -> tuple[int, ...]:
+    """When each of ``streams`` concurrent streams begins its first session, from the beginning.
+
+    Args:
+        arrivals: ``all_at_once``; ``staggered``: evenly over ``mean_s``; ``poisson``: with
+            exponential gaps whose mean is that of the even ones, drawn from ``seed``.
+        mean_s: mean duration of a clip.
+    """
+    gap_s = mean_s / streams
+    if arrivals == "all_at_once":
+        starts_s = [0.0] * streams
+    elif arrivals == "staggered":
+        starts_s = [i * gap_s for i in range(streams)]
+    else:
+        drawn = random.Random(f"{seed}/arrivals")  # noqa: S311 not a secret
+        gaps = (drawn.expovariate(1 / gap_s) for _ in range(streams - 1))
+        starts_s = list(itertools.accumulate(gaps, initial=0.0))
+    return tuple(round(start_s * NS_PER_S) for start_s in starts_s)
+
+
 def replay(
     world: World,
     arms: Sequence[Arm],
@@ -87,6 +109,7 @@ def replay(
     streams: int,
     keep: Keep,
     first_order: int = 0,
+    starts_ns: Sequence[int] = (),
 ) -> list[GcPause]:
     """Replay every planned session and hand each trace that is not a warm-up's to ``keep``.
 
@@ -95,6 +118,7 @@ def replay(
     Args:
         streams: how many sessions are replayed at the same time.
         first_order: the place of the plan's first session in the whole run.
+        starts_ns: when each stream begins its first session (:func:`arrivals_ns`); empty: at once.
         keep: called on a timeline of its own, one trace at a time, in order of completion.
 
     Raises:
@@ -106,7 +130,7 @@ def replay(
         The pauses of the garbage collector, of which none should fall into a session.
     """
     with frozen_gc() as pauses:
-        _Driver(world, arms, plan, streams, keep, first_order).run()
+        _Driver(world, arms, plan, starts_ns or [0] * streams, keep, first_order).run()
     return pauses
 
 
@@ -116,13 +140,13 @@ class _Driver:
         world: World,
         arms: Sequence[Arm],
         plan: Sequence[Planned],
-        streams: int,
+        starts_ns: Sequence[int],
         keep: Keep,
         first_order: int,
     ) -> None:
         self.world = world
         self.arms = arms
-        self._streams = streams
+        self._starts_ns = starts_ns
         self.timeline = world.timeline("driver", costs=False)
         self._store = world.timeline("store", costs=False)
         self._keep = keep
@@ -134,9 +158,10 @@ class _Driver:
     def run(self) -> None:
         if not self._waiting:
             return
-        for index in range(self._streams):
+        began_ns = self.world.now_ns()
+        for index, start_ns in enumerate(self._starts_ns):
             lane = _Lane(self, index)
-            self.timeline.call_soon(lambda lane=lane: self.next_session(lane))  # type: ignore[misc]
+            self.timeline.call_at(began_ns + start_ns, lambda lane=lane: self.next_session(lane))  # type: ignore[misc]
         self._store.start()
         try:
             self.timeline.run()

@@ -279,14 +279,18 @@ def test_every_field_of_replay_reaches_the_plan() -> None:
         "frame_ms": (80, "frame_ms", 80),
         "repeats": (2, "repeats", 2),
         "streams": (3, "lanes", 3),
+        "arrivals": ("staggered", "spread", True),
         "warmup": (2, "first_order", 2),
         "timeout_s": (0.001, "failed", True),
         "shuffle": (False, "in_order", True),
         "compute_scale": (0, "exact", True),
     }
-    assert set(shown) == {field.name for field in fields(ReplayConfig)}
+    with_a_gate = {"until", "most_repeats"}  # tests/test_cli_verdicts.py
+    assert set(shown) | with_a_gate == {field.name for field in fields(ReplayConfig)}
     for name, (value, what, expected) in shown.items():
         base = {"replay.pace": "virtual", "replay.repeats": 1, "replay.warmup": 0}
+        if name == "arrivals":
+            base["replay.streams"] = 3
         overrides = {**base, "engine": "scripted", "report.plots": "false", f"replay.{name}": value}
         main(["run", f"hydra.run.dir={name}", *(f"{k}={v}" for k, v in overrides.items())])
         started = [e for e in lines(f"{name}/events.jsonl") if e["event"] == "started"]
@@ -296,6 +300,7 @@ def test_every_field_of_replay_reaches_the_plan() -> None:
             "frame_ms": started[0]["frame_ms"],
             "repeats": len({e["repeat"] for e in started}),
             "lanes": len({e["lane"] for e in started}),
+            "spread": len({e["t0_ns"] for e in started if e["order"] < 3}) == 3,
             "first_order": min(e["order"] for e in started),
             "failed": summary["failed"] > 0,
             "in_order": [e["clip"] for e in started] == sorted(e["clip"] for e in started),

@@ -25,7 +25,7 @@ from harness.engines import scripted as scripted_engine
 from harness.engines.inject import InjectedEngine
 from harness.errors import ConfigError, StorageError
 from harness.events import Ended, Failed, SessionKind, Trace, Word
-from harness.replay import LEAD_NS, Arm, Pacing, Planned, replay
+from harness.replay import LEAD_NS, Arm, Pacing, Planned, arrivals_ns, replay
 
 TURN, LIVE = SessionKind.TURN, SessionKind.LIVE
 
@@ -361,3 +361,33 @@ def test_dropped_words_are_gone_from_the_text(world: VirtualWorld) -> None:
     (trace,) = traces_of(world, engine, [make_clip("one two three four", 0.1)])
     assert trace.text.split() == ["three", "four"]
     assert [m.text for m in chunk_messages(trace.chunks, 0)] == ["three", "four"]
+
+
+# --- arrivals -------------------------------------------------------------------------------------
+
+
+def test_arrivals_are_spread_over_the_mean_clip() -> None:
+    assert arrivals_ns("all_at_once", 3, 6.0, seed=0) == (0, 0, 0)
+    assert arrivals_ns("staggered", 3, 6.0, seed=0) == (0, 2 * 10**9, 4 * 10**9)
+
+
+def test_poisson_arrivals_have_exponential_gaps_of_the_same_mean() -> None:
+    starts = arrivals_ns("poisson", 4001, 4001 * 0.01, seed=1)
+    gaps_ms = [(b - a) / NS_PER_MS for a, b in itertools.pairwise(starts)]
+    assert starts[0] == 0
+    assert min(gaps_ms) >= 0
+    assert sum(gaps_ms) / 4000 == pytest.approx(10, rel=0.05)  # three standard errors
+    above_mean = sum(gap > 10 for gap in gaps_ms) / 4000
+    assert above_mean == pytest.approx(0.368, abs=0.025)  # 1/e; half of them, were they symmetric
+    assert arrivals_ns("poisson", 9, 5.0, seed=1) == arrivals_ns("poisson", 9, 5.0, seed=1)
+    assert arrivals_ns("poisson", 9, 5.0, seed=1) != arrivals_ns("poisson", 9, 5.0, seed=2)
+
+
+def test_streams_begin_their_first_session_when_they_arrive(world: VirtualWorld) -> None:
+    arm = Arm(scripted(world), lambda: make_chunker(WordsChunking(1)), pacing())
+    kept: list[Trace] = []
+    plan = [Planned(0, make_clip("one", 1.0), i) for i in range(4)]
+    starts = arrivals_ns("staggered", 2, 1.0, seed=0)
+    replay(world, [arm], plan, 2, lambda _p, trace: kept.append(trace), 0, starts)
+    t0_ms = [((t.session.t0_ns - LEAD_NS) / NS_PER_MS, t.session.lane) for t in kept]
+    assert t0_ms == [(0, 0), (500, 1), (1060, 0), (1560, 1)]  # 10 ms of lead, 1 s, 50 ms
