@@ -9,11 +9,13 @@ joined ("do not" is not "don't"), because each keeps an instant of its own.
 from __future__ import annotations
 
 import functools
+from array import array
 from collections.abc import Sequence
 
 from rapidfuzz.distance import Levenshtein
 
-_Cost = tuple[int, int]  # word edits, then character edits
+_EDIT = 1 << 32  # cost of a word edit; below it, those of its characters
+_FAR = 1 << 62
 
 
 def bare(word: str) -> str:
@@ -33,50 +35,40 @@ def match_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tup
 def _align(said: tuple[str, ...], heard: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
     # An alignment with k edits never strays more than k off the diagonal.
     band = Levenshtein.distance(said, heard)
-    unreachable = (len(said) + len(heard) + 1, 0)
-    costs: list[dict[int, _Cost]] = []  # [i][j]: of the first i said words, the first j heard ones
+    costs: list[array[int]] = []  # [i][j]: of the first i said words and the first j heard ones
     for i in range(len(said) + 1):
-        row: dict[int, _Cost] = {}
+        row = array("q", [_FAR]) * (len(heard) + 1)
         for j in range(max(0, i - band), min(len(heard), i + band) + 1):
             if i == j == 0:
-                row[j] = (0, 0)
+                row[j] = 0
                 continue
             row[j] = min(
-                _plus(costs[i - 1].get(j - 1, unreachable), _pair(said[i - 1], heard[j - 1]))
-                if i and j
-                else unreachable,
-                _plus(costs[i - 1].get(j, unreachable), (1, len(said[i - 1])))
-                if i
-                else unreachable,
-                _plus(row.get(j - 1, unreachable), (1, len(heard[j - 1]))) if j else unreachable,
+                costs[i - 1][j - 1] + _apart(said[i - 1], heard[j - 1]) if i and j else _FAR,
+                costs[i - 1][j] + _EDIT + len(said[i - 1]) if i else _FAR,
+                row[j - 1] + _EDIT + len(heard[j - 1]) if j else _FAR,
             )
         costs.append(row)
     return _matches(said, heard, costs)
 
 
 def _matches(
-    said: tuple[str, ...], heard: tuple[str, ...], costs: list[dict[int, _Cost]]
+    said: tuple[str, ...], heard: tuple[str, ...], costs: Sequence[Sequence[int]]
 ) -> tuple[tuple[int, int], ...]:
     """Walk back along a cheapest way; among equal ones, the diagonal first."""
     pairs = []
     i, j = len(said), len(heard)
     while i and j:
-        cost, before = costs[i][j], costs[i - 1].get(j - 1)
-        if before is not None and cost == _plus(before, _pair(said[i - 1], heard[j - 1])):
+        if costs[i][j] == costs[i - 1][j - 1] + _apart(said[i - 1], heard[j - 1]):
             i, j = i - 1, j - 1
             if said[i] == heard[j]:
                 pairs.append((i, j))
-        elif j in costs[i - 1] and cost == _plus(costs[i - 1][j], (1, len(said[i - 1]))):
+        elif costs[i][j] == costs[i - 1][j] + _EDIT + len(said[i - 1]):
             i -= 1
         else:
             j -= 1
     return tuple(reversed(pairs))
 
 
-def _plus(cost: _Cost, step: _Cost) -> _Cost:
-    return cost[0] + step[0], cost[1] + step[1]
-
-
 @functools.lru_cache(maxsize=65_536)
-def _pair(said: str, heard: str) -> _Cost:
-    return (0, 0) if said == heard else (1, Levenshtein.distance(said, heard))
+def _apart(said: str, heard: str) -> int:
+    return 0 if said == heard else _EDIT + Levenshtein.distance(said, heard)
