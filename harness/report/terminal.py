@@ -205,9 +205,9 @@ def _wer(summary: Summary) -> Text:
 def _verdict(summary: Summary) -> Text:
     status = str(summary.verdict.get("status", "none"))
     rules = summary.verdict.get("rules")
-    text = Text().append(status.upper(), style=_STATUS_STYLES.get(status, ""))
     if status == "none":
-        return text.append("  no gate was asked for", style="dim")
+        return Text("no gate was asked for", style="dim")
+    text = Text().append(status.upper(), style=_STATUS_STYLES.get(status, ""))
     if isinstance(rules, list):
         unmet = [rule for rule in rules if rule["status"] != "pass"]
         text.append(

@@ -38,7 +38,6 @@ _STAGE_GREYS = {
 
 
 def clip_timeline(arms: Sequence[Arm], audio: Audio | None = None) -> Plot | NoPlot:
-    """The clip whose TTFT in the first arm is the median, in its first repeat seen in all arms."""
     name, title = "timeline", "One clip, from audio to text"
     chosen = _typical(arms[:_MOST_ARMS])
     if chosen is None:
@@ -80,8 +79,9 @@ def clip_timeline(arms: Sequence[Arm], audio: Audio | None = None) -> Plot | NoP
         for arm in shown
     )
     caption = (
-        f"Clip {shorten(clip, 60)}, repeat {repeat}: the one with the median TTFT of"
-        f" {arms[0].label}. {words}. Grey blocks: what the engine did; ticks: its tokens; coloured"
+        f"Clip {shorten(clip, 60)}, repeat {repeat}: the median TTFT of {arms[0].label}, of the"
+        f" clips with gaps in every arm. {words}. Grey blocks: what the engine did; ticks: its"
+        " tokens; coloured"
         " bars: chunks as the client saw them, with their text."
     )
     if len(arms) > len(shown):
@@ -90,16 +90,24 @@ def clip_timeline(arms: Sequence[Arm], audio: Audio | None = None) -> Plot | NoP
 
 
 def _typical(arms: Sequence[Arm]) -> tuple[str, int] | None:
-    common = [
-        (metrics.ttft_ms, key)
-        for key, metrics in arms[0].clips.items()
-        if metrics.ttft_ms is not None
-        and all(
+    """The session with the median TTFT in the first arm, of those that show most.
+
+    First choice: sessions in which every arm has a gap to show; else those with text in every arm.
+    """
+    with_text = [
+        key
+        for key in arms[0].clips
+        if all(
             key in arm.traces and key in arm.clips and arm.clips[key].ttft_ms is not None
             for arm in arms
         )
     ]
-    return sorted(common)[(len(common) - 1) // 2][1] if common else None
+    with_gaps = [key for key in with_text if all(arm.clips[key].gap_ms for arm in arms)]
+    chosen = with_gaps or with_text
+    ttft = {key: arms[0].clips[key].ttft_ms or 0.0 for key in chosen}
+    return (
+        sorted(chosen, key=lambda key: (ttft[key], key))[(len(chosen) - 1) // 2] if chosen else None
+    )
 
 
 def _draw_audio(
