@@ -12,6 +12,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from harness.errors import ConfigError
 
@@ -202,6 +203,16 @@ class TorchEngine:
             _require_number("engine.threads", self.threads, 1)
 
 
+def _is_websocket_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        ok = parts.port != 0  # reading it checks it
+    except ValueError:
+        return False
+    ok = ok and parts.scheme in ("ws", "wss") and bool(parts.hostname)
+    return ok and parts.username is None and not parts.fragment
+
+
 @dataclass
 class RealtimeEngine:
     """A server behind a WebSocket; how much audio a message carries is ``replay.frame_ms``."""
@@ -223,7 +234,7 @@ class RealtimeEngine:
 
     def __post_init__(self) -> None:
         _require(
-            re.fullmatch(r"wss?://[^\s/@?#]+[^\s@#]*", self.url) is not None,
+            _is_websocket_url(self.url),
             "engine.url", self.url, "ws://HOST:PORT/PATH or wss://..., without user or fragment",
         )  # fmt: skip
         _require(bool(self.model), "engine.model", self.model, "the name that the server knows")

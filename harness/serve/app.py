@@ -14,13 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import os
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
@@ -34,14 +31,13 @@ from harness.config import ChunkingConfig, ServeConfig, TokenChunking
 from harness.dataset import Clip
 from harness.engines import Engine, Reference
 from harness.engines.realtime.adapters import pcm16
-from harness.errors import ConfigError, UsageError
+from harness.errors import ConfigError
 from harness.events import SessionKind
 from harness.serve.access import Access, is_loopback
 from harness.serve.connection import Connection, Service
-from harness.serve.protocol import Limits, Realtime, ServeProtocol, Transcribe, parse_chunking
+from harness.serve.protocol import Limits, Realtime, ServeProtocol, Transcribe
+from harness.serve.strategies import parse_chunking
 from harness.serve.telemetry import Telemetry
-
-_log = logging.getLogger("harness.serve")
 
 _PAGE = Path(__file__).parent / "page"
 _SUBPROTOCOL = "stt"  # what the page offers beside the one that carries its token
@@ -53,8 +49,6 @@ _HEADERS = {
     "Cache-Control": "no-cache",
     "X-Content-Type-Options": "nosniff",
 }
-_PING_S = 20.0
-_CLOSING_S = 1  # for what is left of HTTP requests, after every session was told
 
 
 def create_app(
@@ -94,68 +88,6 @@ def create_app(
     app.state.server = server
     app.add_middleware(_Guard, server=server)
     return app
-
-
-def run_server(app: Starlette, announce: Callable[[str], None] = _log.info) -> None:
-    """Serve until interrupted, then wind up: utterances under way are finished, sessions told.
-
-    Args:
-        announce: is told the page's address once clients can connect.
-
-    Raises:
-        UsageError: the address cannot be bound.
-    """
-    config: ServeConfig = app.state.server.config
-    if not is_loopback(config.host) and config.token_env is None:
-        _log.warning("serve.host=%s without serve.token_env: anybody may connect", config.host)
-    try:
-        make_uvicorn(app, announce).run()
-    except KeyboardInterrupt:
-        pass  # uvicorn raises it once more when it has wound up
-    except SystemExit as error:  # how uvicorn says that it could not bind
-        raise UsageError(
-            "cannot listen",
-            value=f"{config.host}:{config.port}",
-            hint="another server may have the port: serve.port=0 takes any free one",
-        ) from error
-
-
-def make_uvicorn(app: Starlette, announce: Callable[[str], None] = _log.info) -> uvicorn.Server:
-    config: ServeConfig = app.state.server.config
-    server = _WindingUp(
-        uvicorn.Config(
-            app,
-            host=config.host,
-            port=config.port,
-            log_config=None,
-            access_log=False,
-            ws_max_size=2 * config.max_message_bytes,  # up to here an error event, beyond it 1009
-            ws_ping_interval=_PING_S,
-            ws_ping_timeout=_PING_S,
-            ws_per_message_deflate=False,  # it would be measured with the engine
-            server_header=False,
-            timeout_graceful_shutdown=_CLOSING_S,
-        )
-    )
-    server.announce = announce
-    return server
-
-
-class _WindingUp(uvicorn.Server):
-    """uvicorn closes sockets the moment it is told to stop; here sessions are wound up first."""
-
-    announce: Callable[[str], None]
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        self.announce(f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/")
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        app = self.config.app
-        assert isinstance(app, Starlette)  # noqa: S101 made by `make_uvicorn`
-        await app.state.server.wind_up()
-        await super().shutdown(sockets)
 
 
 class _Guard:

@@ -24,8 +24,8 @@ from harness.serve.protocol import (
     Reply,
     ServeProtocol,
     State,
-    parse_chunking,
 )
+from harness.serve.strategies import parse_chunking
 from harness.serve.telemetry import Telemetry
 from harness.serve.utterance import Utterance
 

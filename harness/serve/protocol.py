@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import binascii
 import enum
-import re
 from typing import Any, Protocol
 
 import msgspec
@@ -23,15 +22,9 @@ import numpy as np
 
 from harness.audio import RATE_HZ
 from harness.chunking import ChunkMessage
-from harness.config import (
-    ChunkingConfig,
-    EagerFirstChunking,
-    SentenceChunking,
-    TimedChunking,
-    TokenChunking,
-    WordsChunking,
-)
+from harness.clock import wall_time
 from harness.engines import Samples
+from harness.serve.strategies import parse_chunking
 
 MAX_LANES = 4  # chunking strategies side by side on the same tokens
 
@@ -90,30 +83,6 @@ class ServeProtocol(Protocol):
 
     def abandon(self) -> None:
         """The utterance failed: idle from here on."""
-
-
-def parse_chunking(name: str) -> ChunkingConfig:
-    """A strategy by its name, as in ``configs/chunking``.
-
-    Raises:
-        ValueError: no strategy is called so.
-    """
-    if match := re.fullmatch(r"([1-9]\d?)words?", name):
-        return WordsChunking(words=int(match[1]))
-    if match := re.fullmatch(r"([1-9]\d{0,4})ms", name):
-        return TimedChunking(every_ms=float(match[1]))
-    fixed: dict[str, ChunkingConfig] = {
-        "token": TokenChunking(),
-        "sentence": SentenceChunking(),
-        "timed": TimedChunking(),
-        "eager_first": EagerFirstChunking(),
-    }
-    if name not in fixed:
-        raise ValueError(
-            f"no chunking is called {name[:40]!r}; allowed: 1word .. 99word, token, sentence,"
-            " eager_first, timed, 1ms .. 99999ms"
-        )
-    return fixed[name]
 
 
 class _Refused(Exception):  # noqa: N818 an answer to the client, not a failure
@@ -201,7 +170,8 @@ class Realtime(_Base):
         self._early: list[Samples] = []  # appended before the commit that begins
 
     def greeting(self, session: str) -> str:
-        return _json(type="session.created", id=session, created=0)
+        created = int(wall_time().timestamp())
+        return _json(type="session.created", id=session, created=created)
 
     def _receive(self, message: str | bytes) -> list[Action]:
         event = self._event(message)

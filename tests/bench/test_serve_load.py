@@ -42,7 +42,8 @@ from harness.clock import RealWorld
 from harness.config import ServeConfig, TokenChunking
 from harness.engines.null import NullEngine
 from harness.events import SessionKind
-from harness.serve.app import create_app, make_uvicorn
+from harness.serve.app import create_app
+from harness.serve.running import make_uvicorn
 
 kind, world = SessionKind(sys.argv[1]), RealWorld()
 config = ServeConfig(port=0, max_sessions=1000)

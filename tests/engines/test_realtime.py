@@ -251,6 +251,16 @@ def test_a_half_open_socket_fails_to_connect_in_time() -> None:
     assert heard.error.startswith("not connected and configured within 0.2 s")
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://h/x", "ws://", "ws://h:99999/x", "ws://h:abc/x", "ws://[::1/x", "ws://me:pw@h/x",
+     "ws://h/x#y", "h:8000"],
+)  # fmt: skip
+def test_what_is_no_address(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"config field engine\.url"):
+        RealtimeEngine(url=url)
+
+
 def test_simulated_time_is_refused() -> None:
     with pytest.raises(ConfigError, match="a server keeps real time"):
         connect_realtime(QUICK, VirtualWorld())

@@ -20,7 +20,8 @@ from harness.config import ServeConfig, WordsChunking
 from harness.dataset import Clip
 from harness.engines import Engine, EngineInfo, Listener, Reference, Samples
 from harness.events import SessionKind, Word
-from harness.serve.app import Server, create_app, make_uvicorn
+from harness.serve.app import Server, create_app
+from harness.serve.running import make_uvicorn
 
 WORLD = RealWorld()
 WORDS = "one two three four five six seven eight"

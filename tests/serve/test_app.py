@@ -21,7 +21,7 @@ from harness.engines.null import NullEngine
 from harness.engines.realtime import connect_realtime
 from harness.errors import ConfigError, UsageError
 from harness.events import SessionKind
-from harness.serve.app import create_app, run_server
+from harness.serve import create_app, run_server
 from tests.engines.listening import Heard, loud
 
 from .serving import (
@@ -100,7 +100,10 @@ def test_two_strategies_side_by_side_hear_the_same_tokens() -> None:
 
 def test_timed_chunks_are_released_by_the_clock() -> None:
     engine = Spelling("one two three")
-    with serving(engine) as running, running.connect("/ws/transcribe?chunking=20ms") as socket:
+    with (
+        serving(engine) as running,
+        running.connect("/ws/transcribe?chunking=timed_20ms") as socket,
+    ):
         receive(socket)
         socket.send(pcm(0.1))
         send(socket, type="end")

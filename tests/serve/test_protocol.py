@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from harness.chunking import chunking_name
 from harness.config import (
+    ChunkingConfig,
     EagerFirstChunking,
     SentenceChunking,
     TimedChunking,
@@ -27,8 +29,8 @@ from harness.serve.protocol import (
     Reply,
     State,
     Transcribe,
-    parse_chunking,
 )
+from harness.serve.strategies import parse_chunking
 
 LIMITS = Limits(message_bytes=2000, audio_samples=1000)
 
@@ -179,19 +181,21 @@ def test_audio_before_the_commit_that_begins_is_kept() -> None:
     ("name", "config"),
     [
         ("1word", WordsChunking(1)),
-        ("6words", WordsChunking(6)),
+        ("6word", WordsChunking(6)),
         ("token", TokenChunking()),
         ("sentence", SentenceChunking()),
         ("eager_first", EagerFirstChunking()),
         ("timed", TimedChunking()),
-        ("250ms", TimedChunking(250.0)),
+        ("eager_first_3", EagerFirstChunking(3)),
+        ("timed_250ms", TimedChunking(250.0)),
     ],
 )
-def test_names_of_strategies(name: str, config: object) -> None:
+def test_names_of_strategies(name: str, config: ChunkingConfig) -> None:
     assert parse_chunking(name) == config
+    assert chunking_name(config) == name
 
 
-@pytest.mark.parametrize("name", ["", "0word", "100word", "-1word", "1 word", "0ms", "words"])
+@pytest.mark.parametrize("name", ["", "0word", "100word", "-1word", "1 word", "timed_0ms", "words"])
 def test_names_that_are_none(name: str) -> None:
     with pytest.raises(ValueError, match="no chunking is called"):
         parse_chunking(name)

@@ -1,7 +1,7 @@
 // The page: choices in, a session, figures out. Timing lives in session.js.
 import { Session, playClip, record } from "/static/session.js";
 
-const STRATEGIES = ["1word", "2word", "3word", "6word", "token", "sentence", "eager_first", "200ms"];
+const STRATEGIES = ["1word", "2word", "3word", "6word", "token", "sentence", "eager_first", "timed"];
 const NONE = "(none)";
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";

@@ -1,0 +1,81 @@
+"""From an application to a listening server, and to its end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from starlette.applications import Starlette
+
+from harness.config import ServeConfig
+from harness.errors import UsageError
+from harness.serve.access import is_loopback
+
+_log = logging.getLogger("harness.serve")
+
+_PING_S = 20.0
+_CLOSING_S = 1  # for what is left of HTTP requests, after every session was told
+
+
+def run_server(app: Starlette, announce: Callable[[str], None] = _log.info) -> None:
+    """Serve until interrupted, then wind up: utterances under way are finished, sessions told.
+
+    Args:
+        announce: is told the page's address once clients can connect.
+
+    Raises:
+        UsageError: the address cannot be bound.
+    """
+    config: ServeConfig = app.state.server.config
+    if not is_loopback(config.host) and config.token_env is None:
+        _log.warning("serve.host=%s without serve.token_env: anybody may connect", config.host)
+    try:
+        make_uvicorn(app, announce).run()
+    except KeyboardInterrupt:
+        pass  # uvicorn raises it once more when it has wound up
+    except SystemExit as error:  # how uvicorn says that it could not bind
+        raise UsageError(
+            "cannot listen",
+            value=f"{config.host}:{config.port}",
+            hint="another server may have the port: serve.port=0 takes any free one",
+        ) from error
+
+
+def make_uvicorn(app: Starlette, announce: Callable[[str], None] = _log.info) -> uvicorn.Server:
+    config: ServeConfig = app.state.server.config
+    server = _WindingUp(
+        uvicorn.Config(
+            app,
+            host=config.host,
+            port=config.port,
+            log_config=None,
+            access_log=False,
+            ws_max_size=2 * config.max_message_bytes,  # up to here an error event, beyond it 1009
+            ws_ping_interval=_PING_S,
+            ws_ping_timeout=_PING_S,
+            ws_per_message_deflate=False,  # it would be measured with the engine
+            server_header=False,
+            timeout_graceful_shutdown=_CLOSING_S,
+        )
+    )
+    server.announce = announce
+    return server
+
+
+class _WindingUp(uvicorn.Server):
+    """uvicorn closes sockets the moment it is told to stop; here sessions are wound up first."""
+
+    announce: Callable[[str], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        self.announce(f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        app = self.config.app
+        assert isinstance(app, Starlette)  # noqa: S101 made by `make_uvicorn`
+        await app.state.server.wind_up()
+        await super().shutdown(sockets)
