@@ -431,7 +431,13 @@ class GateConfig:
 
 @dataclass
 class ReportConfig:
-    plots: bool = True  # draw plots/*.svg and .png at the end of the run
+    plots: bool = True  # write the page, the Markdown and the plots at the end of the run
+    audio: bool = False  # put the clips' sound into the page, so that it plays what was heard
+    trace: bool = False  # write trace.json as well, for Perfetto or Chrome's trace viewer
+    show: str = "table"  # on the terminal: table, json (--json) or quiet (--quiet)
+
+    def __post_init__(self) -> None:
+        _require_one_of("report.show", self.show, ("table", "json", "quiet"))
 
 
 @dataclass

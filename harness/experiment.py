@@ -268,20 +268,19 @@ def _make_warmups(dataset: Dataset, config: Config, arms: int) -> list[Planned]:
 def _make_schedule(dataset: Dataset, config: Config, arms: int) -> Iterator[list[Planned]]:
     """The sessions of one replay after the other: all repeats in one, or each in one of its own.
 
-    Per repeat and clip, every arm, in an order that alternates (ABBA).
+    Per repeat and clip, every arm, in random order: an order that alternates (ABBA) would make
+    neighbouring differences alike where noise lingers, and intervals too narrow.
     """
     order = random.Random(config.seed)  # noqa: S311 not a secret
     sessions: list[Planned] = []
     until_decided = config.replay.until == "decided"
-    forwards = True
     for repeat in range(config.replay.most_repeats if until_decided else config.replay.repeats):
         clips = list(dataset.clips)
         if config.replay.shuffle:
             order.shuffle(clips)
         for clip in clips:
-            in_turn = range(arms) if forwards else reversed(range(arms))
+            in_turn = order.sample(range(arms), arms)
             sessions += [Planned(arm, clip, repeat) for arm in in_turn]
-            forwards = not forwards
         if until_decided:
             yield sessions
             sessions = []
@@ -396,12 +395,15 @@ class _ArmRecorder:
 
 
 def config_identity(config: Config) -> str:
-    """What makes two runs runs of the same thing; gates, reports and repeats do not."""
+    """What makes two runs runs of the same thing; gates, reports and repeats do not.
+
+    Nor does ``inject``: a run that was made worse is compared with what it was made from.
+    """
     replayed = {
         name: getattr(config.replay, name)
         for name in ("pace", "frame_ms", "streams", "arrivals", "compute_scale")
     }
-    parts = (config.chunking, config.model, config.engine, config.session, config.inject)
+    parts = (config.chunking, config.model, config.engine, config.session)
     return identity([replayed, [[type(part).__name__, asdict(part)] for part in parts]])
 
 

@@ -91,12 +91,14 @@ def test_one_word_comes_sooner_than_six_and_the_text_is_the_same() -> None:
     assert comparison["arms"] == ["1word", "6word"]
     assert comparison["comparisons"][0]["same_text"] == len(one)
     orders = sorted(
-        (e["order"], arm)
+        (event["order"], arm, event["clip"])
         for arm in ("1word", "6word")
-        for e in lines(f"out/{arm}/events.jsonl")
-        if e["event"] == "started"
+        for event in lines(f"out/{arm}/events.jsonl")
+        if event["event"] == "started"
     )
-    assert [arm for _, arm in orders[:4]] == ["1word", "6word", "6word", "1word"]
+    pairs = list(zip(orders[::2], orders[1::2], strict=True))
+    assert all(a[2] == b[2] and a[1] != b[1] for a, b in pairs)  # each clip by both, in turn
+    assert {pair[0][1] for pair in pairs} == {"1word", "6word"}  # neither is always first
 
 
 def test_rechunking_agrees_with_a_live_run_of_the_strategy() -> None:
@@ -121,6 +123,29 @@ def test_a_report_is_made_again_from_the_folder_alone() -> None:
     assert Path("out/report.md").is_file()
     assert list(Path("out/plots").glob("*.svg"))
     assert list(Path("out/plots").glob("*.png"))
+
+
+def test_json_is_all_that_json_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("out", "dataset.limit=1", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["arms"]["out"] == read("out/summary.json")
+    assert main(["report", "out", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == printed
+
+
+def test_quiet_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("out", "dataset.limit=1", "--quiet") == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_session_that_the_page_saved_becomes_a_report() -> None:
+    assert run("out", "dataset.limit=1") == 0
+    events = lines("out/events.jsonl")
+    saved = {"schema": 1, "model": "scripted", "client": "a browser", "arms": {"1word": events}}
+    Path("saved.json").write_text(json.dumps(saved), encoding="utf-8")
+    assert main(["report", "saved.json"]) == 0
+    assert Path("saved/report.html").is_file()
+    assert read("saved/1word/summary.json")["metrics"]["ttft_ms"]["mean"] == 70
 
 
 @pytest.mark.e2e

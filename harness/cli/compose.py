@@ -94,7 +94,7 @@ def with_hydra(verb: str, argv: list[str], task: Task) -> None:
         HarnessError: ``task`` raised it.
     """
     _register_schema()
-    argv = [_quoted_null(argument) for argument in argv]
+    argv = [_as_override(argument) for argument in argv]
     raised: list[HarnessError] = []
 
     def guarded(config: DictConfig) -> None:
@@ -132,7 +132,7 @@ def with_hydra(verb: str, argv: list[str], task: Task) -> None:
 def compose(overrides: list[str]) -> DictConfig:
     """The config of ``overrides``, inside a task of :func:`with_hydra`."""
     try:
-        return hydra.compose(config_name="config", overrides=[_quoted_null(o) for o in overrides])
+        return hydra.compose(config_name="config", overrides=[_as_override(o) for o in overrides])
     except (HydraException, OmegaConfBaseException) as error:
         raise as_config_error(error) from error
 
@@ -163,20 +163,21 @@ def to_yaml(composed: DictConfig) -> str:
 
 
 def run_folder() -> Path:
-    """The folder that Hydra made for this job."""
-    return Path(HydraConfig.get().runtime.output_dir)
+    """The folder that Hydra made for this job, from here if it is below."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 class Sweep:
     """Overrides in which some have several values, as in ``chunking=1word,6word``."""
 
     def __init__(self, argv: list[str]) -> None:
-        options = [a for a in argv if a.startswith("-")]
+        options = [a for a in argv if a.startswith("-") and a not in FLAGS]
         if options:
-            raise UsageError("compare takes overrides, no options", value=" ".join(options))
+            raise UsageError("no such option", value=options[0], allowed=", ".join(FLAGS))
         parser = OverridesParser.create()
         try:
-            parsed = parser.parse_overrides([_quoted_null(a) for a in argv])
+            parsed = parser.parse_overrides([_as_override(a) for a in argv])
         except HydraException as error:
             raise as_config_error(error) from error
         swept = [o for o in parsed if o.is_sweep_override()]
@@ -207,11 +208,16 @@ def _axis(override: Override) -> list[tuple[str, str]]:
     return [(key, str(value)) for value in override.sweep_string_iterator()]
 
 
-def _quoted_null(override: str) -> str:
-    """``engine=null`` names a choice; unquoted, Hydra would read: no engine."""
-    if not override.startswith("engine="):
-        return override
-    return re.sub(r"(?<=[=,])null(?=,|$)", "'null'", override)
+FLAGS = {"--json": "report.show=json", "--quiet": "report.show=quiet"}
+
+
+def _as_override(argument: str) -> str:
+    """A flag as its override; ``engine=null`` quoted: unquoted, Hydra would read: no engine."""
+    if argument in FLAGS:
+        return FLAGS[argument]
+    if not argument.startswith("engine="):
+        return argument
+    return re.sub(r"(?<=[=,])null(?=,|$)", "'null'", argument)
 
 
 def as_config_error(error: Exception) -> ConfigError:

@@ -15,6 +15,7 @@ Groups and their choices (configs/):
 Fields, with what they are now:
 {fields}
 
+--json prints the summary as JSON, --quiet prints nothing; the exit code is the verdict.
 The folder is chosen with hydra.run.dir=FOLDER; `--cfg job` shows the config and does nothing.
 """
 

@@ -11,12 +11,11 @@ import yaml
 
 from harness.chunking import chunking_name
 from harness.chunking import rechunk as rechunk_tokens
-from harness.cli.results import arms_of, conclude, finished, print_runs, status_of
-from harness.config import ChunkingConfig
-from harness.environment import identity
+from harness.cli.results import arms_of, conclude, finished, print_runs, remake, status_of
+from harness.config import ChunkingConfig, GateConfig, ReportConfig
+from harness.environment import describe_environment, identity
 from harness.errors import UsageError
 from harness.metrics.latency import clip_metrics
-from harness.report import write_report
 from harness.runs import Run, RunWriter, load_run
 from harness.summaries import summarise_run
 from harness.verdicts import exit_code, worst
@@ -29,14 +28,56 @@ def report(argv: list[str]) -> int:
         "runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, or a comparison's"
     )
     parser.add_argument("--out", type=Path, help="where to write (default: the first run's folder)")
+    parser.add_argument("--audio", action="store_true", help="put the clips' sound into the page")
+    parser.add_argument("--trace", action="store_true", help="also trace.json, for Perfetto")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", dest="show", action="store_const", const="json", default="table")
+    shown.add_argument("--quiet", dest="show", action="store_const", const="quiet")
     options = parser.parse_args(argv)
-    folders = [folder for run in options.runs for folder in arms_of(run)]
+    folders = [folder for run in options.runs for folder in arms_of(_imported(run))]
     runs = [finished(load_run(folder)) for folder in folders]
-    out: Path = options.out or options.runs[0]
-    for path in write_report(runs, out):
-        print(path)  # noqa: T201 the answer
-    print_runs(runs, out)
+    out: Path = options.out or _imported_to(options.runs[0])
+    for path in remake(runs, out, embed_audio=options.audio, trace=options.trace):
+        if options.show == "table":
+            print(path)  # noqa: T201 the answer
+    print_runs(runs, out, options.show)
     return exit_code(worst([status_of(run) for run in runs]))
+
+
+def _imported_to(path: Path) -> Path:
+    """A session saved by the server's page becomes a folder beside its file."""
+    return path.with_suffix("") if path.suffix == ".json" else path
+
+
+def _imported(path: Path) -> Path:
+    """A run as it is; a saved session as the run folders that are made of it, one a strategy."""
+    folder = _imported_to(path)
+    if folder == path or folder.exists():
+        return folder
+    from harness.serve.saved import read_saved
+
+    saved, traces = read_saved(path)
+    for name, trace in traces.items():
+        dataset = {"name": "page", "sha256": None, "clips": 1}
+        arm = {"chunking": name, "model": saved.model, "dataset": "page"}
+        environment = describe_environment(
+            name=name,
+            arm=arm | {"session": trace.session.kind.value},
+            model={"model": saved.model, "device": None, "dtype": None, "random_weights": False},
+            dataset=dataset,
+            config_identity=identity([saved.model, name]),
+            harness_floor_ms=None,
+            client=saved.client,  # whose clock the instants are of
+            seed=0,
+            injected=False,
+            simulated=False,
+        )
+        config = {"replay": {"pace": "realtime", "repeats": 1, "until": "repeats"},
+                  "gate": asdict(GateConfig()), "report": asdict(ReportConfig())}  # fmt: skip
+        writer = RunWriter(folder / name, yaml.safe_dump(config), environment)
+        writer.append(trace, clip_metrics(trace))
+        writer.finish(summarise_run(load_run(writer.folder)))
+    return folder
 
 
 RECHUNK_USAGE = """\

@@ -6,13 +6,17 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from harness.errors import StorageError
+from harness.audio import Samples
+from harness.config import HubDataset, ManifestDataset
+from harness.dataset import load_dataset
+from harness.errors import ConfigError, DatasetError, StorageError
 from harness.metrics import METRICS_VERSION, Summary
 from harness.metrics.comparison import compare_arms
 from harness.report import write_report
@@ -29,29 +33,61 @@ def conclude(folders: Sequence[Path]) -> int:
     """Write the report of finished runs, print it; returns the worst verdict's exit code."""
     runs = [load_run(folder) for folder in folders]
     out = folders[0] if len(folders) == 1 else folders[0].parent
-    if runs[0].config["report"]["plots"]:
-        write_report(runs, out)
+    wanted = runs[0].config["report"]
+    if wanted["plots"]:
+        remake(runs, out, embed_audio=wanted["audio"], trace=wanted["trace"])
     if len(runs) > 1:
         write_comparison(runs, out)
-    print_runs(runs, out)
+    print_runs(runs, out, wanted["show"])
     verdicts = [msgspec.convert(_summary(run).verdict, Verdict) for run in runs]
-    return publish(runs, verdicts, out)
+    return publish(runs, verdicts, out, wanted["show"])
+
+
+def remake(
+    runs: Sequence[Run], out: Path, *, embed_audio: bool = False, trace: bool = False
+) -> list[Path]:
+    """Write the report; with waveforms where the clips are at hand."""
+    audio = _audio_of(runs[0])
+    return write_report(runs, out, audio=audio, embed_audio=embed_audio, trace=trace)
+
+
+def _audio_of(run: Run) -> dict[str, Samples] | None:
+    """The clips' samples by id; None where they cannot be had on this machine."""
+    config = run.config.get("dataset", {})
+    kind = HubDataset if "path" in config else ManifestDataset
+    try:
+        return {clip.id: clip.samples for clip in load_dataset(kind(**config)).clips}
+    except (DatasetError, ConfigError, TypeError) as error:  # made elsewhere, or by another version
+        print(f"note: no waveforms: {str(error).splitlines()[0]}", file=sys.stderr)  # noqa: T201
+        return None
 
 
 def write_comparison(runs: Sequence[Run], out: Path) -> None:
     """``comparison.json``: every arm against the first, paired clip by clip."""
+    write_json(out / "comparison.json", _comparison(runs))
+
+
+def _comparison(runs: Sequence[Run]) -> dict[str, Any]:
     first, *others = runs
     seed = first.environment["seed"]
-    comparison = {
+    return {
         "schema": 1,
         "metrics_version": METRICS_VERSION,
         "arms": [run.name for run in runs],
         "comparisons": [compare_arms(first.clips, other.clips, seed=seed) for other in others],
     }
-    write_json(out / "comparison.json", comparison)
 
 
-def print_runs(runs: Sequence[Run], folder: Path) -> None:
+def print_runs(runs: Sequence[Run], folder: Path, show: str = "table") -> None:
+    """Print the runs as ``table`` or ``json``, or nothing (``quiet``)."""
+    if show == "json":
+        summaries: Any = {run.name: _summary(run) for run in runs}
+        several = {"folder": str(folder), "arms": summaries, "comparison": None}
+        if len(runs) > 1:
+            several["comparison"] = _comparison(runs)
+        print(msgspec.json.encode(several).decode())  # noqa: T201 the answer
+    if show != "table":
+        return
     console = Console(highlight=False)
     if len(runs) == 1:
         step = "python -m harness compare chunking=1word,6word"
@@ -72,11 +108,14 @@ def _summary(run: Run) -> Summary:
     return run.summary
 
 
-def publish(runs: Sequence[Run], verdicts: Sequence[Verdict], out: Path) -> int:
+def publish(
+    runs: Sequence[Run], verdicts: Sequence[Verdict], out: Path, show: str = "table"
+) -> int:
     """Print the verdicts, write ``junit.xml``, annotate on GitHub; returns the exit code."""
     by_arm = {run.name: verdict for run, verdict in zip(runs, verdicts, strict=True)}
     write_text(out / "junit.xml", ci.junit_xml(by_arm))
-    print_verdicts(by_arm)
+    if show == "table":
+        print_verdicts(by_arm)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         print("\n".join(ci.github_annotations(by_arm)))  # noqa: T201 read by the runner
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):

@@ -7,7 +7,7 @@
 Latencies as measured with Whisper tiny.en on a shared machine of two cores: 350 ms, clips that
 differ by much (a log-normal level per clip), noise of 4 % with heavy tails (Student's t with 4
 degrees of freedom) that lingers from session to session (autocorrelation 0.3), and now and then a
-spike of 50 ms. Two arms share clips and alternate AB, BA.
+spike of 50 ms. Two arms share clips and come in an order by chance.
 """
 
 from __future__ import annotations
@@ -67,9 +67,10 @@ def sessions(
     spikes = (rng.random(count) < noise.spike_share) * rng.exponential(noise.spike_ms, count)
     level = noise.base_ms * np.exp(noise.clip_sd * rng.standard_normal(clips))
     shift = 1 + noise.run_sd * rng.standard_normal(arms)
-    # In time: repeats, then clips, then arms, whose order alternates.
+    # In time: repeats, then clips, then arms in an order by chance.
     relative = (noise.sd * lingering).reshape(repeats, clips, arms)
-    relative[:, 1::2] = relative[:, 1::2, ::-1]
+    backwards = rng.random((repeats, clips)) < 0.5
+    relative[backwards] = relative[backwards][:, ::-1]
     added = spikes.reshape(repeats, clips, arms)
     factor = np.asarray(slower) * shift
     times = level[None, :, None] * factor * (1 + relative) + added
