@@ -447,7 +447,7 @@ class ServeConfig:
     max_sessions: int = 64  # one more is refused, and told so
     max_audio_s: float = 600.0  # audio of one utterance
     max_message_bytes: int = 1_048_576  # of one message of a client
-    max_pending: int = 256  # messages waiting for a client that reads too slowly
+    max_pending: int = 1024  # messages waiting for a client that reads too slowly
     idle_timeout_s: float = 60.0  # a client that sends nothing, while nothing is owed to it
     answer_timeout_s: float = 120.0  # an engine that does not answer
     grace_s: float = 10.0  # on shutdown: for utterances under way to be finished
