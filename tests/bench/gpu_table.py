@@ -119,7 +119,7 @@ class Tap(BaseStreamer):
         pass
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> list[Row]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", default="full", choices=["full", "tiny"])
@@ -130,7 +130,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, nargs="*", default=[1, 8, 16, 32])
     parser.add_argument("--models", nargs="*", default=["voxtral", "realtime"])
     parser.add_argument("--no-compile", action="store_true", help="leave the compiled arm out")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     dtype = options.dtype or ("bfloat16" if options.device.startswith("cuda") else "float32")
     engine = TorchEngine(device=options.device, dtype=dtype, threads=options.threads)
     bench = Bench(engine, options)
@@ -144,6 +144,7 @@ def main() -> None:
             rows += bench.realtime()
     telemetry = sampler.stop()
     bench.print_table(rows, telemetry)
+    return rows
 
 
 class Bench:
