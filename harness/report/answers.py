@@ -44,13 +44,17 @@ def _faster(arms: Sequence[Arm]) -> Answer:
     if len(arms) == 1:
         return Answer(question, "plain", f"First text after {ms(known[0][0])}", tuple(details))
     changes = [(arm, arm.difference("ttft_ms", "p50")) for arm in arms[1:]]
-    details += [
-        f"{arm.label} less {arms[0].label}: {ms_signed(change.difference)}"
-        f" {interval(change.difference_ci95, ms_signed)}, paired over"
-        f" {n_of(change.clips, change.of)} clips"
-        for arm, change in changes
-        if change is not None and change.difference is not None
-    ]
+    details += (
+        []
+        if len(arms) > 3
+        else [  # of more arms, the table tells it better
+            f"{arm.label} less {arms[0].label}: {ms_signed(change.difference)}"
+            f" {interval(change.difference_ci95, ms_signed)}, paired over"
+            f" {n_of(change.clips, change.of)} clips"
+            for arm, change in changes
+            if change is not None and change.difference is not None
+        ]
+    )
     if len(arms) > 2:
         median, best = min(known, key=lambda pair: pair[0])
         short = f"{best.label} is first, after {ms(median)}"
@@ -89,12 +93,13 @@ def _right(arms: Sequence[Arm]) -> Answer:
     rates = [arm.summary.metrics.get("wer") for arm in arms]
     known = [rate.value for rate in rates if isinstance(rate, Ratio) and rate.value is not None]
     details = [_wer_line(arm) for arm in arms]
-    same = True
-    for arm in arms[1:]:
-        if arm.comparison is not None:
-            same &= arm.comparison.same_text == arm.comparison.sessions
-            agreeing = n_of(arm.comparison.same_text, arm.comparison.sessions)
-            details.append(f"{arm.label} says what {arms[0].label} says in {agreeing} sessions")
+    compared = [(arm, arm.comparison) for arm in arms if arm.comparison is not None]
+    same = all(found.same_text == found.sessions for _, found in compared)
+    details += [
+        f"{arm.label}: same text as {arms[0].label} in {n_of(found.same_text, found.sessions)}"
+        " sessions"
+        for arm, found in compared
+    ]
     if len(known) < len(arms):
         return Answer(question, "unsure", "Not known for every arm", tuple(details))
     low, high = percent(min(known)), percent(max(known))

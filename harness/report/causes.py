@@ -96,12 +96,12 @@ def _budget_caption(arms: Sequence[Arm], totals: Sequence[float]) -> str:
             if clip.ttft_ms is not None
         )
         words.append(
-            f"{arm.label}: the parts add up to a mean TTFT of {ms(total)}, and close within"
-            f" max(1 %, 0.5 ms) on {n_of(closed, len(with_budget))} sessions"
-            f" ({n_of(len(with_budget), len(arm.clips))} have a budget)"
+            f"{arm.label}: mean TTFT {ms(total)}, closed on {n_of(closed, len(with_budget))}"
+            f" sessions, n = {n_of(len(with_budget), len(arm.clips))}"
         )
     return (
-        "; ".join(words) + ". Same axis in every panel. hold: what the chunking strategy cost;"
+        "; ".join(words) + ". Closed: the parts add up to the TTFT within max(1 %, 0.5 ms). Same"
+        " axis in every panel. hold: what the chunking strategy cost;"
         " unattributed: time that no span of the engine covers."
     )
 
