@@ -53,7 +53,7 @@ def config(running: tuple[str, subprocess.Popen[bytes]]) -> RealtimeEngine:
 
 
 def speak(engine: RealtimeClient, count: int, seconds: float, frame_s: float) -> list[Heard]:
-    """``count`` sessions at once, in real time; each has its t0 in ``heard.t0_ns``."""
+    """``count`` sessions at once, in real time."""
     heard = [Heard() for _ in range(count)]
     streams = [engine.open(h) for h in heard]
     assert all(h.is_ready.wait(30) for h in heard)
@@ -65,15 +65,15 @@ def speak(engine: RealtimeClient, count: int, seconds: float, frame_s: float) ->
     for stream in streams:
         stream.finish()
     assert all(h.is_over.wait(60) for h in heard)
-    for h in heard:
-        h.t0_ns = t0_ns  # type: ignore[attr-defined]
+    for h in heard:  # receipts count from the instant of audio time zero
+        h.token_ns = [at_ns - t0_ns for at_ns in h.token_ns]
     return heard
 
 
 def say(what: str, heard: list[Heard]) -> None:
-    first = [(h.token_ns[0] - h.t0_ns) / 1e6 for h in heard]  # type: ignore[attr-defined]
+    first = [h.token_ns[0] / 1e6 for h in heard]
     text = [
-        (next(at for at, t in zip(h.token_ns, h.tokens, strict=True) if t.strip()) - h.t0_ns) / 1e6  # type: ignore[attr-defined]
+        next(at_ns for at_ns, text in zip(h.token_ns, h.tokens, strict=True) if text.strip()) / 1e6
         for h in heard
     ]
     steady = [g for h in heard for g in np.diff(h.token_ns[3:-20]) / 1e6]
