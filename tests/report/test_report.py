@@ -281,7 +281,9 @@ def _emptied(run: Run) -> Run:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=pytest.mark.slow) if c == "eight arms" else c for c in CASES]
+)
 def test_every_kind_of_run_has_a_report(case: str, tmp_path: Path) -> None:
     write_report(CASES[case](), tmp_path)
     seen = Text((tmp_path / "report.html").read_text()).text
