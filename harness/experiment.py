@@ -36,9 +36,8 @@ from harness.runs import Run, RunWriter, load_run, refuse_used
 from harness.summaries import (
     CONFIRM,
     Against,
-    judge_again,
+    finish_arms,
     judge_runs,
-    judged,
     load_against,
     summarise_run,
     to_be_confirmed,
@@ -121,6 +120,8 @@ class Rig:
 
 def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
     """One go: every arm is replayed, interleaved, summarised and judged."""
+    for plan in plans:
+        rig.engine(plan.config)  # what cannot be loaded leaves no folder behind
     recorders = [_ArmRecorder(plan, rig) for plan in plans]
     again: list[_ArmRecorder] = []
     try:
@@ -137,7 +138,8 @@ def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
         for recorder in [*recorders, *again]:
             recorder.writer.close()
     rig.progress.stage("Summarising")
-    return _finish(recorders, against, again)
+    writers, measured_again = ([r.writer for r in some] for some in (recorders, again))
+    return finish_arms(writers, against, measured_again)
 
 
 # --- steps, in the order in which they are called -------------------------------------------------
@@ -314,9 +316,7 @@ class _Keeper:
 
 def _open_again(recorders: Sequence[_ArmRecorder], rig: Rig) -> list[_ArmRecorder]:
     """Folders for a second measurement, if a regression is to be confirmed by one."""
-    runs = [recorder.load() for recorder in recorders]
-    verdicts = judge_runs(runs, list(map(summarise_run, runs)))
-    if not to_be_confirmed(runs, verdicts):
+    if not to_be_confirmed([recorder.writer.folder for recorder in recorders]):
         return []
     plans = [recorder.plan for recorder in recorders]
     return [
@@ -325,24 +325,6 @@ def _open_again(recorders: Sequence[_ArmRecorder], rig: Rig) -> list[_ArmRecorde
         )
         for plan in plans
     ]
-
-
-def _finish(
-    recorders: Sequence[_ArmRecorder],
-    against: Against | None,
-    again: Sequence[_ArmRecorder] = (),
-) -> list[Summary]:
-    """Summarise and judge what the folders hold, as ``report`` and ``gate`` would."""
-    runs = [recorder.load() for recorder in recorders]
-    summaries = [summarise_run(run) for run in runs]
-    verdicts = judge_runs(runs, summaries, against=against)
-    if again:
-        _finish(again, None)
-        verdicts = judge_again(verdicts, [recorder.load() for recorder in again])
-    done = [judged(*pair) for pair in zip(summaries, verdicts, strict=True)]
-    for recorder, summary in zip(recorders, done, strict=True):
-        recorder.writer.finish(summary)
-    return done
 
 
 class _ArmRecorder:

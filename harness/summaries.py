@@ -5,7 +5,9 @@ So a summary can be made again after a crash, by another gate, or by a later ver
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,11 +15,12 @@ import msgspec
 from harness.config import GateConfig
 from harness.metrics import METRICS_VERSION, Summary
 from harness.metrics.summary import summarise
-from harness.runs import Run
+from harness.runs import Run, RunWriter, load_run
 from harness.verdicts import Verdict
 from harness.verdicts.baselines import Baseline, load_baseline, require_comparable
 from harness.verdicts.calibration import load_calibration
 from harness.verdicts.gates import judge
+from harness.verdicts.sequential import SequentialPlan, confirm, to_confirm
 from harness.verdicts.validity import RunFacts, check_validity
 
 
@@ -92,15 +95,15 @@ def judge_runs(
     summaries: Sequence[Summary],
     gate: GateConfig | None = None,
     against: Against | None = None,
-    share: float = 1.0,
 ) -> list[Verdict]:
     """One verdict an arm.
+
+    With ``replay.until=decided`` a look, the last one too, spends its share of the gate's alpha.
 
     Args:
         runs: the arms of one go; rules `vs baseline` compare with the first of several.
         gate: in place of the one that each run was configured with.
         against: what a run that is alone is compared with.
-        share: of the gate's alpha that this look may spend.
     """
     reference, name, bands = None, None, None
     if len(runs) > 1:
@@ -109,7 +112,7 @@ def judge_runs(
         reference, name = against.baseline.clips, against.baseline.name
         calibration = load_calibration(runs[0].environment)
         bands = calibration.bands if calibration else None
-    return [
+    verdicts = [
         judge(
             run.clips,
             gate or gate_of(run),
@@ -121,12 +124,89 @@ def judge_runs(
             is_reference=len(runs) > 1 and run is runs[0],
             other_arms={other.name: other.clips for other in runs if other is not run},
             bands=bands,
-            share=share,
+            share=_share(run),
             seed=run.environment["seed"],
         )
         for run, summary in zip(runs, summaries, strict=True)
     ]
+    if against is None:
+        return verdicts
+    command = _compare_command(runs[0], gate or gate_of(runs[0]), against.baseline)
+    return [_name_next(verdict, command) for verdict in verdicts]
+
+
+def _share(run: Run) -> float:
+    replayed = run.config["replay"]
+    if replayed["until"] != "decided":
+        return 1.0
+    return SequentialPlan(replayed["repeats"], replayed["most_repeats"]).share
+
+
+def _compare_command(run: Run, gate: GateConfig, baseline: Baseline) -> str:
+    """What tells a slower program from a slower machine: both revisions, in one go."""
+    made_of = baseline.environment["git_revision"]
+    if made_of is None:
+        return "measure old and new in one go: compare --against REVISION (the baseline names none)"
+    dropped = ("gate.baseline", "gate.allow")
+    overrides = [o for o in run.environment.get("overrides", []) if not o.startswith(dropped)]
+    if not any(override.startswith("gate") for override in overrides):
+        overrides.append(f"gate={gate.name}")
+    revision = made_of.removesuffix("+dirty")
+    command = shlex.join(["python", "-m", "harness", "compare", "--against", revision, *overrides])
+    note = "" if revision == made_of else " (the baseline had changes on top that are not in git)"
+    return f"confirm it, old and new interleaved: {command}{note}"
+
+
+def _name_next(verdict: Verdict, what: str) -> Verdict:
+    """``verdict``, its regressions saying what to do about them."""
+    regressed = to_confirm(verdict)
+    rules = [
+        msgspec.structs.replace(rule, next=what) if rule.rule in regressed else rule
+        for rule in verdict.rules
+    ]
+    return msgspec.structs.replace(verdict, rules=tuple(rules))
+
+
+CONFIRM = "confirm"  # the folder, beside the arms', of what was measured again
+
+
+def to_be_confirmed(folders: Sequence[Path]) -> bool:
+    """Did arms regress, and is that to be measured again before it is said (``gate.confirm``)?"""
+    runs = [load_run(folder) for folder in folders]
+    verdicts = judge_runs(runs, list(map(summarise_run, runs)))
+    asked = zip(runs, verdicts, strict=True)
+    return len(runs) > 1 and any(gate_of(run).confirm and to_confirm(v) for run, v in asked)
+
+
+def judge_again(
+    verdicts: Sequence[Verdict], again: Sequence[Run], gate: GateConfig | None = None
+) -> list[Verdict]:
+    """The verdicts after the same arms were measured once more, interleaved."""
+    second = judge_runs(again, list(map(summarise_run, again)), gate)
+    return [confirm(*pair) for pair in zip(verdicts, second, strict=True)]
 
 
 def judged(summary: Summary, verdict: Verdict) -> Summary:
     return msgspec.structs.replace(summary, verdict=msgspec.to_builtins(verdict))
+
+
+def finish_arms(
+    writers: Sequence[RunWriter],
+    against: Against | None = None,
+    again: Sequence[RunWriter] = (),
+) -> list[Summary]:
+    """Summarise and judge what the arms' folders hold, as ``report`` and ``gate`` would.
+
+    Args:
+        again: of the same arms, measured once more to confirm a regression.
+    """
+    runs = [load_run(writer.folder) for writer in writers]
+    summaries = [summarise_run(run) for run in runs]
+    verdicts = judge_runs(runs, summaries, against=against)
+    if again:
+        finish_arms(again)
+        verdicts = judge_again(verdicts, [load_run(writer.folder) for writer in again])
+    done = [judged(*pair) for pair in zip(summaries, verdicts, strict=True)]
+    for writer, summary in zip(writers, done, strict=True):
+        writer.finish(summary)
+    return done

@@ -13,7 +13,7 @@ from harness.cli.results import arms_of, finished, publish
 from harness.config import GateConfig
 from harness.errors import UsageError
 from harness.runs import load_run, write_json
-from harness.summaries import gate_of, judge_runs, load_against
+from harness.summaries import CONFIRM, gate_of, judge_again, judge_runs, load_against
 from harness.verdicts.baselines import FOLDER, list_baselines, load_baseline, save_baseline
 from harness.verdicts.exports import bencher, github_action_benchmark, pytest_benchmark
 
@@ -47,6 +47,9 @@ def gate(argv: list[str]) -> int:
         )
     summaries = [run.summary for run in runs if run.summary is not None]
     verdicts = judge_runs(runs, summaries, chosen, against)
+    if len(runs) > 1 and chosen.confirm and (options.run / CONFIRM).is_dir():
+        again = [load_run(options.run / CONFIRM / run.name) for run in runs]
+        verdicts = judge_again(verdicts, again, chosen)
     return publish(runs, verdicts, options.run)
 
 

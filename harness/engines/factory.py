@@ -23,6 +23,18 @@ from harness.events import SessionKind
 
 
 def make_engine(config: Config, world: World) -> Engine:
+    """The engine that the config asks for, made worse where it asks for that; see `load_engine`."""
+    return injected(load_engine(config, world), config, world)
+
+
+def injected(engine: Engine, config: Config, world: World) -> Engine:
+    """``engine``, made worse as ``config.inject`` says; several may be made of one."""
+    if config.inject.holds_back:
+        return InjectedEngine(engine, config.inject, world, config.seed)
+    return engine
+
+
+def load_engine(config: Config, world: World) -> Engine:
     """Load the engine that the config asks for; returns once it is warm.
 
     Raises:
@@ -39,8 +51,6 @@ def make_engine(config: Config, world: World) -> Engine:
         )
     if kind is SessionKind.LIVE and "policy" not in engine.info.details:
         _check_streams_by_itself(engine, config)
-    if config.inject.holds_back:
-        return InjectedEngine(engine, config.inject, world, config.seed)
     return engine
 
 
