@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from omegaconf import DictConfig
 
 from harness.cli import compose as hydra_side
@@ -30,6 +32,8 @@ def serve(argv: list[str]) -> int:
         from harness.serve import create_app, run_server
 
         config = hydra_side.to_config(composed)
+        logging.getLogger("harness.serve").setLevel(logging.INFO)
+        logging.getLogger("harness.serve").addHandler(logging.StreamHandler())
         world = RealWorld()
         console.print("Loading the engine ...", style="dim")
         engine = make_engine(config, world)
@@ -43,7 +47,8 @@ def serve(argv: list[str]) -> int:
                 chunking_name=chunking_name(config.chunking),
                 clips=load_dataset(config.dataset).clips,
             )
-            run_server(app)
+            console.print(f"Serving {engine.info.model}; Ctrl-C ends it", style="dim")
+            run_server(app, announce=lambda url: console.print(f"listening on {url}"))
         finally:
             engine.close()
 

@@ -1,0 +1,65 @@
+"""The embedded default: real weights, real speech, one word and six, as fast as it computes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.__main__ import main
+from harness.runs import Run, load_run
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison of 1word and 6word over all clips, once, in virtual time."""
+    folder = tmp_path_factory.mktemp("embedded") / "out"
+    overrides = ["chunking=1word,6word", "replay.pace=virtual", "replay.repeats=1",
+                 "engine.threads=1", "report.plots=false", f"hydra.run.dir={folder}"]  # fmt: skip
+    assert main(["compare", *overrides]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def arms(folder: Path) -> dict[str, Run]:
+    return {name: load_run(folder / name) for name in ("1word", "6word")}
+
+
+def test_the_text_is_right_and_the_same_under_both(arms: dict[str, Run]) -> None:
+    texts = [{c.clip: c.hypothesis for c in run.clips} for run in arms.values()]
+    assert texts[0] == texts[1]
+    for run in arms.values():
+        assert run.summary is not None
+        wer = json.loads((run.folder / "summary.json").read_text())["metrics"]["wer"]
+        assert wer["value"] <= 0.08
+        assert wer["words"] == 119
+
+
+def test_every_budget_closes(arms: dict[str, Run]) -> None:
+    for run in arms.values():
+        for clip in run.clips:
+            assert clip.ttft_ms is not None
+            assert clip.budget_ms is not None
+            assert sum(clip.budget_ms.values()) == pytest.approx(clip.ttft_ms)
+            assert abs(clip.budget_ms["unattributed"]) <= max(0.01 * clip.ttft_ms, 0.5)
+
+
+def test_six_words_cost_the_time_between_their_tokens(folder: Path, arms: dict[str, Run]) -> None:
+    again = folder.with_name("again")
+    assert main(["rechunk", str(folder / "6word"), "chunking=1word", "--out", str(again)]) == 0
+    one = {clip.clip: clip for clip in load_run(again / "1word").clips}
+    traces = {trace.session.clip: trace for trace in arms["6word"].traces}
+    for six in arms["6word"].clips:
+        trace = traces[six.clip]
+        begins = [token.at_ns for token in trace.tokens if token.text.startswith(" ")]
+        whole = [*begins[1:], trace.outcome.at_ns]  # of each word: the next begins, or the end
+        assert len(whole) >= 6
+        between_ms = (whole[5] - whole[0]) / 1e6
+        ttft = (six.ttft_ms, one[six.clip].ttft_ms)
+        assert ttft[0] is not None
+        assert ttft[1] is not None
+        assert ttft[0] > ttft[1]
+        assert ttft[0] - ttft[1] == pytest.approx(between_ms, abs=1)
