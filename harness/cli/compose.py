@@ -162,6 +162,11 @@ def to_yaml(composed: DictConfig) -> str:
     return OmegaConf.to_yaml(composed, resolve=True)
 
 
+def asked_for() -> list[str]:
+    """The overrides of this job, without Hydra's own."""
+    return list(HydraConfig.get().overrides.task)
+
+
 def run_folder() -> Path:
     """The folder that Hydra made for this job, from here if it is below."""
     folder = Path(HydraConfig.get().runtime.output_dir)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from harness.errors import UsageError
 if TYPE_CHECKING:  # loaded when something is replayed: `--help` answers at once
     from harness.experiment import ArmPlan
 
+AGAINST = "--against"
 RUN_WHAT = """\
 Replay recorded audio through one configuration, in real time; measure, summarise, judge.
 
@@ -27,7 +30,12 @@ Replay through two or more configurations, interleaved in one go; the first is w
 compared with.
 
   python -m harness compare chunking=1word,6word
-  python -m harness compare engine.dtype=float32,bfloat16 gate=ci"""
+  python -m harness compare engine.dtype=float32,bfloat16 gate=ci
+
+A git revision is compared with the files as they are now by --against; both sides run as processes
+of their own, one repeat in turn, the revision from a worktree with its own environment:
+
+  python -m harness compare --against main gate=ci"""
 
 
 def run(argv: list[str]) -> int:
@@ -37,7 +45,8 @@ def run(argv: list[str]) -> int:
     codes: list[int] = []
 
     def task(composed: DictConfig) -> None:
-        codes.append(_replay([_plan("", composed, hydra_side.run_folder())]))
+        plan = make_plan("", composed, hydra_side.run_folder(), hydra_side.asked_for())
+        codes.append(_replay([plan]))
 
     hydra_side.with_hydra("run", argv, task)
     return max(codes, default=0)
@@ -47,7 +56,12 @@ def compare(argv: list[str]) -> int:
     """Every combination of the values given is an arm; all are interleaved in one go."""
     if asks_for_help(argv):
         return print_help("compare", COMPARE_WHAT)
+    revision, argv = _take_against(argv)
     sweep = hydra_side.Sweep(argv)
+    if revision is not None:
+        from harness.cli.against import compare_against
+
+        return compare_against(revision, sweep)
     if len(sweep.arms) < 2:
         raise UsageError(
             "compare needs two arms or more",
@@ -59,17 +73,29 @@ def compare(argv: list[str]) -> int:
 
     def task(_first_arm: DictConfig) -> None:
         folder = hydra_side.run_folder()
-        plans = [
-            _plan(arm.name, hydra_side.compose([*shared, *arm.overrides]), folder / arm.name)
-            for arm in sweep.arms
-        ]
+        plans = []
+        for arm in sweep.arms:
+            overrides = [*shared, *arm.overrides]
+            composed = hydra_side.compose(overrides)
+            plans.append(make_plan(arm.name, composed, folder / arm.name, overrides))
         codes.append(_replay(plans))
 
     hydra_side.with_hydra("compare", [*sweep.fixed, *sweep.arms[0].overrides], task)
     return max(codes, default=0)
 
 
-def _plan(name: str, composed: DictConfig, folder: Path) -> ArmPlan:
+def _take_against(argv: list[str]) -> tuple[str | None, list[str]]:
+    """The revision after ``--against``, and the other arguments."""
+    if not any(argument.split("=")[0] == AGAINST for argument in argv):
+        return None, argv
+    parser = argparse.ArgumentParser(prog="python -m harness compare", allow_abbrev=False)
+    parser.add_argument(AGAINST, metavar="REVISION")
+    options, others = parser.parse_known_args(argv)
+    return options.against, others
+
+
+def make_plan(name: str, composed: DictConfig, folder: Path, overrides: Sequence[str]) -> ArmPlan:
+    """One arm, from a composed config and the overrides that it was composed of."""
     from harness.experiment import ArmPlan
 
     config = hydra_side.to_config(composed)
@@ -78,6 +104,7 @@ def _plan(name: str, composed: DictConfig, folder: Path) -> ArmPlan:
         config=config,
         config_yaml=hydra_side.to_yaml(composed),
         folder=folder,
+        overrides=tuple(overrides),
     )
 
 

@@ -1,0 +1,274 @@
+"""``compare --against REVISION``: a git revision beside the files as they are now.
+
+Both sides run as processes of their own, from their own files, one repeat in turn, so that neither
+has an advantage and what the machine does meanwhile meets both. The revision's files lie in a
+temporary git worktree with an environment of its own. What the processes recorded is merged into
+two run folders, measured by the same metrics, and judged like any comparison.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+from omegaconf import DictConfig
+
+from harness.cli import compose as hydra_side
+from harness.cli.progress import TerminalProgress
+from harness.cli.results import conclude
+from harness.config import Config
+from harness.environment import git_revision
+from harness.errors import ConfigError, UsageError
+from harness.metrics.latency import clip_metrics
+from harness.runs import SUMMARY, Run, RunWriter, load_run, refuse_used
+from harness.summaries import CONFIRM, finish_arms, to_be_confirmed
+from harness.verdicts.rules import parse_rules
+
+log = logging.getLogger("harness")
+
+PACKAGES = ("pyproject.toml", "uv.lock")  # what an environment is made of
+# Judged and shown once, for both sides; the folder and the repeats are the comparison's.
+NOT_PASSED_ON = ("gate", "report", "hydra.")
+
+
+class Side(msgspec.Struct, frozen=True):
+    """One of the two."""
+
+    name: str  # of its run folder
+    root: Path  # its files
+    python: str  # the interpreter of its environment
+    revision: str | None  # the commit, +dirty if files differ
+
+
+def compare_against(revision: str, sweep: hydra_side.Sweep) -> int:
+    """Compare ``revision`` with the files as they are now; returns the exit code.
+
+    Raises:
+        UsageError: no checkout, no such revision, or a side that cannot measure.
+        ConfigError: a config that cannot be compared so.
+    """
+    if len(sweep.arms) > 1:
+        raise UsageError(
+            "--against compares two revisions of one configuration",
+            value=", ".join(arm.name for arm in sweep.arms),
+            hint="give each field one value",
+        )
+    codes: list[int] = []
+
+    def task(composed: DictConfig) -> None:
+        config = hydra_side.to_config(composed)
+        folder = hydra_side.run_folder()
+        codes.append(_compare(revision, config, hydra_side.asked_for(), folder))
+
+    hydra_side.with_hydra("compare", sweep.fixed, task)
+    return max(codes, default=0)
+
+
+def _compare(revision: str, config: Config, overrides: Sequence[str], folder: Path) -> int:
+    parse_rules(config.gate.rules)
+    if config.replay.until == "decided":
+        raise ConfigError(
+            "--against repeats a number of times that is known before",
+            value="replay.until=decided", hint="replay.repeats=N",
+        )  # fmt: skip
+    root = Path(_git(Path.cwd(), "rev-parse", "--show-toplevel"))
+    if not (root / "harness" / "__main__.py").is_file():
+        raise UsageError("this is no checkout of the harness", value=str(root))
+    commit = _git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    with (
+        TerminalProgress() as progress,
+        tempfile.TemporaryDirectory(prefix="harness-") as scratch,
+        _worktree(root, commit, Path(scratch, "worktree")) as old_root,
+    ):
+        python = _environment(root, old_root, progress)
+        now = git_revision(root) or "unknown"
+        short, dirty = now[:9], "+dirty" if now.endswith("+dirty") else ""
+        old = Side(f"old-{commit[:9]}", old_root, python, commit)
+        new = Side(f"new-{short}{dirty}", root, sys.executable, now)
+        blocks = _Blocks((old, new), config, overrides, Path(scratch), progress)
+        writers = blocks.measure(folder)
+        again: list[RunWriter] = []
+        if to_be_confirmed([writer.folder for writer in writers]):
+            progress.stage("A regression was seen: measuring all of it once more")
+            again = blocks.measure(folder / CONFIRM)
+        finish_arms(writers, again=again)
+    return conclude([writer.folder for writer in writers])
+
+
+# --- the two sides --------------------------------------------------------------------------------
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        raise UsageError(
+            f"git {' '.join(arguments)}: {done.stderr.strip() or 'no such revision'}",
+            hint="compare --against REVISION, in a git checkout that has the revision"
+            " (a shallow clone may not: git fetch --unshallow)",
+        )
+    return done.stdout.strip()
+
+
+@contextmanager
+def _worktree(root: Path, commit: str, folder: Path) -> Iterator[Path]:
+    """The files of ``commit``, for as long as they are needed."""
+    _git(root, "worktree", "add", "--detach", str(folder), commit)
+    try:
+        yield folder
+    finally:
+        _git(root, "worktree", "remove", "--force", str(folder))
+
+
+def _environment(root: Path, old_root: Path, progress: TerminalProgress) -> str:
+    """The interpreter for the revision; this one where it asks for the same packages."""
+    asked = [name for name in PACKAGES if (old_root / name).is_file()]
+    if asked and all(_same(root / name, old_root / name) for name in asked):
+        progress.stage(f"{' and '.join(asked)} did not change: both sides in this environment")
+        return sys.executable
+    progress.stage("Making the revision's environment (uv sync)")
+    clean = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
+    command = ["uv", "sync", "--project", str(old_root)]
+    try:
+        done = subprocess.run(  # noqa: S603 fixed arguments
+            command, env=clean, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError as error:
+        raise UsageError("uv is not installed", hint="pip install uv") from error
+    if done.returncode != 0:
+        raise UsageError(
+            f"the revision's environment could not be made:\n{_tail(done.stderr)}",
+            hint="does `uv sync` work in a checkout of it?",
+        )
+    return str(old_root / ".venv" / "bin" / "python")
+
+
+def _same(here: Path, there: Path) -> bool:
+    return here.is_file() and here.read_bytes() == there.read_bytes()
+
+
+def _tail(text: str, lines: int = 12) -> str:
+    return "\n".join(f"  {line}" for line in text.strip().splitlines()[-lines:])
+
+
+# --- blocks of one repeat, old and new in turn ----------------------------------------------------
+
+
+class _Blocks:
+    def __init__(
+        self,
+        sides: Sequence[Side],
+        config: Config,
+        overrides: Sequence[str],
+        scratch: Path,
+        progress: TerminalProgress,
+    ) -> None:
+        self._sides = sides
+        self._config = config
+        self._overrides = list(overrides)
+        self._scratch = scratch
+        self._progress = progress
+
+    def measure(self, folder: Path) -> list[RunWriter]:
+        """Replay every repeat on both sides; their run folders in ``folder``, the old one first.
+
+        Interrupted, what was measured is kept, if it was at least one repeat of both.
+        """
+        writers: dict[str, RunWriter] = {}
+        for side in self._sides:
+            refuse_used(folder / side.name)
+        place, repeats = 0, self._config.replay.repeats
+        try:
+            for repeat in range(repeats):
+                for side in self._sides[:: 1 if repeat % 2 == 0 else -1]:  # old new, new old
+                    self._progress.stage(f"Repeat {repeat + 1} of {repeats}: {side.name}")
+                    block = self._replay(side, repeat)
+                    if side.name not in writers:
+                        writers[side.name] = self._start(side, block, folder)
+                        _check_same_clips(list(writers.values()))
+                    place = _append(writers[side.name], block, repeat, place)
+        except KeyboardInterrupt:
+            if len(writers) < len(self._sides):
+                raise
+            log.warning("interrupted: the repeats that have ended are kept")
+        finally:
+            for writer in writers.values():
+                writer.close()
+        return [writers[side.name] for side in self._sides]
+
+    def _replay(self, side: Side, repeat: int) -> Run:
+        """One repeat in a process of its own, with the order of clips of a seed of its own."""
+        folder = Path(tempfile.mkdtemp(dir=self._scratch), "run")
+        overrides = [o for o in self._overrides if not o.lstrip("+~").startswith(NOT_PASSED_ON)]
+        overrides += [
+            "gate=none", "report.plots=false", "replay.repeats=1",
+            f"seed={self._config.seed + repeat}", f"hydra.run.dir={folder}",
+        ]  # fmt: skip
+        # -P: not the files in the current folder, which relative paths count from, on both sides.
+        command = [side.python, "-P", "-m", "harness", "run", *overrides]
+        paths = [str(side.root), os.environ.get("PYTHONPATH", "")]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        environment.pop("GITHUB_ACTIONS", None)  # a block is no result to annotate
+        done = subprocess.run(  # noqa: S603 this interpreter, our own arguments
+            command, env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode < 0 or not (folder / SUMMARY).is_file():
+            raise UsageError(
+                f"the harness of {side.name} could not measure"
+                f" (exit code {done.returncode}):\n{_tail(done.stderr)}",
+                hint="try the command at that revision: python -m harness run "
+                + " ".join(self._overrides),
+            )
+        return load_run(folder)
+
+    def _start(self, side: Side, block: Run, folder: Path) -> RunWriter:
+        repeats = self._config.replay.repeats
+        environment: dict[str, Any] = block.environment | {
+            "name": side.name,
+            "git_revision": side.revision,
+            "seed": self._config.seed,
+            "overrides": self._overrides,
+            "warmup_sessions_discarded": self._config.replay.warmup * repeats,
+        }
+        config = block.config | {
+            "replay": block.config["replay"] | {"repeats": repeats},
+            "seed": self._config.seed,
+            "gate": asdict(self._config.gate),
+            "report": asdict(self._config.report),
+        }
+        return RunWriter(folder / side.name, yaml.safe_dump(config, sort_keys=False), environment)
+
+
+def _append(writer: RunWriter, block: Run, repeat: int, place: int) -> int:
+    """Add a block's sessions from ``place`` in the whole on; returns the next free place."""
+    random_weights = bool(block.environment["model"]["random_weights"])
+    after = place
+    for trace in block.traces:
+        session = msgspec.structs.replace(
+            trace.session, repeat=repeat, order=place + trace.session.order
+        )
+        moved = msgspec.structs.replace(trace, session=session)
+        writer.append(moved, clip_metrics(moved, random_weights=random_weights))
+        after = max(after, session.order + 1)
+    writer.append_pauses(block.gc_pauses)
+    return after
+
+
+def _check_same_clips(writers: Sequence[RunWriter]) -> None:
+    found = {load_run(writer.folder).environment["dataset"]["sha256"] for writer in writers}
+    if len(found) > 1:
+        raise UsageError(
+            "the two revisions do not replay the same clips",
+            value=", ".join(sorted(map(str, found))),
+            hint="name one manifest for both by its path: dataset.manifest=PATH",
+        )
