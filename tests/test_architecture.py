@@ -17,7 +17,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "clock", "audio", "events", "config"),
     ("dataset", "datasets_manifest", "datasets_hub", "chunking", "environment", "metrics"),
     ("decoding", "weights", "alignment", "alignment_ctc", "telemetry", "engines"),
-    ("replay", "runs", "verdicts", "report", "summaries"),
+    ("replay", "recorder", "runs", "verdicts", "report", "summaries"),
     ("experiment", "serve"),
     ("cli",),
     ("__main__", "pytest_plugin"),  # a plugin starts the harness as a command does
