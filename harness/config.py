@@ -467,6 +467,29 @@ class ServeConfig:
 
 
 @dataclass
+class CapacityConfig:
+    """How `capacity` looks for the largest number of streams that still meets the objectives."""
+
+    objectives: list[str] = field(  # what one session must keep, in the grammar of gates
+        default_factory=lambda: ["ttft_ms p95 <= 900 ms", "gap_ms p95 <= 300 ms"]
+    )
+    goodput: float = 0.95  # the share of sessions that must keep every objective
+    confidence: float = 0.95  # both ends of the answer are right with this probability
+    most_streams: int = 64  # do not look beyond
+    sessions: int = 60  # that count in one look at a number of streams, at least
+    looks: int = 4  # at one number of streams, at most
+    points: int = 16  # numbers of streams that are looked at, at most
+
+    def __post_init__(self) -> None:
+        _require_number("capacity.goodput", self.goodput, 0.5, 0.9999)
+        _require_number("capacity.confidence", self.confidence, 0.5, 0.9999)
+        _require_number("capacity.most_streams", self.most_streams, 1, 10_000)
+        _require_number("capacity.sessions", self.sessions, 1)
+        _require_number("capacity.looks", self.looks, 1)
+        _require_number("capacity.points", self.points, 1)
+
+
+@dataclass
 class Config:
     chunking: Any = field(default_factory=WordsChunking)  # a ChunkingConfig
     model: Any = field(default_factory=WhisperModel)  # a ModelConfig
@@ -478,4 +501,5 @@ class Config:
     gate: GateConfig = field(default_factory=GateConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
+    capacity: CapacityConfig = field(default_factory=CapacityConfig)
     seed: int = 0  # of every random choice: order of clips, jitter, bootstrap

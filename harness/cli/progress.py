@@ -48,4 +48,4 @@ class TerminalProgress(Untold):
         left = f"at least {seconds_left:.0f} s of audio left" if seconds_left > 0.5 else ""
         if self._task is None:
             self._task = self._bar.add_task("Replaying", total=total, left=left)
-        self._bar.update(self._task, completed=done, left=left, refresh=True)
+        self._bar.update(self._task, completed=done, total=total, left=left, refresh=True)

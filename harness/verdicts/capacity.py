@@ -1,0 +1,310 @@
+"""How many streams at once still get what was promised? Decided by intervals, not by one run.
+
+A *look* replays sessions with a number of streams; a *point* is all looks at one number. A session
+is good when it did not fail and keeps every objective; goodput is the share of good ones. A point
+is shown good (bad) when the whole interval of its goodput reaches (misses) the goal, and undecided
+otherwise. More streams never help, so two points are the answer: the largest number shown good and
+the smallest shown bad. ``docs/decisions/0009-capacity.md`` says why it is done like this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from scipy import special
+
+from harness.errors import ConfigError, UsageError
+from harness.metrics import ClipMetrics
+from harness.metrics.statistics import design_effect, percentile
+from harness.verdicts.rules import Within, parse_rules, quantile
+
+GOOD, BAD, UNDECIDED, INVALID = "good", "bad", "undecided", "invalid"
+
+# A look lasts so many rounds of all its streams at least: sessions of one round share the queue
+# that they wait in, and only rounds tell how alike they are.
+ROUNDS = 5
+# What the harness does to itself. Sessions that fail or say nothing are the system's: bad ones.
+_OWN_FAULTS = ("late_replay", "loop_lag", "coarse_clock")
+
+
+# --- sessions ------------------------------------------------------------------------------------
+
+
+def parse_objectives(texts: Sequence[str], goal: float) -> tuple[Within, ...]:
+    """What one session must keep, in the grammar of gates.
+
+    A percentile or mean of a series (``gap_ms p95``) is the session's own. Of a metric with one
+    figure a session (``ttft_ms p95``) it is that over all sessions, so it must be the goal's.
+
+    Raises:
+        ConfigError: not a rule, or one that a session by itself cannot keep or break.
+    """
+    rules = parse_rules(texts)
+    if not rules:
+        raise ConfigError("capacity.objectives", value=[], allowed="one or more rules")
+    for rule in rules:
+        if not isinstance(rule, Within) or rule.statistic is None:
+            raise ConfigError(
+                f"objective {rule.text!r} is no limit on the sessions' own figures",
+                allowed="METRIC pNN <= QUANTITY, such as ttft_ms p95 <= 900 ms",
+            )
+        if rule.metric.scope == "clip" and quantile(rule.statistic) != goal:
+            raise ConfigError(
+                f"objective {rule.text!r}: a session has one {rule.metric.name}",
+                allowed=f"p{100 * goal:g}: what capacity.goodput={goal:g} of the sessions keep",
+            )
+    return tuple(rule for rule in rules if isinstance(rule, Within))
+
+
+def is_good(clip: ClipMetrics, objectives: Sequence[Within]) -> bool:
+    """Whether a session met every objective; one that failed, or did not answer, did not."""
+    return clip.failed is None and all(_keeps(clip, objective) for objective in objectives)
+
+
+def _keeps(clip: ClipMetrics, objective: Within) -> bool:
+    values = _values(clip, objective)
+    if not values:  # no gap where there is one chunk; no TTFT where nothing was said
+        return objective.metric.scope == "series" or not clip.reference.strip()
+    q = quantile(objective.statistic or "mean")
+    value = sum(values) / len(values) if q is None else percentile(values, q)
+    low = -math.inf if objective.low is None else objective.low
+    high = math.inf if objective.high is None else objective.high
+    return low <= value <= high
+
+
+def _values(clip: ClipMetrics, objective: Within) -> tuple[float, ...]:
+    value = getattr(clip, objective.metric.name)
+    return value if isinstance(value, tuple) else () if value is None else (value,)
+
+
+def require_measured(clips: Sequence[ClipMetrics], objectives: Sequence[Within]) -> None:
+    """Refuse objectives that no session could break.
+
+    Raises:
+        UsageError: sessions ended, and not one has the figure.
+    """
+    ended = [clip for clip in clips if clip.failed is None and clip.hypothesis.strip()]
+    for objective in objectives:
+        if ended and not any(_values(clip, objective) for clip in ended):
+            name = objective.metric.name
+            raise UsageError(
+                f"objective {objective.text!r}: no session has {name}"
+                f" ({ended[0].why_null.get(name, 'no sample')})",
+                hint="take it out of capacity.objectives, or measure what it asks for",
+            )
+
+
+# --- points --------------------------------------------------------------------------------------
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """One replay with a number of streams."""
+
+    streams: int
+    good: tuple[bool, ...]  # of each counted session, in the order in which they began
+    invalid: str = ""  # why the harness itself was at fault; empty: it was not
+
+
+def look_at(
+    streams: int,
+    clips: Sequence[ClipMetrics],
+    validity: Sequence[str],
+    objectives: Sequence[Within],
+) -> Look:
+    """A finished run as a look; :func:`counted` says which of its sessions count."""
+    faults = [text for text in validity if text.partition(":")[0] in _OWN_FAULTS]
+    good = tuple(is_good(clip, objectives) for clip in counted(clips, streams))
+    return Look(streams=streams, good=good, invalid=faults[0] if faults else "")
+
+
+def counted(clips: Sequence[ClipMetrics], streams: int) -> list[ClipMetrics]:
+    """The sessions under full load, in order: not the first of each stream, nor as many at the end.
+
+    Until every stream has begun, and once the plan runs out, fewer than ``streams`` are under way.
+    """
+    ordered = sorted(clips, key=lambda clip: clip.order)
+    return ordered[streams : len(ordered) - streams]
+
+
+def sessions_to_replay(streams: int, least: int) -> int:
+    """So that ``least`` sessions and ``ROUNDS`` rounds count."""
+    return max(least, ROUNDS * streams) + 2 * streams
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """All looks at one number of streams."""
+
+    streams: int
+    status: str  # good | bad | undecided | invalid
+    looks: int
+    sessions: int  # that count, of the looks that are valid
+    good: int  # of these
+    goodput: float | None
+    interval: tuple[float, float] | None  # of the goodput, at the level that decides
+    effect: float  # so many sessions tell as much as one that knows nothing of the others
+    why: str  # what the harness did wrong, if no look is valid
+
+
+def make_point(looks: Sequence[Look], goal: float, alpha: float) -> Point:
+    """What the looks at one number of streams say together.
+
+    Args:
+        alpha: of each of the two wrong answers.
+    """
+    valid = [look for look in looks if not look.invalid]
+    good = [met for look in valid for met in look.good]
+    streams = looks[0].streams
+    if not good:
+        return Point(streams=streams, status=INVALID, looks=len(looks), sessions=0, good=0,
+                     goodput=None, interval=None, effect=1.0, why=looks[-1].invalid)  # fmt: skip
+    effect = design_effect([batch for look in valid for batch in _rounds(look)])
+    low, high = binomial_interval(sum(good), len(good), effect, alpha)
+    return Point(
+        streams=streams,
+        status=GOOD if low >= goal else BAD if high < goal else UNDECIDED,
+        looks=len(looks), sessions=len(good), good=sum(good),
+        goodput=sum(good) / len(good),
+        interval=(low, high), effect=effect, why="",
+    )  # fmt: skip
+
+
+def _rounds(look: Look) -> Iterator[list[float]]:
+    """Runs of as many sessions as there are streams: they were under way together."""
+    for start in range(0, len(look.good), look.streams):
+        yield [float(met) for met in look.good[start : start + look.streams]]
+
+
+def binomial_interval(
+    good: float, sessions: float, effect: float, alpha: float
+) -> tuple[float, float]:
+    """Clopper and Pearson (1934), each side wrong with probability ``alpha`` at most.
+
+    Counts are divided by the design effect, as by Korn and Graubard (1998).
+    """
+    good, bad = good / effect, (sessions - good) / effect
+    low = float(special.betaincinv(good, bad + 1, alpha)) if good else 0.0
+    high = float(special.betaincinv(good + 1, bad, 1 - alpha)) if bad else 1.0
+    return low, high
+
+
+# --- the search ----------------------------------------------------------------------------------
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    largest_good: int | None  # streams; None: no number was shown good
+    smallest_bad: int | None  # streams; None: no number was shown bad
+    complete: bool  # both are known, or one of them is at an end of the range
+    why: str  # one sentence for people
+
+
+class Search:
+    """Which number of streams to look at next, until the answer is known or the budget spent.
+
+    Estimates find the way: doubling from 1, then halving between the largest number that looks
+    good and the smallest that does not. Only there are looks repeated, until both are shown; a
+    point that ``looks`` looks cannot decide is left for one farther away. A look that changes an
+    estimate changes the way.
+
+    Each look may be wrong with (1 - confidence) / (looks * points), so that all of them together
+    are wrong with 1 - confidence at most (union bound), however often a point is looked at.
+    """
+
+    def __init__(
+        self, *, goal: float, confidence: float, most_streams: int, looks: int, points: int
+    ) -> None:
+        self.alpha = (1 - confidence) / (looks * points)
+        self._goal = goal
+        self._most = most_streams
+        self._most_looks = looks
+        self._most_points = points
+        self._looks: dict[int, list[Look]] = {}
+        self._points: dict[int, Point] = {}
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        return tuple(self._points[streams] for streams in sorted(self._points))
+
+    def add(self, look: Look) -> Point:
+        """Take a look into account; returns what its point says now."""
+        looks = self._looks.setdefault(look.streams, [])
+        looks.append(look)
+        point = self._points[look.streams] = make_point(looks, self._goal, self.alpha)
+        return point
+
+    def next_streams(self) -> int | None:
+        """Where to look next; None: it is known, or not to be known within the budget."""
+        low, high = self._bracket()
+        if high is None and low < self._most:
+            return self._affordable(max(1, min(2 * low, self._most)))
+        if high is not None and high - low > 1:
+            return self._affordable((low + high) // 2)
+        if high is not None and self._points[high].status == INVALID:
+            if self._points[high].looks < self._most_looks:
+                return high
+            high = None  # nor would more streams be replayed in time
+        below = [low, *(low - step for step in _doubling(low - 1))] if low else []
+        open_below = self._undecided(below, GOOD)
+        if open_below is not None or high is None:
+            return open_below
+        return self._undecided([high, *(high + n for n in _doubling(self._most - high))], BAD)
+
+    def answer(self) -> Answer:
+        bad = min((p.streams for p in self.points if p.status == BAD), default=None)
+        good = max(
+            (p.streams for p in self.points if p.status == GOOD and (not bad or p.streams < bad)),
+            default=None,
+        )
+        complete = good == self._most or bad == 1 or (good is not None and bad is not None)
+        return Answer(largest_good=good, smallest_bad=bad, complete=complete,
+                      why=self._why(good, bad))  # fmt: skip
+
+    def _bracket(self) -> tuple[int, int | None]:
+        """The largest number that looks good (0: none) below the smallest that does not."""
+        looks_good = {
+            p.streams: p.goodput is not None and p.goodput >= self._goal for p in self.points
+        }
+        high = min((n for n, good in looks_good.items() if not good), default=None)
+        low = max((n for n in looks_good if high is None or n < high), default=0)
+        return low, high
+
+    def _affordable(self, streams: int) -> int | None:
+        return streams if len(self._points) < self._most_points else None
+
+    def _undecided(self, candidates: Sequence[int], wanted: str) -> int | None:
+        """The first candidate that may still be looked at, unless one before it was shown."""
+        for streams in candidates:
+            point = self._points.get(streams)
+            if point is None:
+                return self._affordable(streams)
+            if point.status == wanted:
+                return None
+            if point.looks < self._most_looks:
+                return streams
+        return None
+
+    def _why(self, good: int | None, bad: int | None) -> str:
+        if good == self._most:
+            return f"{good} streams, the most that were asked for, still meet the objectives"
+        if bad == 1:
+            return "one stream alone does not meet the objectives"
+        invalid = next((p for p in self.points if p.status == INVALID), None)
+        if bad is None and invalid is not None:
+            known = f"{good} streams meet the objectives" if good else "nothing is known"
+            return (
+                f"{known}; with {invalid.streams} the harness itself was at fault ({invalid.why})"
+            )
+        if good is None or bad is None:
+            return "too few sessions to tell; raise capacity.sessions or capacity.looks"
+        if bad == good + 1:
+            return f"{good} streams meet the objectives, {bad} do not"
+        return f"{good} streams meet the objectives, {bad} do not; between them it is too close"
+
+
+def _doubling(most: int) -> Iterator[int]:
+    """1, 2, 4, ... up to ``most``."""
+    step = 1
+    while step <= most:
+        yield step
+        step *= 2

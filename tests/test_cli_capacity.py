@@ -1,0 +1,117 @@
+"""The verb ``capacity`` as a user meets it: scripted engine, virtual time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.__main__ import main
+from harness.cli.compose import compose_alone, to_config
+
+SMALL = ["engine=scripted", "replay.pace=virtual", "replay.compute_scale=0", "replay.frame_ms=1000",
+         "replay.warmup=0", "dataset.clips=[07-heaven]", "report.plots=false"]  # fmt: skip
+# Two answers of 50 % goodput: with a confidence of 0.5 over 2 looks, 2 sessions decide.
+ROUGH = ["capacity.most_streams=2", "capacity.goodput=0.5", "capacity.confidence=0.5",
+         "capacity.looks=1", "capacity.points=2", "capacity.sessions=6"]  # fmt: skip
+TTFT = "capacity.objectives=['ttft_ms p50 <= 900 ms']"
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def capacity(*overrides: str) -> int:
+    return main(["capacity", *SMALL, *ROUGH, TTFT, "hydra.run.dir=out", *overrides])
+
+
+def answer() -> Any:
+    return json.loads(Path("out/capacity.json").read_text(encoding="utf-8"))
+
+
+def test_every_number_of_streams_leaves_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert capacity("report.plots=true") == 0
+    found = answer()
+    assert (found["largest_good"], found["smallest_bad"], found["complete"]) == (2, None, True)
+    one, two = found["points"]
+    assert (one["point"]["streams"], one["point"]["sessions"]) == (1, 6)
+    assert (two["point"]["streams"], two["point"]["sessions"]) == (2, 10)  # five rounds of both
+    assert two["point"]["status"] == "good"
+    assert (two["ttft_p50_ms"], two["gap_p95_ms"]) == (70, 20)  # as scripted
+    for point in found["points"]:
+        (run,) = point["runs"]
+        clips = Path("out", run, "clips.jsonl").read_text(encoding="utf-8").splitlines()
+        assert len({json.loads(line)["lane"] for line in clips}) == point["point"]["streams"]
+        assert Path("out", run, "summary.json").is_file()
+    for suffix in ("svg", "png"):
+        assert Path(f"out/plots/capacity.{suffix}").stat().st_size > 1000
+    out = capsys.readouterr().out
+    assert "2 streams, the most that were asked for, still meet the objectives" in out
+
+
+def test_a_system_that_is_too_slow_for_one_has_no_capacity() -> None:
+    assert capacity("engine.first_ms=2000") == 3
+    found = answer()
+    assert (found["largest_good"], found["smallest_bad"], found["complete"]) == (None, 1, True)
+    assert found["why"] == "one stream alone does not meet the objectives"
+
+
+def test_a_late_driver_says_nothing_about_the_system() -> None:
+    assert capacity("inject.driver_late_ms=2000") == 4
+    found = answer()
+    assert (found["largest_good"], found["smallest_bad"], found["complete"]) == (None, None, False)
+    (point,) = found["points"]
+    assert point["point"]["status"] == "invalid"
+    assert point["point"]["why"].startswith("late_replay: p50 2000.0 ms")
+    assert point["ttft_p50_ms"] is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["capacity.objectives=['wer <= 0.1']"], "no limit on the sessions' own figures"),
+        (["capacity.objectives=['ttft_ms p95 <= 900 ms']"], "p50: what capacity.goodput=0.5"),
+        (["capacity.goodput=95"], "at most 0.9999"),
+        (["gate=ci"], "leave gate=... out"),
+        (["replay.pace=flood"], "realtime, virtual"),
+        (["engine=realtime", "engine.model=x", "capacity.most_streams=251"], "at most 250"),
+        (["engine=torch", "model=voxtral_mini_4b_realtime", "capacity.most_streams=9"],
+         "add model.max_streams=9"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_searched_is_refused_before_anything_is_loaded(
+    overrides: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["replay.compute_scale=1", *overrides]
+    assert capacity(*given) == 2
+    complaint = capsys.readouterr().err
+    assert says in complaint
+    assert "Loading" not in complaint
+
+
+def test_the_defaults_agree_with_each_other() -> None:
+    from harness.cli.capacity import _check
+
+    config = to_config(compose_alone([]))
+    assert [rule.text for rule in _check(config)] == config.capacity.objectives
+
+
+@pytest.mark.parametrize(
+    ("override", "runs"),
+    [
+        ("capacity.looks=2", {1: 2, 2: 2}),
+        ("capacity.points=1", {1: 1}),
+        ("capacity.most_streams=1", {1: 1}),
+        ("capacity.sessions=20", {1: 1, 2: 1}),
+    ],
+)
+def test_budgets_bound_the_search(override: str, runs: dict[int, int]) -> None:
+    capacity("capacity.confidence=0.99", "capacity.goodput=0.9",
+             "capacity.objectives=['ttft_ms p90 <= 900 ms']", override)  # fmt: skip
+    found = answer()
+    assert {p["point"]["streams"]: p["point"]["looks"] for p in found["points"]} == runs
+    sessions = {p["point"]["streams"]: p["point"]["sessions"] for p in found["points"]}
+    assert sessions[1] == {"capacity.sessions=20": 20, "capacity.looks=2": 12}.get(override, 6)
