@@ -64,6 +64,18 @@ def _check_streams_by_itself(engine: Engine, config: Config) -> None:
         )
 
 
+def _refuse_step_options(engine: TorchEngine) -> None:
+    """Whisper's steps are eager, one session at a time: more would be left out without a word."""
+    for name in ("cuda_graphs", "compile", "batching"):
+        if getattr(engine, name):
+            raise ConfigError(
+                f"engine.{name} is for the Voxtral models",
+                value=True,
+                allowed="null or false with this model",
+                hint=f"leave engine.{name} out",
+            )
+
+
 def _make_bare_engine(config: Config, world: World, kind: SessionKind) -> Engine:
     match config.engine, config.model:
         case NullEngine(), NoModel():
@@ -77,6 +89,7 @@ def _make_bare_engine(config: Config, world: World, kind: SessionKind) -> Engine
         case TorchEngine(), WhisperModel():
             from harness.engines.whisper import load_whisper
 
+            _refuse_step_options(config.engine)
             whisper = load_whisper(config.model, config.engine, world)
             if isinstance(config.session, TurnSession):
                 return whisper
