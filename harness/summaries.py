@@ -57,6 +57,7 @@ def summarise_run(run: Run) -> Summary:
         pace=replayed["pace"],
         gc_pauses_ns=tuple((pause.start_ns, pause.end_ns) for pause in run.gc_pauses),
         clock_resolution_ns=environment["clock_resolution_ns"],
+        cadence_ms=environment["model"].get("cadence_ms"),
     )
     validity, warnings = check_validity(run.traces, run.clips, facts)
     return Summary(

@@ -228,7 +228,7 @@ def _cadence_floor(run: _Run) -> Finding | None:
     gap = percentile(gaps, 0.5)
     if gap >= CADENCE_FACTOR * cadence:
         return None
-    seen = f"the median gap of {gap:.0f} ms is a step of {cadence:g} ms, not the engine's speed"
+    seen = f"gaps (median {gap:.0f} ms) tell the step of {cadence:g} ms, not the engine's speed"
     return Finding(seen, invalid=False)
 
 
