@@ -146,7 +146,7 @@ class LiveStream(LocalStream):
     def _step(self, arrived_ns: int) -> None:
         if self._is_silent():
             if self._window_s > self._config.trim_s:
-                self._window = self._window[-RATE_HZ:]
+                self._window, self._committed = self._window[-RATE_HZ:], []
             return
         laps = self._laps(arrived_ns)
         tokens: list[WindowToken] = []

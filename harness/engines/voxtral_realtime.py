@@ -19,7 +19,7 @@ from harness.clock import World
 from harness.config import TorchEngine, VoxtralRealtimeModel
 from harness.decoding import TokenText
 from harness.engines import Engine, EngineInfo, Listener, Reference, Stream
-from harness.engines.cuda_graphs import StepOptions, step_options
+from harness.engines.cuda_graphs import StepOptions, step_errors, step_options
 from harness.engines.local import Laps, LocalEngine, device_events, torch_device
 from harness.engines.ring_cache import RingCache
 from harness.engines.voxtral_realtime_model import (
@@ -83,6 +83,8 @@ class VoxtralRealtimeEngine(LocalEngine):
             device=str(device),
             dtype=str(dtype).removeprefix("torch."),
             parameters=sum(p.numel() for p in loaded.model.parameters()),
+            model_delay_ms=model.delay_ms,
+            cadence_ms=_MS_PER_STEP,
             details={
                 "threads": torch.get_num_threads(),
                 "size": model.size,
@@ -98,14 +100,15 @@ class VoxtralRealtimeEngine(LocalEngine):
         def load() -> RealtimeModel:
             if device.type == "cuda":
                 torch.cuda.set_device(device)  # events and streams of this thread
-            return RealtimeModel(
-                loaded.model,
-                rows=model.max_streams,
-                delay_tokens=self._delay_tokens,
-                device=device,
-                dtype=dtype,
-                options=options,
-            )
+            with step_errors():
+                return RealtimeModel(
+                    loaded.model,
+                    rows=model.max_streams,
+                    delay_tokens=self._delay_tokens,
+                    device=device,
+                    dtype=dtype,
+                    options=options,
+                )
 
         self._model = self.run_on_worker(load)
         self.run_on_worker(self._warm_up)
