@@ -6,7 +6,8 @@ what changes from step to step is copied into buffers that live as long as the g
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +56,23 @@ def step_options(engine: TorchEngine, device: torch.device, *, live: bool) -> St
     )
 
 
+@contextmanager
+def step_errors() -> Iterator[None]:
+    """Around preparing steps: what torch cannot compile, capture or allocate, with what to try.
+
+    Raises:
+        DeviceError: instead of torch's ``RuntimeError``.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise DeviceError(
+            "the model's steps cannot be prepared on this machine",
+            value=str(error).strip().splitlines()[0],
+            hint="engine.compile=false, engine.cuda_graphs=false, or a smaller model.max_streams",
+        ) from error
+
+
 class Capturer:
     """Turns steps into replays; all of them share one memory pool, so they run one at a time."""
 
@@ -68,32 +86,20 @@ class Capturer:
         Args:
             step: reads and writes tensors that outlive it; safe to run on any state, since warming
                 up runs it.
-
-        Raises:
-            DeviceError: the step cannot be compiled or captured on this machine.
         """
-        try:
-            if not self._options.cuda_graphs:
+        if not self._options.cuda_graphs:
+            step()
+            return step
+        # The first runs are eager and on a side stream, as capturing asks for.
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UP_RUNS):
                 step()
-                return step
-            # The first runs are eager and on a side stream, as capturing asks for.
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                for _ in range(_WARM_UP_RUNS):
-                    step()
-            torch.cuda.current_stream().wait_stream(side)
-            torch.cuda.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            # thread_local: other threads (telemetry, loaders) may call CUDA meanwhile
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-                step()
-        except RuntimeError as error:
-            # torch.compile without a compiler, an operation that cannot be captured, no memory
-            raise DeviceError(
-                "a step could not be " + ("captured" if self._options.cuda_graphs else "run"),
-                value=str(error).splitlines()[0],
-                hint="engine.compile=false, engine.cuda_graphs=false, or a smaller "
-                "model.max_streams",
-            ) from error
+        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        # thread_local: other threads (telemetry, loaders) may call CUDA meanwhile
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            step()
         return graph.replay

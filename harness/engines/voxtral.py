@@ -15,7 +15,7 @@ from harness.clock import World
 from harness.config import TorchEngine, VoxtralModel
 from harness.decoding import TokenText, greedy_tokens
 from harness.engines import Engine, EngineInfo, Listener, Reference, Samples, Stream
-from harness.engines.cuda_graphs import StepOptions, step_options
+from harness.engines.cuda_graphs import StepOptions, step_errors, step_options
 from harness.engines.local import Laps, LocalEngine, TurnStream, device_events, torch_device
 from harness.engines.ring_cache import RingCache
 from harness.engines.voxtral_net import BLOCK_SAMPLES, VoxtralNet, cache_shape
@@ -87,15 +87,16 @@ class VoxtralEngine(LocalEngine):
         def load() -> VoxtralNet:
             if device.type == "cuda":
                 torch.cuda.set_device(device)  # events and streams of this thread
-            return VoxtralNet(
-                loaded,
-                blocks=_blocks(model),
-                new_tokens=model.max_new_tokens,
-                language=model.language,
-                device=device,
-                dtype=dtype,
-                options=options,
-            )
+            with step_errors():
+                return VoxtralNet(
+                    loaded,
+                    blocks=_blocks(model),
+                    new_tokens=model.max_new_tokens,
+                    language=model.language,
+                    device=device,
+                    dtype=dtype,
+                    options=options,
+                )
 
         self._net = self.run_on_worker(load)
         self.run_on_worker(self._warm_up)

@@ -7,7 +7,7 @@ import torch
 
 from harness.clock import VirtualWorld
 from harness.config import Config, TorchEngine, WhisperModel
-from harness.engines.cuda_graphs import Capturer, StepOptions, step_options
+from harness.engines.cuda_graphs import Capturer, StepOptions, step_errors, step_options
 from harness.engines.factory import make_engine
 from harness.errors import ConfigError, DeviceError
 
@@ -51,7 +51,7 @@ def test_a_step_that_cannot_run_says_what_to_try() -> None:
         raise RuntimeError("CUDA out of memory\nand a page of details")
 
     eager = StepOptions(cuda_graphs=False, compile=False, batching=False)
-    with pytest.raises(DeviceError, match="CUDA out of memory") as caught:
+    with pytest.raises(DeviceError, match="CUDA out of memory") as caught, step_errors():
         Capturer(eager).capture(breaks)
     assert "page of details" not in str(caught.value)
     assert "model.max_streams" in str(caught.value)

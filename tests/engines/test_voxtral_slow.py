@@ -85,6 +85,7 @@ def test_full_size_realtime_builds_and_steps_on_a_cpu() -> None:
     assert len(heard.tokens) == 2 + 1 + 11 - 2  # steps of audio, delay and padding, less the prompt
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")  # in torch's own compiler
 def test_compiled_steps_say_the_same() -> None:
     """torch.compile with a C++ compiler; `fullgraph` refuses whatever would wait for a value."""
     clip = noise(2.0)

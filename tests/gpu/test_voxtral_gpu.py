@@ -27,7 +27,12 @@ from tests.engines.test_voxtral_realtime import (
 )
 from tests.engines.voxtral_oracle import noise, processor, tiny
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    # torch's compiler warns of its own code, and that float32 here is not TF32.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*"),
+    pytest.mark.filterwarnings("ignore::UserWarning:torch.*"),
+]
 
 WAYS = {
     "eager": {"cuda_graphs": False},
