@@ -51,8 +51,8 @@ def test_ten_per_cent_slower_fails_and_says_which_rule_and_by_how_much(
     assert failed["status"] == "fail"
     assert failed["observed"] == pytest.approx(38, abs=10)
     out = capsys.readouterr().out
-    assert "ttft_ms p50 vs baseline" in out
-    assert "FAIL" in out
+    assert "FAIL         ttft_ms p50 vs baseline" in out
+    assert failed["why"][:20] in out
 
 
 def test_a_changed_transcript_fails() -> None:

@@ -11,7 +11,7 @@ import yaml
 
 from harness.chunking import chunking_name
 from harness.chunking import rechunk as rechunk_tokens
-from harness.cli.results import arms_of, conclude, finished, print_runs, remake, status_of
+from harness.cli.results import arms_from, arms_of, conclude, finished, print_arms, remake
 from harness.config import ChunkingConfig, GateConfig, ReportConfig
 from harness.environment import describe_environment, identity
 from harness.errors import UsageError
@@ -37,11 +37,12 @@ def report(argv: list[str]) -> int:
     folders = [folder for run in options.runs for folder in arms_of(_imported(run))]
     runs = [finished(load_run(folder)) for folder in folders]
     out: Path = options.out or _imported_to(options.runs[0])
-    for path in remake(runs, out, embed_audio=options.audio, trace=options.trace):
+    arms = arms_from(runs)
+    for path in remake(arms, out, embed_audio=options.audio, trace=options.trace):
         if options.show == "table":
             print(path)  # noqa: T201 the answer
-    print_runs(runs, out, options.show)
-    return exit_code(worst([status_of(run) for run in runs]))
+    print_arms(arms, out, options.show)
+    return exit_code(worst([str(arm.summary.verdict["status"]) for arm in arms]))
 
 
 def _imported_to(path: Path) -> Path:

@@ -18,9 +18,8 @@ from harness.config import HubDataset, ManifestDataset
 from harness.dataset import load_dataset
 from harness.errors import ConfigError, DatasetError, StorageError
 from harness.metrics import METRICS_VERSION, Summary
-from harness.metrics.comparison import compare_arms
-from harness.report import write_report
-from harness.report.arms import make_arms
+from harness.report import write_arms
+from harness.report.arms import Arm, make_arms
 from harness.report.terminal import print_comparison, print_summary
 from harness.runs import Run, load_run, write_json, write_text
 from harness.summaries import summarise_run
@@ -34,21 +33,27 @@ def conclude(folders: Sequence[Path]) -> int:
     runs = [load_run(folder) for folder in folders]
     out = folders[0] if len(folders) == 1 else folders[0].parent
     wanted = runs[0].config["report"]
+    arms = arms_from(runs)
     if wanted["plots"]:
-        remake(runs, out, embed_audio=wanted["audio"], trace=wanted["trace"])
-    if len(runs) > 1:
-        write_comparison(runs, out)
-    print_runs(runs, out, wanted["show"])
-    verdicts = [msgspec.convert(_summary(run).verdict, Verdict) for run in runs]
+        remake(arms, out, embed_audio=wanted["audio"], trace=wanted["trace"])
+    if len(arms) > 1:
+        write_json(out / "comparison.json", _comparison(arms))
+    print_arms(arms, out, wanted["show"])
+    verdicts = [msgspec.convert(arm.summary.verdict, Verdict) for arm in arms]
     return publish(runs, verdicts, out, wanted["show"])
 
 
+def arms_from(runs: Sequence[Run]) -> list[Arm]:
+    """The runs, each compared with the first."""
+    return make_arms(runs, [_summary(run) for run in runs])
+
+
 def remake(
-    runs: Sequence[Run], out: Path, *, embed_audio: bool = False, trace: bool = False
+    arms: Sequence[Arm], out: Path, *, embed_audio: bool = False, trace: bool = False
 ) -> list[Path]:
     """Write the report; with waveforms where the clips are at hand."""
-    audio = _audio_of(runs[0])
-    return write_report(runs, out, audio=audio, embed_audio=embed_audio, trace=trace)
+    audio = _audio_of(arms[0].run)
+    return write_arms(arms, out, audio=audio, embed_audio=embed_audio, trace=trace)
 
 
 def _audio_of(run: Run) -> dict[str, Samples] | None:
@@ -62,44 +67,34 @@ def _audio_of(run: Run) -> dict[str, Samples] | None:
         return None
 
 
-def write_comparison(runs: Sequence[Run], out: Path) -> None:
+def _comparison(arms: Sequence[Arm]) -> dict[str, Any]:
     """``comparison.json``: every arm against the first, paired clip by clip."""
-    write_json(out / "comparison.json", _comparison(runs))
-
-
-def _comparison(runs: Sequence[Run]) -> dict[str, Any]:
-    first, *others = runs
-    seed = first.environment["seed"]
     return {
         "schema": 1,
         "metrics_version": METRICS_VERSION,
-        "arms": [run.name for run in runs],
-        "comparisons": [compare_arms(first.clips, other.clips, seed=seed) for other in others],
+        "arms": [arm.run.name for arm in arms],
+        "comparisons": [arm.comparison for arm in arms[1:]],
     }
 
 
-def print_runs(runs: Sequence[Run], folder: Path, show: str = "table") -> None:
-    """Print the runs as ``table`` or ``json``, or nothing (``quiet``)."""
+def print_arms(arms: Sequence[Arm], folder: Path, show: str = "table") -> None:
+    """Print the arms as ``table`` or ``json``, or nothing (``quiet``)."""
     if show == "json":
-        summaries: Any = {run.name: _summary(run) for run in runs}
-        several = {"folder": str(folder), "arms": summaries, "comparison": None}
-        if len(runs) > 1:
-            several["comparison"] = _comparison(runs)
-        print(msgspec.json.encode(several).decode())  # noqa: T201 the answer
+        answer = {
+            "folder": str(folder),
+            "arms": {arm.run.name: arm.summary for arm in arms},
+            "comparison": _comparison(arms) if len(arms) > 1 else None,
+        }
+        print(msgspec.json.encode(answer).decode())  # noqa: T201 the answer
     if show != "table":
         return
     console = Console(highlight=False)
-    if len(runs) == 1:
-        step = "python -m harness compare chunking=1word,6word"
-        print_summary(_summary(runs[0]), console, folder=folder, next_step=step)
-        return
-    arms = make_arms(runs, [_summary(run) for run in runs])
-    step = f"python -m harness report {' '.join(str(run.folder) for run in runs)}"
-    print_comparison(arms, console, folder=folder, next_step=step)
-
-
-def status_of(run: Run) -> str:
-    return str(_summary(run).verdict["status"])
+    page = folder / "report.html"
+    step = f"open {page}" if page.is_file() else f"python -m harness report {folder}"
+    if len(arms) == 1:
+        print_summary(arms[0].summary, console, folder=folder, next_step=step)
+    else:
+        print_comparison(arms, console, folder=folder, next_step=step)
 
 
 def _summary(run: Run) -> Summary:

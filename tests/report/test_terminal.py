@@ -75,7 +75,7 @@ def test_a_terminal_without_unicode_gets_plain_bars(runs: list[Run]) -> None:
     assert re.search(r"321.5 ms +####", file.read())
 
 
-def test_rules_that_do_not_pass_are_named_with_their_reason() -> None:
+def test_a_verdict_says_how_many_rules_pass() -> None:
     rules = [
         {"rule": "ttft_ms p95 <= 300 ms", "status": "fail", "observed": 339.1, "limit": 300,
          "why": "above with certainty"},
@@ -84,7 +84,6 @@ def test_rules_that_do_not_pass_are_named_with_their_reason() -> None:
     run = make_run(Path(), verdict={"status": "fail", "rules": rules}, clips=7)
     text = printed(run, 90)
     assert "FAIL  1 of 2 rules pass" in text
-    assert "fail: ttft_ms p95 <= 300 ms  above with certainty" in text
 
 
 def test_an_invalid_run_says_so_with_the_remedy_and_never_passes() -> None:
