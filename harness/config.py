@@ -467,6 +467,19 @@ class ServeConfig:
 
 
 @dataclass
+class CalibrateConfig:
+    """How `calibrate` finds out what this machine's noise hides."""
+
+    runs: int = 5  # of one and the same thing, one after the other; their spread is the noise
+    # The rule whose power is found, and which the injected delays are judged by.
+    rule: str = "ttft_ms p50 vs baseline: at most +5 % and +10 ms"
+
+    def __post_init__(self) -> None:
+        # The spread of two runs has one degree of freedom: its band is 13 sigma wide.
+        _require_number("calibrate.runs", self.runs, 3, 1000)
+
+
+@dataclass
 class CapacityConfig:
     """How `capacity` looks for the largest number of streams that still meets the objectives."""
 
@@ -501,5 +514,6 @@ class Config:
     gate: GateConfig = field(default_factory=GateConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
+    calibrate: CalibrateConfig = field(default_factory=CalibrateConfig)
     capacity: CapacityConfig = field(default_factory=CapacityConfig)
     seed: int = 0  # of every random choice: order of clips, jitter, bootstrap

@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "report": ("offline", "make tables and plots again from saved runs, without a model"),
     "manifest": ("datasets", "make a manifest from a folder of recordings and their texts"),
     "align": ("datasets", "add word timings, speech onset and end to a manifest"),
+    "calibrate": ("calibrating", "this machine's noise, the smallest effect it shows, and a proof"),
     "capacity": ("capacity", "the largest number of concurrent streams that meets objectives"),
     "serve": ("serving", "an engine as a realtime server, with a page to try it in a browser"),
     "export": ("judging", "a run's figures for pytest-benchmark, github-action-benchmark, Bencher"),

@@ -3,7 +3,8 @@
 Runs of one and the same arm differ. Their spread gives the *noise band* (how far a later run may
 lie from a baseline with nothing changed); their residuals, drawn again with a known effect added,
 give the *power* of a rule (how often it finds the effect at the planned n). Then known delays are
-injected into the engine (``INJECTIONS``) and the gate must find what the curve says it finds.
+injected into the engine (``INJECTIONS``) and the gate must find what the curve says it finds, and
+must not fail on what its rule allows.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ import msgspec
 import numpy as np
 from scipy import stats
 
-from harness.config import GateConfig
+from harness.config import CalibrateConfig, GateConfig
 from harness.environment import identity
-from harness.errors import BaselineError, UsageError
+from harness.errors import BaselineError, ConfigError, UsageError
 from harness.metrics import ClipMetrics
 from harness.metrics.statistics import percentile
 from harness.metrics.summary import samples_by_clip
 from harness.runs import write_json
 from harness.verdicts.gates import judge
+from harness.verdicts.rules import BASELINE, NoWorse, parse_rules
 
 FOLDER = Path("reports/calibration")
 LEAST_RUNS = 3  # the spread of two runs has one degree of freedom: its band is 13 sigma wide
@@ -43,8 +45,13 @@ class Injection(msgspec.Struct, frozen=True):
     """A known delay, as overrides of a run; `delay_ms` is the stated share of TTFT."""
 
     label: str
-    effect: float
-    tail_share: float = 1.0
+    effect: float  # the delay, as a share of TTFT
+    tail_share: float = 1.0  # of the sessions
+
+    @property
+    def arm(self) -> str:
+        """The name of its arm, also of its folder."""
+        return f"plus-{100 * self.effect:g}" + ("" if self.tail_share == 1 else "-tail")
 
     def overrides(self, ttft_ms: float) -> tuple[str, ...]:
         delay = f"inject.delay_ms={self.effect * ttft_ms:.3f}"
@@ -60,12 +67,20 @@ INJECTIONS = (
 )
 
 
-class Proof(msgspec.Struct, frozen=True):
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """What the gate said of an injected delay."""
 
     injection: Injection
     status: str  # of the rule
     why: str
+    expected: str  # fail | not fail | any (`expected_of`)
+
+    @property
+    def holds(self) -> bool:
+        """The gate said what it had to; an arm that is not valid proves nothing."""
+        if self.expected == "any":
+            return True
+        return (self.status == "fail") == (self.expected == "fail") and self.status != "invalid"
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,17 +107,75 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         return smallest
 
 
+def expected_of(injection: Injection, calibration: Calibration, ttft_ms: float) -> str:
+    """What the gate has to say of an injection.
+
+    ``fail``: the effect is one that the power curve calls detectable. ``not fail``: less than the
+    rule allows. ``any``: in between, where chance decides, and of a tail, which the curve is not
+    about.
+    """
+    rule = parse_calibrated(calibration.rule)
+    if injection.tail_share < 1:
+        return "any"
+    if injection.effect * ttft_ms < max(rule.relative * ttft_ms, rule.absolute):
+        return "not fail"
+    smallest = calibration.detectable
+    return "any" if smallest is None or injection.effect < smallest else "fail"
+
+
+def parse_calibrated(text: str) -> NoWorse:
+    """The rule whose power is found; the runs that are redrawn know nothing but their TTFT.
+
+    Raises:
+        ConfigError: another rule, or none.
+    """
+    (rule,) = parse_rules([text])
+    if isinstance(rule, NoWorse) and rule.metric.name == "ttft_ms" and rule.reference == BASELINE:
+        return rule
+    raise ConfigError(
+        "calibrate.rule", value=text,
+        allowed="ttft_ms STATISTIC vs baseline: at most +NUMBER % and +NUMBER ms",
+    )  # fmt: skip
+
+
+def tail_rule(calibrated: str) -> str:
+    """The same rule about the p99, where a delay of one session in twenty must be seen."""
+    rule = parse_calibrated(calibrated)
+    return calibrated.replace(f" {rule.statistic} ", " p99 ", 1)
+
+
+def typical_ttft_ms(runs: Sequence[Sequence[ClipMetrics]]) -> float:
+    """Mean over clips of the median TTFT over repeats and runs.
+
+    Raises:
+        UsageError: nothing answered, or in no time.
+    """
+    of_clip: dict[str, list[float]] = {}
+    for run in runs:
+        for clip, values in samples_by_clip("ttft_ms", run).items():
+            of_clip.setdefault(clip, []).extend(values)
+    levels = [percentile(values, 0.5) for values in of_clip.values()]
+    typical = math.fsum(levels) / len(levels) if levels else 0.0
+    if not 0 < typical < math.inf:
+        raise UsageError(
+            "runs to calibrate from", value=f"TTFT {typical:g} ms",
+            allowed="an engine that answers every clip, and takes time to",
+        )  # fmt: skip
+    return typical
+
+
 def fingerprint(environment: Mapping[str, Any]) -> str:
-    """What a calibration holds for: machine, GPU, model, device, precision, clips."""
+    """What a calibration holds for: machine, GPU, model, device, precision, clips, kind of time."""
     model = {key: environment["model"][key] for key in ("model", "device", "dtype")}
     machine = {key: environment["machine"][key] for key in ("cpu", "cores", "platform")}
-    return identity([machine, environment["gpu"], model, environment["dataset"]["sha256"]])
+    clips, simulated = environment["dataset"]["sha256"], environment["simulated"]
+    return identity([machine, environment["gpu"], model, clips, simulated])
 
 
 def calibrate(
     runs: Sequence[Sequence[ClipMetrics]],
     environment: Mapping[str, Any],
-    rule: str = "ttft_ms p50 vs baseline: at most +5 % and +10 ms",
+    rule: str = CalibrateConfig.rule,
     *,
     confidence: float = 0.95,
     seed: int = 0,
@@ -147,6 +220,8 @@ def noise_band(runs: Sequence[Sequence[ClipMetrics]], metric: str) -> float:
     groups = [samples_by_clip(metric, run) for run in runs]
     shared = set.intersection(*(set(group) for group in groups))
     levels = [math.fsum(percentile(g[clip], 0.5) for clip in shared) for g in groups]
+    if min(levels) <= 0:
+        return 0.0  # nothing took any time, and nothing varies
     spread = float(np.std(np.log(levels), ddof=1))
     return float(np.expm1(stats.t.ppf(0.975, len(runs) - 1) * math.sqrt(2) * spread))
 
@@ -230,9 +305,26 @@ def as_markdown(calibration: Calibration) -> str:
         *(f"| {100 * point.effect:g} % | {100 * point.found:.1f} % |" for point in c.power),
     ]  # fmt: skip
     if c.proofs:
-        lines += ["", "| injected into the engine | verdict |", "|---|---|"]
-        lines += [f"| {p.injection.label} | {p.status}: {p.why} |" for p in c.proofs]
+        lines += [
+            "",
+            "| injected into the engine | had to | verdict | holds |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {p.injection.label} | {p.expected} | {p.status}: {p.why} | {_holds(p)} |"
+            for p in c.proofs
+        ]
+        missed = [
+            p.injection.label for p in c.proofs if p.expected != "not fail" and p.status != "fail"
+        ]
+        lines += ["", f"Not found with so many clips and repeats: {', '.join(missed) or 'none'}."]
     return "\n".join(lines) + "\n"
+
+
+def _holds(proof: Proof) -> str:
+    if proof.expected == "any":
+        return "-"  # nothing was promised
+    return "yes" if proof.holds else "**no**"
 
 
 def draw_power(calibration: Calibration, axes: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from verdicts.clips import ENVIRONMENT, make_clips, spread
 
-from harness.errors import BaselineError, UsageError
+from harness.errors import BaselineError, ConfigError, UsageError
 from harness.verdicts import calibration
 from harness.verdicts.calibration import (
     INJECTIONS,
@@ -17,10 +17,14 @@ from harness.verdicts.calibration import (
     as_markdown,
     calibrate,
     draw_power,
+    expected_of,
     fingerprint,
     load_calibration,
     noise_band,
+    parse_calibrated,
     save_calibration,
+    tail_rule,
+    typical_ttft_ms,
 )
 
 
@@ -94,10 +98,13 @@ def test_an_injection_is_a_share_of_the_measured_ttft():
 def test_the_page_shows_bands_power_and_proofs(calibrated):
     from msgspec.structs import replace
 
-    proof = Proof(INJECTIONS[2], "fail", "ttft_ms p50 went up")
+    proof = Proof(
+        injection=INJECTIONS[2], status="fail", why="ttft_ms p50 went up", expected="fail"
+    )
     text = as_markdown(replace(calibrated, proofs=(proof,)))
     assert "| 0 % | 0.0 % |" in text
-    assert "| +10 % | fail: ttft_ms p50 went up |" in text
+    assert "| +10 % | fail | fail: ttft_ms p50 went up | yes |" in text
+    assert "Not found with so many clips and repeats: none." in text
     assert "| `ttft_ms p50` |" in text
 
 
@@ -112,3 +119,62 @@ def test_the_curve_is_drawn(calibrated):
     assert drawn["x"] == [0.0, 5.0, 10.0, 25.0]
     assert drawn["y"][-1] == 100.0
     assert drawn["line"] == 95.0
+
+
+@pytest.mark.parametrize(
+    ("injection", "smallest", "expected"),
+    [
+        (INJECTIONS[0], 0.10, "not fail"),  # +2 %: the rule allows 5 %
+        (INJECTIONS[1], 0.10, "any"),  # +5 %: what it allows
+        (INJECTIONS[2], 0.10, "fail"),
+        (INJECTIONS[2], 0.15, "any"),  # below what the curve finds
+        (INJECTIONS[3], 0.15, "fail"),
+        (INJECTIONS[3], None, "any"),
+        (INJECTIONS[4], 0.10, "any"),  # a tail
+    ],
+)
+def test_a_gate_has_to_find_what_the_curve_finds_and_nothing_that_is_allowed(
+    calibrated, injection, smallest, expected
+):
+    from msgspec.structs import replace
+
+    power = (PowerPoint(0.0, 0.0),) + (() if smallest is None else (PowerPoint(smallest, 1.0),))
+    if smallest is None:
+        power = (PowerPoint(0.25, 0.5),)
+    assert expected_of(injection, replace(calibrated, power=power), 350.0) == expected
+
+
+def test_ten_milliseconds_of_a_short_wait_are_allowed(calibrated):
+    assert expected_of(INJECTIONS[2], calibrated, 80.0) == "not fail"  # 8 ms
+
+
+@pytest.mark.parametrize(
+    ("expected", "status", "holds"),
+    [
+        ("fail", "fail", True), ("fail", "inconclusive", False), ("fail", "invalid", False),
+        ("not fail", "pass", True), ("not fail", "fail", False), ("not fail", "invalid", False),
+        ("any", "fail", True), ("any", "inconclusive", True),
+    ],
+)  # fmt: skip
+def test_when_a_proof_holds(expected, status, holds):
+    proof = Proof(injection=INJECTIONS[0], status=status, why="", expected=expected)
+    assert proof.holds is holds
+
+
+@pytest.mark.parametrize("text", ["failed = 0", "gap_ms p50 vs baseline: at most +5 % and +10 ms"])
+def test_only_rules_about_ttft_are_calibrated(text):
+    with pytest.raises(ConfigError, match=r"calibrate\.rule"):
+        parse_calibrated(text)
+
+
+def test_the_tail_is_judged_by_the_p99():
+    rule = "ttft_ms p50 vs baseline: at most +5 % and +10 ms"
+    assert tail_rule(rule) == "ttft_ms p99 vs baseline: at most +5 % and +10 ms"
+
+
+def test_an_engine_that_takes_no_time_cannot_be_calibrated():
+    assert typical_ttft_ms([make_clips([[100.0, 120.0], [300.0, 300.0]])]) == 200.0
+    with pytest.raises(UsageError, match="takes time"):
+        typical_ttft_ms([make_clips([[0.0], [0.0]])])
+    with pytest.raises(UsageError, match="answers every clip"):
+        typical_ttft_ms([make_clips([[None]])])
