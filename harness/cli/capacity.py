@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import msgspec
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from harness.cli import compose as hydra_side
 from harness.cli.help import asks_for_help, print_help
+from harness.cli.progress import TerminalProgress
 from harness.config import Config, RealtimeEngine, VoxtralRealtimeModel
 from harness.errors import ConfigError
-from harness.metrics import METRICS_VERSION, ClipMetrics, Summary
+from harness.experiment import ArmPlan, Rig, replay_arms
+from harness.metrics import METRICS_VERSION, ClipMetrics
+from harness.report.capacity import Load, make_load, plot_load, print_load
+from harness.report.style import styled, write_plot
+from harness.runs import load_run, write_json
+from harness.shards import Shard, draw_clips, replay_shards, share_out
 from harness.verdicts import EXIT_CODES
 from harness.verdicts.capacity import (
-    Answer,
     Search,
     counted,
     look_at,
@@ -28,10 +31,6 @@ from harness.verdicts.capacity import (
     sessions_to_replay,
 )
 from harness.verdicts.rules import Within
-
-if TYPE_CHECKING:  # loaded when something is replayed: `--help` answers at once
-    from harness.experiment import Rig
-    from harness.report.capacity import Load
 
 WHAT = """\
 Find the largest number of concurrent streams that still meets the objectives, as an interval; every
@@ -42,9 +41,6 @@ number that is looked at leaves a run, and capacity.json and plots/capacity.svg 
     engine.model=NAME capacity.objectives="['ttft_ms p95 <= 900 ms', 'gap_ms p95 <= 300 ms']"
 
 Exit code 0: the answer is known; 3: one stream alone breaks the objectives; 4: it is not known."""
-
-# Sockets share one asyncio thread: 300 of them were sent to 2.1 ms late (p99), 1000 saturate it.
-MOST_SOCKETS = 250
 
 
 def capacity(argv: list[str]) -> int:
@@ -60,20 +56,17 @@ def capacity(argv: list[str]) -> int:
 
 
 def _find(composed: DictConfig, folder: Path) -> int:
-    from harness.cli.progress import TerminalProgress
-    from harness.experiment import Rig
-
     config = hydra_side.to_config(composed)
     objectives = _check(config)
     with TerminalProgress() as progress, closing(Rig(config, progress)) as rig:
-        looks = _Looks(composed, folder, rig, objectives)
+        sockets = isinstance(config.engine, RealtimeEngine)
+        looks = _Looks(composed, folder, rig, objectives, sockets=sockets)
         asked = config.capacity
         search = Search(goal=asked.goodput, confidence=asked.confidence, looks=asked.looks,
                         most_streams=asked.most_streams, points=asked.points)  # fmt: skip
         while (streams := search.next_streams()) is not None:
-            summary = looks.take(streams, search)
-            if any(text.startswith("incomplete:") for text in summary.validity):
-                break  # interrupted: the answer is what is known so far
+            if not looks.take(streams, search):
+                break  # the answer is what is known so far
     return _conclude(config, folder, search, looks.loads(search), objectives)
 
 
@@ -86,12 +79,6 @@ def _check(config: Config) -> tuple[Within, ...]:
         raise ConfigError(
             "replay.pace", value="flood", allowed="realtime, virtual: paced as spoken"
         )
-    if isinstance(config.engine, RealtimeEngine) and most > MOST_SOCKETS:
-        raise ConfigError(
-            "capacity.most_streams", value=most,
-            allowed=f"at most {MOST_SOCKETS} with engine=realtime: one process keeps no more"
-            " sockets in time",
-        )  # fmt: skip
     if isinstance(config.model, VoxtralRealtimeModel) and most > config.model.max_streams:
         raise ConfigError(
             "capacity.most_streams", value=most,
@@ -102,12 +89,19 @@ def _check(config: Config) -> tuple[Within, ...]:
 
 
 class _Looks:
-    """Replays one number of streams after the other, each into a run folder of its own."""
+    """Replays one number of streams after the other, each into run folders of its own."""
 
     def __init__(
-        self, composed: DictConfig, folder: Path, rig: Rig, objectives: Sequence[Within]
+        self,
+        composed: DictConfig,
+        folder: Path,
+        rig: Rig,
+        objectives: Sequence[Within],
+        *,
+        sockets: bool,
     ) -> None:
         self._composed = composed
+        self._sockets = sockets
         self._folder = folder
         self._rig = rig
         self._dataset = rig.dataset
@@ -116,53 +110,71 @@ class _Looks:
         self._runs: dict[int, list[str]] = {}
         self._counted: dict[int, list[ClipMetrics]] = {}
 
-    def take(self, streams: int, search: Search) -> Summary:
-        """Replay with so many streams and tell the search."""
-        from harness.experiment import ArmPlan, replay_arms
-        from harness.runs import load_run
-
-        least = OmegaConf.select(self._composed, "capacity.sessions")
-        sessions = sessions_to_replay(streams, least)
-        self._rig.dataset = self._draw_clips(sessions)
-        runs = self._runs.setdefault(streams, [])
-        name = f"streams-{streams}-look-{len(runs) + 1}"
-        self._rig.progress.stage(f"{streams} concurrent streams, {sessions} sessions")
-        composed = self._with(
-            streams=streams, repeats=-(-sessions // len(self._rig.dataset.clips)), until="repeats"
-        )
-        plan = ArmPlan(
-            name=name, config=hydra_side.to_config(composed),
-            config_yaml=hydra_side.to_yaml(composed), folder=self._folder / name,
-        )  # fmt: skip
-        (summary,) = replay_arms([plan], self._rig)
-        clips = load_run(plan.folder).clips
-        require_measured(clips, self._objectives)
-        look = look_at(streams, clips, summary.validity, self._objectives)
-        search.add(look)
-        runs.append(name)
-        if not look.invalid:
-            self._counted.setdefault(streams, []).extend(counted(clips, streams))
+    def take(self, streams: int, search: Search) -> bool:
+        """Replay with so many streams and tell the search; False: it was interrupted."""
+        names = self._runs.setdefault(streams, [])
+        name = f"streams-{streams}-look-{len(names) + 1}"
+        shards = self._plan(name, streams)
+        self._replay(shards)
+        runs = [load_run(shard.plan.folder) for shard in shards]
+        require_measured([clip for run in runs for clip in run.clips], self._objectives)
+        parts = [
+            counted(run.clips, shard.plan.config.replay.streams)
+            for run, shard in zip(runs, shards, strict=True)
+        ]
+        # Those that began at about the same time stand side by side.
+        clips = [clip for place in zip_longest(*parts) for clip in place if clip is not None]
+        validity = [text for run in runs if run.summary for text in run.summary.validity]
+        names.append(name)
         self._taken += 1
-        return summary
+        if any(text.startswith("incomplete:") for text in validity):
+            return False
+        look = look_at(streams, clips, validity, self._objectives)
+        search.add(look)
+        if not look.invalid:
+            self._counted.setdefault(streams, []).extend(clips)
+        return True
 
-    def _draw_clips(self, sessions: int) -> Any:
-        """Other clips for every look, where there are more than it takes."""
-        clips = self._dataset.clips
-        drawn = random.Random(f"{self._composed.seed}/{self._taken}")  # noqa: S311 not a secret
-        some = tuple(drawn.sample(clips, min(sessions, len(clips))))
-        return msgspec.structs.replace(self._dataset, clips=some)
+    def _plan(self, name: str, streams: int) -> list[Shard]:
+        """One shard, or with sockets as many as it takes to serve them in time."""
+        least = self._composed.capacity.sessions
+        shares = share_out(streams) if self._sockets else [streams]
+        self._rig.progress.stage(f"{streams} concurrent streams")
+        return [
+            self._shard(
+                name if len(shares) == 1 else f"{name}/shard-{index + 1}",
+                share,
+                sessions_to_replay(share, -(-least * share // streams)),
+                self._composed.seed + self._taken + 1000 * index,
+            )
+            for index, share in enumerate(shares)
+        ]
 
-    def _with(self, **replayed: Any) -> DictConfig:
-        """The config of one look: other clips' order and arrivals than the look before."""
+    def _shard(self, name: str, streams: int, sessions: int, seed: int) -> Shard:
+        """``seed``: other clips, order and arrivals than in any other look or shard."""
+        clips = min(sessions, len(self._dataset.clips))
         composed: DictConfig = self._composed.copy()
-        composed.seed += self._taken
-        for name, value in replayed.items():
-            OmegaConf.update(composed, f"replay.{name}", value)
-        return composed
+        composed.seed = seed
+        composed.replay.streams = streams
+        composed.replay.repeats = -(-sessions // clips)
+        composed.replay.until = "repeats"
+        plan = ArmPlan(
+            name=Path(name).name,
+            config=hydra_side.to_config(composed),
+            config_yaml=hydra_side.to_yaml(composed),
+            folder=self._folder / name,
+        )
+        return Shard(plan, clips)
+
+    def _replay(self, shards: Sequence[Shard]) -> None:
+        if len(shards) > 1:
+            replay_shards(shards)
+            return
+        ((plan, clips),) = shards
+        self._rig.dataset = draw_clips(self._dataset, clips, plan.config.seed)
+        replay_arms([plan], self._rig)
 
     def loads(self, search: Search) -> list[Load]:
-        from harness.report.capacity import make_load
-
         return [
             make_load(point, self._counted.get(point.streams, []), self._runs[point.streams])
             for point in search.points
@@ -177,11 +189,7 @@ def _conclude(
     objectives: Sequence[Within],
 ) -> int:
     """Write ``capacity.json`` and the plot, print the table; returns the exit code."""
-    from harness.report.capacity import plot_load, print_load
-    from harness.report.style import styled, write_plot
-    from harness.runs import write_json
-
-    answer: Answer = search.answer()
+    answer = search.answer()
     asked = config.capacity
     write_json(
         folder / "capacity.json",

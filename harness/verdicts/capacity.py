@@ -113,9 +113,9 @@ def look_at(
     validity: Sequence[str],
     objectives: Sequence[Within],
 ) -> Look:
-    """A finished run as a look; :func:`counted` says which of its sessions count."""
+    """A look from its sessions that count (:func:`counted`) and its run's ``validity``."""
     faults = [text for text in validity if text.partition(":")[0] in _OWN_FAULTS]
-    good = tuple(is_good(clip, objectives) for clip in counted(clips, streams))
+    good = tuple(is_good(clip, objectives) for clip in clips)
     return Look(streams=streams, good=good, invalid=faults[0] if faults else "")
 
 

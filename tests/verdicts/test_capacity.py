@@ -102,7 +102,7 @@ def take_look(service_ms: float, streams: int, objective: str, late_ms: float = 
     replay(world, [arm], plan, streams, lambda _planned, trace: traces.append(trace), 0, starts)
     clips = [metrics_of(trace) for trace in traces]
     validity, _ = check_validity(traces, clips, RunFacts(planned=len(plan), pace="virtual"))
-    return look_at(streams, clips, validity, parse_objectives([objective], 0.95))
+    return look_at(streams, counted(clips, streams), validity, parse_objectives([objective], 0.95))
 
 
 @pytest.fixture
