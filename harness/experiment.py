@@ -9,7 +9,7 @@ import logging
 import random
 import statistics
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +42,7 @@ from harness.summaries import (
     summarise_run,
     to_be_confirmed,
 )
+from harness.telemetry import GpuSampler
 from harness.verdicts.rules import parse_rules
 from harness.verdicts.sequential import SequentialPlan
 
@@ -127,7 +128,8 @@ def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
     try:
         against = _load_against(recorders)
         rig.progress.stage("Replaying")
-        _replay_all(rig.world, recorders, rig.dataset, against, rig.progress)
+        with _gpu_watched(rig.world, recorders):
+            _replay_all(rig.world, recorders, rig.dataset, against, rig.progress)
         again = _open_again(recorders, rig)
         if again:
             rig.progress.stage("A regression was seen: measuring all of it once more")
@@ -225,6 +227,23 @@ def _load_against(recorders: Sequence[_ArmRecorder]) -> Against | None:
     if len(recorders) > 1:
         return None
     return load_against(recorders[0].plan.config.gate, recorders[0].environment)
+
+
+@contextmanager
+def _gpu_watched(world: World, recorders: Sequence[_ArmRecorder]) -> Iterator[None]:
+    """Sample the GPU meanwhile, for arms that run on one; each keeps what was seen."""
+    on_cuda = [r for r in recorders if r.engine.info.device.startswith("cuda")]
+    if not on_cuda:
+        yield
+        return
+    sampler = GpuSampler(world, on_cuda[0].engine.info.device)
+    sampler.start()
+    try:
+        yield
+    finally:
+        telemetry = sampler.stop()
+        for recorder in on_cuda:
+            recorder.writer.keep_telemetry(telemetry)
 
 
 def _replay_all(

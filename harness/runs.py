@@ -5,6 +5,7 @@
 ``environment.json``  machine, versions, model, dataset, written before the first clip
 ``events.jsonl``      raw events; a clip's block is appended, whole, when the clip has ended
 ``clips.jsonl``       metrics of each clip and repeat, appended after its events
+``telemetry.json``    what the GPU did meanwhile; runs on CUDA only
 ``summary.json``      written last: a folder without it is a run that did not finish
 ==================  ================================================================================
 """
@@ -21,13 +22,15 @@ import msgspec
 from harness.errors import StorageError, UsageError
 from harness.events import Event, GcPause, Trace, build_traces, trace_events
 from harness.metrics import ClipMetrics, Distribution, Ratio, Summary
+from harness.telemetry import NoGpu, Telemetry
 
-CONFIG, ENVIRONMENT, EVENTS, CLIPS, SUMMARY = (
+CONFIG, ENVIRONMENT, EVENTS, CLIPS, SUMMARY, TELEMETRY = (
     "config.yaml",
     "environment.json",
     "events.jsonl",
     "clips.jsonl",
     "summary.json",
+    "telemetry.json",
 )
 
 _encode_line = msgspec.json.Encoder().encode
@@ -43,6 +46,7 @@ class Run(msgspec.Struct, frozen=True):
     clips: tuple[ClipMetrics, ...]
     gc_pauses: tuple[GcPause, ...]  # of the whole run; unknown when it was killed
     summary: Summary | None  # None: the run did not finish
+    telemetry: Telemetry | NoGpu | None = None  # None: not on CUDA, or it was killed
 
     @property
     def name(self) -> str:
@@ -134,6 +138,10 @@ class RunWriter:
         """Keep what the harness has seen of its own collector."""
         self._write(self._events, b"".join(_encode_line(pause) + b"\n" for pause in pauses))
 
+    def keep_telemetry(self, telemetry: Telemetry | NoGpu) -> None:
+        """Keep what the GPU did while the run was measured."""
+        write_json(self.folder / TELEMETRY, telemetry)
+
     def _write(self, file: IO[bytes], data: bytes) -> None:
         try:
             file.write(data)
@@ -181,6 +189,7 @@ def load_run(folder: Path) -> Run:
             clips=clips,
             gc_pauses=tuple(event for event in events if isinstance(event, GcPause)),
             summary=_read_summary(folder / SUMMARY),
+            telemetry=_read_telemetry(folder / TELEMETRY),
         )
     except (OSError, msgspec.MsgspecError, yaml.YAMLError) as error:
         raise StorageError(
@@ -196,6 +205,12 @@ def _read_lines(path: Path, kind: Any) -> list[Any]:
     *lines, _torn = path.read_bytes().split(b"\n")
     decode = msgspec.json.Decoder(kind).decode
     return [decode(line) for line in lines if line]
+
+
+def _read_telemetry(path: Path) -> Telemetry | NoGpu | None:
+    if not path.is_file():
+        return None
+    return msgspec.json.decode(path.read_bytes(), type=Telemetry | NoGpu)
 
 
 def _read_summary(path: Path) -> Summary | None:

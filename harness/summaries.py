@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 
 from harness.config import GateConfig
-from harness.metrics import METRICS_VERSION, Summary
+from harness.metrics import METRICS_VERSION, Distribution, Ratio, Summary
 from harness.metrics.summary import summarise
 from harness.runs import Run, RunWriter, load_run
+from harness.telemetry import NoGpu, Telemetry
 from harness.verdicts import Verdict
 from harness.verdicts.baselines import Baseline, load_baseline, require_comparable
 from harness.verdicts.calibration import load_calibration
@@ -58,6 +59,7 @@ def summarise_run(run: Run) -> Summary:
         gc_pauses_ns=tuple((pause.start_ns, pause.end_ns) for pause in run.gc_pauses),
         clock_resolution_ns=environment["clock_resolution_ns"],
         cadence_ms=environment["model"].get("cadence_ms"),
+        throttled=run.telemetry.throttled if isinstance(run.telemetry, Telemetry) else {},
     )
     validity, warnings = check_validity(run.traces, run.clips, facts)
     return Summary(
@@ -73,9 +75,22 @@ def summarise_run(run: Run) -> Summary:
         harness_floor_ms=environment["harness_floor_ms"],
         validity=validity,
         warnings=warnings,
-        metrics=summarise(run.clips, seed=environment["seed"], pace=replayed["pace"]),
+        metrics=summarise(run.clips, seed=environment["seed"], pace=replayed["pace"])
+        | _gpu_memory(run),
         verdict={"status": "invalid" if validity else "none", "rules": []},
     )
+
+
+def _gpu_memory(run: Run) -> dict[str, Distribution | Ratio]:
+    """The most device memory in use while the run was measured; nothing for runs without a GPU."""
+    if run.telemetry is None:
+        return {}
+    if isinstance(run.telemetry, NoGpu):
+        return {"gpu_memory_mib": Ratio(unit="MiB", value=None, why_null=run.telemetry.why)}
+    peak = run.telemetry.peak_memory_bytes
+    why = "the driver does not tell" if peak is None else None
+    value = None if peak is None else peak / 2**20
+    return {"gpu_memory_mib": Ratio(unit="MiB", value=value, why_null=why)}
 
 
 def _repeats(run: Run) -> int:

@@ -14,9 +14,12 @@ from harness.config import ScriptedEngine, WordsChunking
 from harness.engines import scripted
 from harness.errors import StorageError, UsageError
 from harness.events import GcPause, SessionKind, Trace
+from harness.metrics import Ratio
 from harness.metrics.latency import clip_metrics
 from harness.replay import Arm, Pacing, Planned, replay
 from harness.runs import RunWriter, load_run, write_text
+from harness.summaries import summarise_run
+from harness.telemetry import GpuSample, Telemetry
 
 
 def some_traces(count: int = 2) -> list[Trace]:
@@ -124,3 +127,34 @@ def test_an_edited_run_is_refused_with_what_is_wrong(tmp_path: Path) -> None:
         file.write('{"event": "token", "text": 3}\n')
     with pytest.raises(StorageError, match="cannot be read"):
         load_run(tmp_path / "run")
+
+
+def test_a_gpu_that_lowered_its_clocks_makes_a_run_invalid(tmp_path: Path) -> None:
+    environment = {
+        "dataset": {"clips": 1}, "clock_resolution_ns": 50, "arm": {}, "simulated": False,
+        "injected": False, "model": {"random_weights": False}, "harness_floor_ms": 0.1, "seed": 0,
+    }  # fmt: skip
+    writer = RunWriter(
+        tmp_path / "run", "replay: {repeats: 1, pace: realtime, until: repeats}", environment
+    )
+    (trace,) = some_traces(1)
+    writer.append(trace, clip_metrics(trace))
+
+    def sample(at_ns: int, used: int, throttle: tuple[str, ...]) -> GpuSample:
+        return GpuSample(
+            at_ns=at_ns, sm_mhz=1980, memory_mhz=2619, temperature_c=60, power_w=300.0,
+            memory_used_bytes=used, utilisation_percent=90, throttle=throttle,
+        )  # fmt: skip
+
+    samples = (sample(0, 1 << 30, ()), sample(1, 3 << 30, ("power_cap",)))
+    telemetry = Telemetry(name="a GPU", driver="1", every_ms=100, samples=samples)
+    writer.keep_telemetry(telemetry)
+    writer.close()
+    run = load_run(tmp_path / "run")
+    assert run.telemetry == telemetry
+    summary = summarise_run(run)
+    assert "throttled: the GPU lowered its clocks in some samples: power_cap 50%" in str(summary)
+    assert summary.verdict["status"] == "invalid"
+    memory = summary.metrics["gpu_memory_mib"]
+    assert isinstance(memory, Ratio)
+    assert (memory.unit, memory.value) == ("MiB", 3072)

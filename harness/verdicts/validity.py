@@ -51,6 +51,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     interrupted: bool = False
     pace: str = "realtime"  # realtime | flood | virtual
     gc_pauses_ns: tuple[tuple[int, int], ...] = ()  # (start, end) of the collector's pauses
+    throttled: dict[str, float] = {}  # why the GPU lowered its clocks -> share of the samples
     loop_lag_ms: tuple[float, ...] = ()  # lateness of the sockets' event loop; empty: no sockets
     clock_resolution_ns: int = msgspec.field(default_factory=resolution_ns)
     cadence_ms: float | None = None  # the engine's step in live sessions, if it has one
@@ -185,6 +186,13 @@ def _drift(run: _Run) -> Finding | None:
     return Finding(f"compute time drifted by {share:+.0%} over the run", invalid=False)
 
 
+def _throttled(run: _Run) -> Finding | None:
+    if not run.facts.throttled:
+        return None
+    reasons = ", ".join(f"{why} {share:.0%}" for why, share in run.facts.throttled.items())
+    return Finding(f"the GPU lowered its clocks in some samples: {reasons}", invalid=True)
+
+
 def _gc_pause(run: _Run) -> Finding | None:
     sessions = [(trace.session.t0_ns, trace.outcome.at_ns) for trace in run.traces]
     pauses = [
@@ -245,6 +253,7 @@ CHECKS: tuple[Check, ...] = (
     Check("cold_first_run", _cold_first_run, "raise replay.warmup"),
     Check("too_few_clips", _too_few_clips, "use more clips; repeats do not replace them"),
     Check("drift", _drift, "let the machine cool down, end other work, fix the clock frequency"),
+    Check("throttled", _throttled, "let the GPU cool down, or raise its power limit"),
     Check("gc_pause", _gc_pause, "find out what calls gc.collect() while sessions run"),
     Check("fake_streaming", _fake_streaming, "judge response_ms; TTFT and gaps mean nothing here"),
     Check("cadence_floor", _cadence_floor, "judge word_delay_ms, or shorten the step or frame"),
