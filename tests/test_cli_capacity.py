@@ -69,6 +69,25 @@ def test_a_late_driver_says_nothing_about_the_system() -> None:
     assert point["ttft_p50_ms"] is None
 
 
+def test_an_interrupted_search_says_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness import experiment
+
+    replayed = experiment.replay
+    begun: list[int] = []
+
+    def interrupted(*arguments: Any) -> Any:
+        begun.append(arguments[3])  # streams
+        if begun[-1] == 2:
+            raise KeyboardInterrupt
+        return replayed(*arguments)
+
+    monkeypatch.setattr(experiment, "replay", interrupted)
+    assert capacity() == 4
+    found = answer()
+    assert [point["point"]["streams"] for point in found["points"]] == [1]
+    assert (found["largest_good"], found["complete"]) == (1, False)
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [

@@ -310,6 +310,12 @@ def test_objectives_that_no_session_can_keep_are_refused(objectives: list[str], 
     assert says in str(refused.value)
 
 
+@pytest.mark.parametrize("goal", [0.9, 0.95, 0.99, 0.999])
+def test_the_percentile_of_one_figure_a_session_is_the_goal(goal: float) -> None:
+    (rule,) = parse_objectives([f"ttft_ms p{100 * goal:g} <= 300 ms"], goal)
+    assert rule.high == 300
+
+
 def test_an_objective_that_is_never_measured_is_refused() -> None:
     objectives = parse_objectives(["word_delay_ms p95 <= 500 ms"], 0.95)
     with pytest.raises(UsageError, match="no word timings"):
