@@ -37,14 +37,14 @@ def test_every_number_of_streams_leaves_a_run(capsys: pytest.CaptureFixture[str]
     found = answer()
     assert (found["largest_good"], found["smallest_bad"], found["complete"]) == (2, None, True)
     one, two = found["points"]
-    assert (one["point"]["streams"], one["point"]["sessions"]) == (1, 6)
-    assert (two["point"]["streams"], two["point"]["sessions"]) == (2, 10)  # five rounds of both
-    assert two["point"]["status"] == "good"
+    assert (one["streams"], one["sessions"]) == (1, 6)
+    assert (two["streams"], two["sessions"]) == (2, 10)  # five rounds of both
+    assert two["status"] == "good"
     assert (two["ttft_p50_ms"], two["gap_p95_ms"]) == (70, 20)  # as scripted
     for point in found["points"]:
         (run,) = point["runs"]
         clips = Path("out", run, "clips.jsonl").read_text(encoding="utf-8").splitlines()
-        assert len({json.loads(line)["lane"] for line in clips}) == point["point"]["streams"]
+        assert len({json.loads(line)["lane"] for line in clips}) == point["streams"]
         assert Path("out", run, "summary.json").is_file()
     for suffix in ("svg", "png"):
         assert Path(f"out/plots/capacity.{suffix}").stat().st_size > 1000
@@ -64,9 +64,17 @@ def test_a_late_driver_says_nothing_about_the_system() -> None:
     found = answer()
     assert (found["largest_good"], found["smallest_bad"], found["complete"]) == (None, None, False)
     (point,) = found["points"]
-    assert point["point"]["status"] == "invalid"
-    assert point["point"]["why"].startswith("late_replay: p50 2000.0 ms")
+    assert point["status"] == "invalid"
+    assert point["why"].startswith("late_replay: p50 2000.0 ms")
     assert point["ttft_p50_ms"] is None
+
+
+@pytest.mark.parametrize("flag", ["--json", "--quiet"])
+def test_what_is_printed_can_be_chosen(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert capacity("capacity.most_streams=1", flag) == 0
+    out = capsys.readouterr().out
+    assert (json.loads(out) if flag == "--json" else out) == (answer() if out else "")
+    assert bool(out) == (flag == "--json")
 
 
 def test_an_interrupted_search_says_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +92,7 @@ def test_an_interrupted_search_says_what_is_known(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(experiment, "replay", interrupted)
     assert capacity() == 4
     found = answer()
-    assert [point["point"]["streams"] for point in found["points"]] == [1]
+    assert [point["streams"] for point in found["points"]] == [1]
     assert (found["largest_good"], found["complete"]) == (1, False)
 
 
@@ -130,6 +138,6 @@ def test_budgets_bound_the_search(override: str, runs: dict[int, int]) -> None:
     capacity("capacity.confidence=0.99", "capacity.goodput=0.9",
              "capacity.objectives=['ttft_ms p90 <= 900 ms']", override)  # fmt: skip
     found = answer()
-    assert {p["point"]["streams"]: p["point"]["looks"] for p in found["points"]} == runs
-    sessions = {p["point"]["streams"]: p["point"]["sessions"] for p in found["points"]}
+    assert {p["streams"]: p["looks"] for p in found["points"]} == runs
+    sessions = {p["streams"]: p["sessions"] for p in found["points"]}
     assert sessions[1] == {"capacity.sessions=20": 20, "capacity.looks=2": 12}.get(override, 6)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 
+import msgspec
 from omegaconf import DictConfig
 from rich.console import Console
 
@@ -64,9 +66,9 @@ def _find(composed: DictConfig, folder: Path) -> int:
         asked = config.capacity
         search = Search(goal=asked.goodput, confidence=asked.confidence, looks=asked.looks,
                         most_streams=asked.most_streams, points=asked.points)  # fmt: skip
-        while (streams := search.next_streams()) is not None:
-            if not looks.take(streams, search):
-                break  # the answer is what is known so far
+        with suppress(KeyboardInterrupt):  # then the answer is what is known so far
+            while (streams := search.next_streams()) is not None:
+                looks.take(streams, search)
     return _conclude(config, folder, search, looks.loads(search), objectives)
 
 
@@ -110,8 +112,12 @@ class _Looks:
         self._runs: dict[int, list[str]] = {}
         self._counted: dict[int, list[ClipMetrics]] = {}
 
-    def take(self, streams: int, search: Search) -> bool:
-        """Replay with so many streams and tell the search; False: it was interrupted."""
+    def take(self, streams: int, search: Search) -> None:
+        """Replay with so many streams and tell the search.
+
+        Raises:
+            KeyboardInterrupt: it was interrupted; what was replayed is kept, and does not count.
+        """
         names = self._runs.setdefault(streams, [])
         name = f"streams-{streams}-look-{len(names) + 1}"
         shards = self._plan(name, streams)
@@ -125,15 +131,14 @@ class _Looks:
         # Those that began at about the same time stand side by side.
         clips = [clip for place in zip_longest(*parts) for clip in place if clip is not None]
         validity = [text for run in runs if run.summary for text in run.summary.validity]
+        if any(text.startswith("incomplete:") for text in validity):
+            raise KeyboardInterrupt
         names.append(name)
         self._taken += 1
-        if any(text.startswith("incomplete:") for text in validity):
-            return False
         look = look_at(streams, clips, validity, self._objectives)
         search.add(look)
         if not look.invalid:
             self._counted.setdefault(streams, []).extend(clips)
-        return True
 
     def _plan(self, name: str, streams: int) -> list[Shard]:
         """One shard, or with sockets as many as it takes to serve them in time."""
@@ -189,25 +194,26 @@ def _conclude(
     objectives: Sequence[Within],
 ) -> int:
     """Write ``capacity.json`` and the plot, print the table; returns the exit code."""
-    answer = search.answer()
-    asked = config.capacity
-    write_json(
-        folder / "capacity.json",
-        {
-            "schema": 1, "metrics_version": METRICS_VERSION, "objectives": asked.objectives,
-            "goodput": asked.goodput, "confidence": asked.confidence,
-            "arrivals": config.replay.arrivals, "most_streams": asked.most_streams,
-            "largest_good": answer.largest_good, "smallest_bad": answer.smallest_bad,
-            "complete": answer.complete, "why": answer.why, "points": loads,
-        },
-    )  # fmt: skip
+    answer, asked = search.answer(), config.capacity
+    found = {
+        "schema": 1,
+        "metrics_version": METRICS_VERSION,
+        "asked": asdict(asked),
+        "arrivals": config.replay.arrivals,
+        **msgspec.structs.asdict(answer),
+        "points": [load.record() for load in loads],
+    }
+    write_json(folder / "capacity.json", found)
     if config.report.plots and loads:
         (folder / "plots").mkdir(exist_ok=True)
         with styled():
             write_plot(plot_load(loads, answer, objectives, asked.goodput), folder / "plots")
-    console = Console(highlight=False)
-    print_load(loads, answer, console)
-    console.print(f"{folder}/capacity.json", markup=False)
+    if config.report.show == "json":
+        print((folder / "capacity.json").read_text(encoding="utf-8"), end="")  # noqa: T201 asked for
+    elif config.report.show == "table":
+        console = Console(highlight=False)
+        print_load(loads, answer, console)
+        console.print(f"{folder}/capacity.json", markup=False)
     if answer.smallest_bad == 1:
         return EXIT_CODES["fail"]
     return EXIT_CODES["pass" if answer.complete else "inconclusive"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from matplotlib.axes import Axes
@@ -41,6 +42,11 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     ttft_p95_ms: float | None
     gap_p95_ms: float | None
     runs: tuple[str, ...]  # folder of each look, in the capacity run's folder
+
+    def record(self) -> dict[str, Any]:
+        """One flat record, for ``capacity.json``."""
+        figures: dict[str, Any] = msgspec.to_builtins(self)
+        return {**figures.pop("point"), **figures}
 
 
 _LINES = (
