@@ -25,6 +25,7 @@ from harness.runs import Run, load_run, write_json, write_text
 from harness.summaries import summarise_run
 from harness.verdicts import Verdict, ci, exit_code, worst
 
+COMPARISON = "comparison.json"
 STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "invalid": "red"}
 
 
@@ -37,7 +38,7 @@ def conclude(folders: Sequence[Path]) -> int:
     if wanted["plots"]:
         remake(arms, out, embed_audio=wanted["audio"], trace=wanted["trace"])
     if len(arms) > 1:
-        write_json(out / "comparison.json", _comparison(arms))
+        write_json(out / COMPARISON, _comparison(arms))
     print_arms(arms, out, wanted["show"])
     verdicts = [msgspec.convert(arm.summary.verdict, Verdict) for arm in arms]
     return publish(runs, verdicts, out, wanted["show"])
@@ -141,7 +142,10 @@ def arms_of(folder: Path) -> list[Path]:
     arms = sorted(path.parent for path in folder.glob("*/events.jsonl"))
     if (folder / "events.jsonl").is_file() or not arms:
         return [folder]
-    return arms
+    if not (folder / COMPARISON).is_file():
+        return arms  # cut off before it was written: in the order of their names
+    named = msgspec.json.decode((folder / COMPARISON).read_bytes())["arms"]
+    return [folder / name for name in named]
 
 
 def finished(run: Run) -> Run:

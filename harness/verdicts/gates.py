@@ -85,7 +85,8 @@ def judge(
         for rule in rules
     ]
     return Verdict(
-        status=worst([verdict.status for verdict in verdicts]),
+        # An arm of which nothing is asked may still be what others were compared with.
+        status=worst([verdict.status for verdict in verdicts] + ["invalid" for _ in validity]),
         gate=gate.name,
         confidence=gate.confidence,
         rules=tuple(verdicts),

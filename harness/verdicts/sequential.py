@@ -50,6 +50,8 @@ def confirm(first: Verdict, again: Verdict) -> Verdict:
     """The verdict after an interleaved re-run of the rules in ``to_confirm(first)``."""
     repeated = {rule.rule: rule for rule in again.rules}
     asked = to_confirm(first)
+    if not asked:
+        return first
     rules = [
         _confirm_rule(rule, repeated[rule.rule]) if rule.rule in asked else rule
         for rule in first.rules

@@ -270,3 +270,8 @@ def test_a_rule_that_is_none_is_an_error():
 def test_a_verdict_does_not_depend_on_when_it_is_asked():
     clips, old = make_clips(spread(slower=1.04)), make_clips(spread())
     assert ask(clips, NO_WORSE, baseline=old) == ask(clips, NO_WORSE, baseline=old)
+
+
+def test_a_reference_that_is_not_valid_is_invalid_though_nothing_is_asked_of_it():
+    verdict = ask(make_clips(spread()), NO_WORSE, is_reference=True, validity=["incomplete"])
+    assert (verdict.status, verdict.rules[0].status) == ("invalid", "none")
