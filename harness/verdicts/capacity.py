@@ -280,7 +280,7 @@ class Search:
                 return self._affordable(streams)
             if point.status == wanted:
                 return None
-            if point.looks < self._most_looks:
+            if point.status in (UNDECIDED, INVALID) and point.looks < self._most_looks:
                 return streams
         return None
 
