@@ -91,7 +91,7 @@ class Capturer:
             step()
             return step
         # The first runs are eager and on a side stream, as capturing asks for.
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(_WARM_UP_RUNS):

@@ -125,8 +125,8 @@ def finish(name: str, title: str, caption: str, figure: Figure) -> Plot:
         # PNG, and left to the reader's fonts in the SVG.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        _settle_layout(figure)
         figure.savefig(png, format="png", dpi=144, metadata={"Software": None})
-        figure.set_layout_engine("none")  # laid out by now: the SVG is the same, not the work again
         with mpl.rc_context({"svg.hashsalt": name}):  # ids differ between drawings of one page
             figure.savefig(
                 svg,
@@ -134,6 +134,15 @@ def finish(name: str, title: str, caption: str, figure: Figure) -> Plot:
                 metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
             )
     return Plot(name, title, caption, svg.getvalue(), png.getvalue())
+
+
+def _settle_layout(figure: Figure) -> None:
+    """Lay out once, to five digits: the solver's last ones depend on addresses in memory."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        left, bottom, width, height = (round(v, 5) for v in axes.get_position().bounds)
+        axes.set_position((left, bottom, width, height))
 
 
 def write_plot(plot: Plot, folder: Path) -> list[Path]:
