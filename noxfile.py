@@ -18,8 +18,10 @@ nox.needs_version = ">=2025.5.1"
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The test suite, without what is slow or needs a GPU."""
-    session.run("python", "-m", "pytest", "-m", "not slow and not gpu", *session.posargs)
+    """The test suite, without what is slow or needs a GPU: unit tests first, then end to end."""
+    for chosen in ("not e2e", "e2e"):
+        marks = f"{chosen} and not slow and not gpu"
+        session.run("python", "-m", "pytest", "-n", "2", "-m", marks, *session.posargs)
 
 
 @nox.session

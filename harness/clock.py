@@ -230,7 +230,7 @@ def collect_garbage() -> None:
 
 
 @contextmanager
-def frozen_gc() -> Iterator[list[GcPause]]:
+def frozen_gc(*, collect_first: bool = True) -> Iterator[list[GcPause]]:
     """Keep the garbage collector still; yields the pauses seen all the same, as they happen.
 
     What is alive is moved out of the collector's sight and automatic collection is off, so that a
@@ -247,7 +247,8 @@ def frozen_gc() -> Iterator[list[GcPause]]:
             pauses.append(GcPause(began_ns, time.perf_counter_ns()))
 
     was_enabled = gc.isenabled()
-    gc.collect()
+    if collect_first:
+        gc.collect()
     gc.freeze()
     gc.disable()
     gc.callbacks.append(watch)

@@ -123,7 +123,7 @@ def replay(
     Returns:
         The pauses of the garbage collector, of which none should fall into a session.
     """
-    with frozen_gc() as pauses:
+    with frozen_gc(collect_first=not world.simulated) as pauses:
         _Driver(world, arms, plan, starts_ns or [0] * streams, keep, first_order).run()
     return pauses
 

@@ -83,6 +83,7 @@ def truncated(kind: str) -> bytes:
         (encode(np.array([[0.0], [np.inf]]), 16_000, subtype="FLOAT"), "NaN or infinite"),
         (encode(np.array([[0.0], [32767.0]]), 16_000, subtype="FLOAT"), "out of scale"),
     ],
+    ids=range(9),
 )  # fmt: skip
 def test_what_is_no_recording_is_an_error_with_a_next_step(content: bytes, message: str) -> None:
     with pytest.raises(DatasetError, match=message) as caught:

@@ -19,6 +19,8 @@ from harness.cli.compose import VARIANTS, choices_of, compose_alone, groups, to_
 from harness.clock import RealWorld
 from harness.errors import ConfigError
 
+pytestmark = pytest.mark.e2e
+
 QUICK = ["engine=scripted", "replay.pace=virtual", "replay.compute_scale=0", "replay.repeats=1",
          "report.plots=false"]  # fmt: skip
 

@@ -16,6 +16,8 @@ from harness.cli import against
 from harness.cli.against import Side
 from harness.runs import Run, load_run
 
+pytestmark = pytest.mark.e2e
+
 HERE = Path(__file__).parent.parent
 QUICK = [
     "engine=scripted", "engine.jitter_ms=5", "replay.pace=virtual", "replay.compute_scale=0",

@@ -11,6 +11,8 @@ import pytest
 from harness.__main__ import main
 from harness.verdicts import calibration
 
+pytestmark = pytest.mark.e2e
+
 QUICK = [
     "engine=scripted", "engine.first_ms=350", "engine.jitter_ms=20", "replay.pace=virtual",
     "replay.compute_scale=0", "replay.repeats=1", "replay.frame_ms=500", "calibrate.runs=3",

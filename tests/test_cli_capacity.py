@@ -11,6 +11,8 @@ import pytest
 from harness.__main__ import main
 from harness.cli.compose import compose_alone, to_config
 
+pytestmark = pytest.mark.e2e
+
 SMALL = ["engine=scripted", "replay.pace=virtual", "replay.compute_scale=0", "replay.frame_ms=1000",
          "replay.warmup=0", "dataset.clips=[07-heaven]", "report.plots=false"]  # fmt: skip
 # Two answers of 50 % goodput: with a confidence of 0.5 over 2 looks, 2 sessions decide.

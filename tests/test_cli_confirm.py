@@ -15,6 +15,8 @@ from harness.__main__ import main
 from harness.environment import git_revision
 from harness.runs import Run, load_run
 
+pytestmark = pytest.mark.e2e
+
 ENGINE = [
     "engine=scripted", "engine.first_ms=350", "engine.jitter_ms=20", "replay.pace=virtual",
     "replay.compute_scale=0", "replay.repeats=1", "replay.frame_ms=500", "report.plots=false",

@@ -11,6 +11,8 @@ import pytest
 
 from harness.__main__ import main
 
+pytestmark = pytest.mark.e2e
+
 ENGINE = [
     "engine=scripted", "engine.first_ms=350", "engine.jitter_ms=20", "replay.pace=virtual",
     "replay.compute_scale=0", "report.plots=false",

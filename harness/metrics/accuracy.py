@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterable
+from functools import lru_cache
 from importlib.metadata import version
 
 import jiwer
@@ -42,6 +43,7 @@ def normaliser_id(language: str) -> str:
     return f"{NORMALISER_PACKAGE} {version(NORMALISER_PACKAGE)} {kind}"
 
 
+@lru_cache(maxsize=10_000)  # references come again with every repeat and arm
 def normalise(text: str, language: str) -> str:
     """Whisper's normaliser: lower case, no punctuation; English also numbers, spelling, fillers.
 
