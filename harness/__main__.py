@@ -8,9 +8,13 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; returns its exit code (see ``harness.cli``)."""
-    from harness.cli import run_verb
+    try:
+        from harness.cli import run_verb
 
-    return run_verb(list(sys.argv[1:] if argv is None else argv))
+        return run_verb(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201 the answer
+        return 4
 
 
 if __name__ == "__main__":

@@ -50,7 +50,10 @@ class Timeline(Protocol):
         """Run actions on a thread of the timeline's own, until ``stop``."""
 
     def stop(self) -> None:
-        """End ``run`` after the action in hand; what is still queued is dropped."""
+        """End for good, after the action in hand; what is still queued is dropped."""
+
+    def drain(self) -> None:
+        """Run what is queued, due or not, then ``stop``."""
 
 
 class World(Protocol):
@@ -107,7 +110,6 @@ class _ThreadTimeline:
         self.call_at(time.perf_counter_ns(), action)
 
     def run(self) -> None:
-        self._stopped = False
         while (action := self._next()) is not None:
             action()
 
@@ -134,6 +136,15 @@ class _ThreadTimeline:
             self._changed.notify()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+
+    def drain(self) -> None:
+        done = threading.Event()
+        with self._changed:
+            in_order = [action for _, _, action in sorted(self._heap)]
+            self._heap = [(0, place, action) for place, action in enumerate([*in_order, done.set])]
+            self._changed.notify()
+        done.wait()
+        self.stop()
 
 
 class VirtualWorld:
@@ -184,6 +195,12 @@ class VirtualWorld:
     def halt(self) -> None:
         self._stopped = True
 
+    def take(self, timeline: _VirtualTimeline) -> list[Action]:
+        """Take a timeline's actions out of the queue, in order of time."""
+        taken = [entry for entry in sorted(self._heap) if entry[2] is timeline]
+        self._heap = [entry for entry in sorted(self._heap) if entry[2] is not timeline]
+        return [action for _, _, _, action in taken]
+
 
 class _VirtualTimeline:
     def __init__(self, world: VirtualWorld, *, costs: bool) -> None:
@@ -211,6 +228,11 @@ class _VirtualTimeline:
             self._world.halt()
         else:
             self.stopped = True
+
+    def drain(self) -> None:
+        for action in self._world.take(self):
+            action()
+        self.stop()
 
 
 def wall_time() -> datetime:

@@ -30,7 +30,7 @@ def describe_environment(**run: Any) -> dict[str, Any]:
         "harness_version": harness.__version__,
         "metrics_version": METRICS_VERSION,
         "made_at": wall_time().isoformat(timespec="seconds"),
-        "git_revision": git_revision(Path.cwd()),
+        "git_revision": git_revision(Path(harness.__file__).parent),
         "machine": {
             "cpu": _cpu_model(),
             "cores": os.cpu_count(),

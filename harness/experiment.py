@@ -124,9 +124,10 @@ def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
     for plan in plans:
         rig.engine(plan.config)  # what cannot be loaded leaves no folder behind
     recorders = [_ArmRecorder(plan, rig) for plan in plans]
+    against = _load_against(recorders)  # nor does a baseline that cannot be compared with
     again: list[_ArmRecorder] = []
+    writers = [recorder.writer for recorder in recorders]
     try:
-        against = _load_against(recorders)
         rig.progress.stage("Replaying")
         with _gpu_watched(rig.world, recorders):
             _replay_all(rig.world, recorders, rig.dataset, against, rig.progress)
@@ -140,8 +141,7 @@ def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
         for recorder in [*recorders, *again]:
             recorder.writer.close()
     rig.progress.stage("Summarising")
-    writers, measured_again = ([r.writer for r in some] for some in (recorders, again))
-    return finish_arms(writers, against, measured_again)
+    return finish_arms(writers, against, [recorder.writer for recorder in again])
 
 
 # --- steps, in the order in which they are called -------------------------------------------------
@@ -354,7 +354,11 @@ class _ArmRecorder:
         self.engine = rig.engine(plan.config)
         self._dataset = rig.dataset
         self.environment = self._describe(rig)
-        self.writer = RunWriter(plan.folder, plan.config_yaml, self.environment)
+
+    @cached_property
+    def writer(self) -> RunWriter:
+        """Makes the folder when it is first asked for."""
+        return RunWriter(self.plan.folder, self.plan.config_yaml, self.environment)
 
     def _describe(self, rig: Rig) -> dict[str, Any]:
         config = self.plan.config

@@ -147,7 +147,7 @@ class _Driver:
         self._waiting = deque(enumerate(plan, start=first_order))
         self._unkept = len(plan)
         self._running: set[_Lane] = set()
-        self._error: HarnessError | None = None
+        self._error: Exception | None = None
 
     def run(self) -> None:
         if not self._waiting:
@@ -162,7 +162,7 @@ class _Driver:
         finally:
             for lane in self._running:
                 lane.give_up()
-            self._store.stop()
+            self._store.drain()
         if self._error is not None:
             raise self._error
 
@@ -185,10 +185,12 @@ class _Driver:
         self.next_session(lane)
 
     def _store_trace(self, planned: Planned, trace: Trace) -> None:
+        if self._error is not None:
+            return
         try:
             if not planned.warmup:
                 self._keep(planned, trace)
-        except HarnessError as error:
+        except Exception as error:  # noqa: BLE001 raised again on the driver: a defect must not hang
             self.timeline.call_soon(lambda error=error: self._stop(error))  # type: ignore[misc]
         else:
             self.timeline.call_soon(self._kept)
@@ -198,7 +200,7 @@ class _Driver:
         if self._unkept == 0:
             self.timeline.stop()
 
-    def _stop(self, error: HarnessError) -> None:
+    def _stop(self, error: Exception) -> None:
         self._error = error
         self.timeline.stop()
 

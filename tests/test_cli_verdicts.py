@@ -164,3 +164,9 @@ def test_figures_are_exported(form: str) -> None:
     assert harness("run", "out", "replay.repeats=1") == 0
     assert main(["export", "out", "--format", form, "--out", "figures.json"]) == 0
     assert json.loads(Path("figures.json").read_text(encoding="utf-8"))
+
+
+def test_a_refused_baseline_leaves_nothing_behind() -> None:
+    assert harness("run", "out", "gate=ci", "gate.baseline=nobody") == 4
+    assert not Path("out").exists()
+    assert harness("run", "out", "gate=ci") == 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 
 import pytest
 
@@ -100,3 +101,27 @@ def test_the_collector_is_still_and_its_pauses_are_recorded() -> None:
         assert len(pauses) == 1
         assert pauses[0].end_ns >= pauses[0].start_ns
     assert gc.isenabled() == before
+
+
+def test_a_timeline_may_be_stopped_before_its_thread_has_begun() -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(500):
+            timeline = RealWorld().timeline("short-lived")
+            timeline.start()
+            timeline.stop()
+    finally:
+        sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize("world", [RealWorld(), VirtualWorld()], ids=["real", "virtual"])
+def test_draining_runs_what_is_queued_in_order(world: RealWorld | VirtualWorld) -> None:
+    timeline = world.timeline("store")
+    timeline.start()
+    seen: list[int] = []
+    for due in (3, 1, 2):
+        in_an_hour = world.now_ns() + due * 3600 * 10**9
+        timeline.call_at(in_an_hour, lambda due=due: seen.append(due))
+    timeline.drain()
+    assert seen == [1, 2, 3]

@@ -284,6 +284,43 @@ def test_a_full_disk_stops_the_run_with_its_error(world: VirtualWorld) -> None:
     assert kept == ["0"]
 
 
+@pytest.mark.parametrize("make_world", [RealWorld, VirtualWorld])
+def test_a_defect_while_keeping_ends_the_run_and_does_not_hang_it(
+    make_world: Callable[[], World],
+) -> None:
+    world = make_world()
+    arm = Arm(null_engine.NullEngine(world), lambda: make_chunker(WordsChunking(1)), pacing())
+
+    def keep(_planned: Planned, _trace: Trace) -> None:
+        raise ValueError("a defect")
+
+    with pytest.raises(ValueError, match="a defect"):
+        replay(world, [arm], [Planned(0, make_clip(duration_s=0.02), i) for i in range(3)], 1, keep)
+    arm.engine.close()
+
+
+def test_a_session_that_has_ended_is_kept_though_the_run_is_interrupted(
+    world: VirtualWorld,
+) -> None:
+    """Its trace is still queued for the store when the interrupt comes."""
+    turns = itertools.count()
+
+    def finish(listener: Listener) -> None:
+        if next(turns) == 0:
+            listener.ended()
+            world.timeline("person", costs=False).call_soon(interrupt)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    kept: list[Trace] = []
+    arm = Arm(Misbehaving(finish), lambda: make_chunker(WordsChunking(1)), pacing())
+    plan = [Planned(0, make_clip(duration_s=0.1), i) for i in range(2)]
+    with pytest.raises(KeyboardInterrupt):
+        replay(world, [arm], plan, 1, lambda _planned, trace: kept.append(trace))
+    assert [trace.session.repeat for trace in kept] == [0]
+
+
 def test_interrupting_gives_streams_up_and_keeps_what_is_finished(world: VirtualWorld) -> None:
     turns = itertools.count()
 

@@ -11,6 +11,7 @@ import difflib
 import itertools
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
@@ -95,13 +96,14 @@ def with_hydra(verb: str, argv: list[str], task: Task) -> None:
     """
     _register_schema()
     argv = [_as_override(argument) for argument in argv]
-    raised: list[HarnessError] = []
+    raised: list[Exception] = []
 
     def guarded(config: DictConfig) -> None:
         try:
             task(config)
-        except HarnessError as error:
+        except (HarnessError, OSError) as error:
             raised.append(error)
+            _remove_if_nothing_came(run_folder())
 
     decorate = hydra.main(
         version_base="1.3", config_path=str(config_folder()), config_name="config"
@@ -127,6 +129,12 @@ def with_hydra(verb: str, argv: list[str], task: Task) -> None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
     if raised:
         raise raised[0]
+
+
+def _remove_if_nothing_came(folder: Path) -> None:
+    """A job that ended before it wrote anything leaves no folder with an empty log behind."""
+    if {path.name for path in folder.iterdir()} <= {"run.log"}:
+        shutil.rmtree(folder)
 
 
 def compose(overrides: list[str]) -> DictConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,7 +92,8 @@ def print_arms(arms: Sequence[Arm], folder: Path, show: str = "table") -> None:
         return
     console = Console(highlight=False)
     page = folder / "report.html"
-    step = f"open {page}" if page.is_file() else f"python -m harness report {folder}"
+    again = shlex.join(["python", "-m", "harness", "report", str(folder)])
+    step = f"open {page}" if page.is_file() else again
     if len(arms) == 1:
         print_summary(arms[0].summary, console, folder=folder, next_step=step)
     else:
@@ -115,9 +117,17 @@ def publish(
     if os.environ.get("GITHUB_ACTIONS") == "true":
         print("\n".join(ci.github_annotations(by_arm)))  # noqa: T201 read by the runner
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            with Path(summary).open("a", encoding="utf-8") as file:
-                file.write(ci.markdown(by_arm))
+            _append(Path(summary), ci.markdown(by_arm))
     return exit_code(worst([verdict.status for verdict in verdicts]))
+
+
+def _append(path: Path, text: str) -> None:
+    """For people only: a summary that cannot be written changes no verdict."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        print(f"note: no step summary: {error}", file=sys.stderr)  # noqa: T201
 
 
 def print_verdicts(by_arm: dict[str, Verdict]) -> None:
