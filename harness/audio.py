@@ -1,7 +1,8 @@
 """Recorded audio: decoding, resampling to 16 kHz mono, identity, and where speech begins and ends.
 
 Anything that libsndfile reads (wav, flac, mp3, ogg and more), at any rate, with any number of
-channels. What cannot be trusted as a recording (truncated, empty, NaN) is a ``DatasetError``.
+channels. What cannot be trusted as a recording (truncated, empty, silent, NaN) is a
+``DatasetError``.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ _FRAME = RATE_HZ // 100  # 10 ms = 160 samples
 _SPEECH_RANGE_DB = 25.0
 _SILENCE_DBFS = -60.0
 _SPEECH_RUN = 5  # 50 ms
+
+_SILENT_PEAK = 1e-4  # -80 dBFS, 3 steps of 16 bits: below the noise of a room and a microphone
 
 # Writers that cannot seek back leave a placeholder of about 2 or 4 GiB as the length of the data.
 _UNKNOWN_WAV_LENGTH = 0x7FFF_0000
@@ -128,6 +131,23 @@ def _truncated(name: str, found: str) -> DatasetError:
         f"truncated audio: {name} holds {found} that its header declares",
         hint="copy or download the file again",
     )
+
+
+def refuse_silence(samples: Samples, name: str) -> None:
+    """A ``DatasetError`` if a clip holds no sound, not even a room's: it measures nothing.
+
+    Args:
+        samples: [n], n > 0.
+        name: how the error calls the clip.
+    """
+    peak = float(np.abs(samples).max())
+    if peak < _SILENT_PEAK:
+        raise DatasetError(
+            f"only silence in {name}: peak",
+            value=float(f"{peak:.3g}"),
+            allowed=f"{_SILENT_PEAK:g} or more",
+            hint="check that it was recorded at all; record it again or leave it out",
+        )
 
 
 class SpeechBounds(msgspec.Struct, frozen=True):

@@ -16,7 +16,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from harness.audio import RATE_HZ, Recording, Samples, decode, read_file, speech_bounds
+from harness.audio import (
+    RATE_HZ,
+    Recording,
+    Samples,
+    decode,
+    read_file,
+    refuse_silence,
+    speech_bounds,
+)
 from harness.config import HubDataset, ManifestDataset
 from harness.datasets_hub import read_hub
 from harness.datasets_manifest import (
@@ -175,6 +183,7 @@ def _make_clip(line: Line, file: Recording) -> Clip:
     samples = cut.samples()
     if len(samples) == 0:
         raise DatasetError("zero-length audio", value=line.id, allowed="a sample or more at 16 kHz")
+    refuse_silence(samples, line.id)
     duration_s = len(samples) / RATE_HZ
     found = speech_bounds(samples)
     onset_s = found.onset_s if line.speech_onset_s is None else line.speech_onset_s
@@ -236,8 +245,8 @@ def manifest_from_folder(folder: Path | str) -> Path:
     """Write ``manifest.jsonl`` into a folder of recordings, each with its text beside it.
 
     ``a.wav`` (flac, mp3, ogg; also in folders below) needs ``a.txt``, UTF-8, with what is said;
-    an empty file says that nothing is. Sounds are pinned by checksum, speech onset and end by
-    ``audio.speech_bounds``.
+    an empty file says that nothing is: noise, for silence is an error. Sounds are pinned by
+    checksum, speech onset and end by ``audio.speech_bounds``.
 
     Returns:
         The manifest.
@@ -276,7 +285,9 @@ def manifest_from_folder(folder: Path | str) -> Path:
 def _line_of(file: Path, folder: Path) -> Line:
     name = file.relative_to(folder).as_posix()
     recording = decode(read_file(file), name)
-    speech = speech_bounds(recording.samples())
+    samples = recording.samples()
+    refuse_silence(samples, name)
+    speech = speech_bounds(samples)
     try:
         text = file.with_suffix(".txt").read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -39,7 +39,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     audio_filepath: str  # from the manifest's folder, absolute, or `package:NAME/PATH`
     offset: float = 0.0  # where the clip begins in the file
     duration: float | None = None  # None: to the end of the file
-    text: str  # what is said; "" for a clip in which nothing is
+    text: str  # what is said; "" for a clip of noise, in which nothing is
     language: str = "en"
     speech_onset_s: float | None = None  # None: found by energy, see `audio.speech_bounds`
     speech_end_s: float | None = None

@@ -163,7 +163,7 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture
 def manifest(tmp_path: Path, clips: dict[str, Clip]) -> Path:
     soundfile.write(tmp_path / "a.wav", clips["07-heaven"].samples, RATE_HZ)
-    soundfile.write(tmp_path / "b.wav", np.zeros(RATE_HZ), RATE_HZ)
+    soundfile.write(tmp_path / "b.wav", np.full(RATE_HZ, 5e-4), RATE_HZ)  # too faint for speech
     rows = [
         {"id": "a", "audio_filepath": "a.wav", "text": clips["07-heaven"].text, "source": "here",
          "extra": {"speaker": 7}},

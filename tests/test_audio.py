@@ -12,7 +12,14 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.audio import RATE_HZ, Recording, SpeechBounds, decode, speech_bounds
+from harness.audio import (
+    RATE_HZ,
+    Recording,
+    SpeechBounds,
+    decode,
+    refuse_silence,
+    speech_bounds,
+)
 from harness.errors import DatasetError
 
 
@@ -103,6 +110,21 @@ def test_speech_bounds_ignore_clicks_and_quiet_noise() -> None:
     samples[1600:2080] = 0.2  # a click of 30 ms
     samples[8000:24000] += tone(RATE_HZ, 1.0)[:, 0]
     assert speech_bounds(samples) == SpeechBounds(onset_s=0.5, end_s=1.5)
+
+
+@pytest.mark.parametrize(("peak", "told"), [(0.0, "0.0"), (9.99e-5, "9.99e-05"), (-5e-5, "5e-05")])
+def test_silence_is_refused(peak: float, told: str) -> None:
+    samples = np.zeros(160, np.float32)
+    samples[80] = peak
+    with pytest.raises(DatasetError, match=f"only silence in a: peak: {told}\n  allowed: 0.0001"):
+        refuse_silence(samples, "a")
+
+
+@pytest.mark.parametrize("peak", [1.01e-4, -1.01e-4])
+def test_the_noise_of_a_room_is_not_silence(peak: float) -> None:
+    samples = np.zeros(160, np.float32)
+    samples[80] = peak
+    refuse_silence(samples, "a")
 
 
 @pytest.mark.parametrize("count", [0, 1, 159, 160, 16_000])

@@ -149,10 +149,26 @@ def test_rounded_durations_may_end_a_little_after_the_file(folder: Path) -> None
     assert clip.duration_s == pytest.approx(0.7495)
 
 
-def test_silence_is_a_clip_when_it_is_meant(tmp_path: Path) -> None:
-    save(tmp_path / "a.wav", np.zeros(16_000))
+def noise(seconds: float = 1.0) -> np.ndarray:
+    """A room in which nobody speaks: about -64 dBFS."""
+    return np.random.default_rng(0).uniform(-1e-3, 1e-3, round(16_000 * seconds))
+
+
+def test_noise_is_a_clip_in_which_nothing_is_said(tmp_path: Path) -> None:
+    save(tmp_path / "a.wav", noise())
     (clip,) = load(manifest(tmp_path, line(text=""))).clips
     assert (clip.text, clip.speech_onset_s, clip.speech_end_s) == ("", 0.0, 0.0)
+
+
+@pytest.mark.parametrize("text", ["", "hello there"])
+def test_a_clip_of_silence_is_an_error_whatever_its_text(tmp_path: Path, text: str) -> None:
+    save(tmp_path / "a.wav", np.concatenate([tone()[:, 0], np.zeros(16_000)]))
+    path = manifest(tmp_path, line(text=text), line(id="b", text=text, offset=1.0))
+    with pytest.raises(DatasetError, match=r"m.jsonl:2: only silence in b: peak: 0.0\n") as caught:
+        load(path)
+    assert "record it again or leave it out" in str(caught.value)
+    assert "m.jsonl:1" not in str(caught.value)
+    assert caught.value.exit_code == 2
 
 
 def test_blank_lines_and_a_byte_order_mark_are_nothing(folder: Path) -> None:
@@ -286,14 +302,14 @@ def test_an_installed_package_reads_its_own_manifests(
 def test_a_folder_of_recordings_becomes_a_dataset(tmp_path: Path) -> None:
     save(tmp_path / "my first.wav", tone(8000, 1.0, 2), 8000)
     (tmp_path / "my first.txt").write_text(" hello\nthere ")
-    save(tmp_path / "more" / "b.FLAC", np.zeros(1600))
+    save(tmp_path / "more" / "b.FLAC", noise(0.1))
     (tmp_path / "more" / "b.txt").write_text("")
     with pytest.raises(DatasetError, match="no manifest in folder") as caught:
         load(tmp_path)
     *_, verb, folder = shlex.split(str(caught.value.hint).partition("then: ")[2])
     assert main([verb, folder]) == 0
-    silent, spoken = load(tmp_path).clips
-    assert (silent.id, silent.text) == ("more_b", "")
+    unsaid, spoken = load(tmp_path).clips
+    assert (unsaid.id, unsaid.text) == ("more_b", "")
     assert (spoken.id, spoken.text, spoken.speech_end_s) == ("my_first", "hello there", 1.0)
     with pytest.raises(DatasetError, match="already"):
         manifest_from_folder(tmp_path)
@@ -304,9 +320,13 @@ def test_a_folder_that_cannot_become_one_says_all_reasons(tmp_path: Path) -> Non
         manifest_from_folder(tmp_path)
     save(tmp_path / "a.wav", tone())
     save(tmp_path / "b.wav", np.zeros(0))
+    save(tmp_path / "c.wav", np.zeros(1600))
+    (tmp_path / "c.txt").write_text("")
     with pytest.raises(DatasetError, match=r"no text for a.wav") as caught:
         manifest_from_folder(tmp_path)
     assert "zero-length audio: 'b.wav'" in str(caught.value)
+    assert "only silence in c.wav: peak: 0.0" in str(caught.value)
+    (tmp_path / "c.wav").unlink()
     save(tmp_path / "a.flac", tone())
     (tmp_path / "a.txt").write_text("hello")
     with pytest.raises(DatasetError, match=r"differ too little: 'a.flac'"):
