@@ -28,7 +28,7 @@ _LATENCIES = {
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _GUTTER = 2  # blanks between columns
 _BAR_WIDTHS = (4, 24)
-_DISPENSABLE = ("n", "ratio", "max")  # columns left out, from the right, where there is no room
+_ALWAYS = ("", "arm", "p50", "value", "n")  # never left out, however narrow the terminal
 
 
 def print_summary(summary: Summary, console: Console, *, folder: Path, next_step: str) -> None:
@@ -124,8 +124,7 @@ def _latencies(summary: Summary, console: Console) -> Table:
         for statistic in ("p50", "p95")
         if statistic in figure.why_null
     ]
-    table.caption = Text("\n".join(missing), style="dim") if missing else None
-    table.caption_justify = "left"
+    _add_caption(table, missing)
     return table
 
 
@@ -154,12 +153,18 @@ def _with_bars(
 ) -> Table:
     """A table with a column of bars behind column ``after``, as wide as there is room.
 
+    Where there is none, columns are left out from the right, and the caption names them.
+
     Args:
         shares: 0..1 of the longest bar, one a row.
     """
     columns = list(zip(headers, *rows, strict=True))
-    while (room := console.width - _width(columns)) < 0 and columns[-1][0] in _DISPENSABLE:
-        columns.pop()
+    left_out: list[str] = []
+    for column in [column for column in reversed(columns) if column[0] not in _ALWAYS]:
+        if _width(columns) > console.width:
+            columns.remove(column)
+            left_out.insert(0, column[0])
+    room = console.width - _width(columns)
     headers, *rows = zip(*columns, strict=True)
     table = Table(box=None, padding=(0, _GUTTER, 0, 0), header_style="dim", pad_edge=False)
     room -= _GUTTER
@@ -175,7 +180,15 @@ def _with_bars(
         if bars:
             cells.insert(after, _bar(share, bars, ascii_only=console.options.ascii_only))
         table.add_row(*cells)
+    if left_out:
+        _add_caption(table, [f"no room for: {', '.join(left_out)}"])
     return table
+
+
+def _add_caption(table: Table, lines: Sequence[str]) -> None:
+    said = [str(table.caption)] if table.caption else []
+    table.caption = Text("\n".join([*said, *lines]), style="dim") if said or lines else None
+    table.caption_justify = "left"
 
 
 def _width(columns: Sequence[Sequence[str]]) -> int:

@@ -48,10 +48,30 @@ def test_summary_at_80_columns(runs: list[Run]) -> None:
         assert words in text
 
 
-@pytest.mark.parametrize("width", [50, 60, 80, 100, 140])
+@pytest.mark.parametrize("width", [40, 50, 60, 80, 100, 140])
 def test_nothing_is_wider_than_the_terminal(runs: list[Run], width: int) -> None:
     for text in (printed(runs[0], width), printed(runs, width)):
         assert max(len(line) for line in text.splitlines()) <= width
+
+
+def words_of(text: str, start: str) -> list[str]:
+    return next(line.split() for line in text.splitlines() if line.lstrip().startswith(start))
+
+
+def test_a_narrow_terminal_leaves_out_other_columns_than_n(runs: list[Run]) -> None:
+    one, both = printed(runs[0], 40), printed(runs, 40)
+    assert words_of(one, "p50") == ["p50", "p95", "n"]
+    assert words_of(one, "TTFT") == ["TTFT", "321.5", "ms", "332.0", "ms", "21"]
+    assert "no room for: max" in one
+    assert words_of(both, "arm") == ["arm", "value", "n"]
+    assert words_of(both, "TTFT p50") == ["TTFT", "p50", "1word", "321.5", "ms", "21"]
+    assert "no room for: - 1word, ratio" in both
+
+
+def test_a_narrow_terminal_shows_of_how_many_where_some_failed() -> None:
+    text = printed(make_run(Path(), clips=7, fail_every=3), 40)
+    (ttft,) = (line for line in text.splitlines() if line.startswith("TTFT"))
+    assert re.search(r" \d+ of 21 *$", ttft)
 
 
 def test_piped_output_has_no_colour_codes_and_a_terminal_has(runs: list[Run]) -> None:
