@@ -31,6 +31,8 @@ def _require_number(
 ) -> None:
     ok = math.isfinite(value) and (value > low if above else value >= low) and value <= high
     least = f"above {low:g}" if above else f"{low:g} or more"
+    if low == -math.inf:
+        least = "a finite number"
     _require(ok, name, value, least if high == math.inf else f"{least}, at most {high:g}")
 
 
@@ -517,3 +519,6 @@ class Config:
     calibrate: CalibrateConfig = field(default_factory=CalibrateConfig)
     capacity: CapacityConfig = field(default_factory=CapacityConfig)
     seed: int = 0  # of every random choice: order of clips, jitter, bootstrap
+
+    def __post_init__(self) -> None:
+        _require_number("seed", self.seed, 0)
