@@ -135,14 +135,13 @@ def find_manifest(name: str) -> Path:
         )
     if path.is_file():
         return path
-    shipped = _shipped_folder() / name
-    if shipped.is_file():
-        return shipped
+    shipped = _shipped_folder()
+    if (shipped / name).is_file():
+        return shipped / name
     raise DatasetError(
         "no such manifest",
         value=name,
-        allowed="a path, or one of "
-        + ", ".join(sorted(p.name for p in shipped.parent.glob("*.jsonl"))),
+        allowed="a path, or one of " + ", ".join(sorted(p.name for p in shipped.glob("*.jsonl"))),
         hint="check dataset.manifest",
     )
 

@@ -279,9 +279,10 @@ def test_a_manifest_that_is_not_text_is_an_error(tmp_path: Path) -> None:
         load(tmp_path / "m.jsonl")
 
 
-def test_a_missing_manifest_lists_the_shipped_ones() -> None:
-    with pytest.raises(DatasetError, match=r"no such manifest: 'nope'\n  allowed: .*two_cities"):
-        load(Path("nope"))
+@pytest.mark.parametrize("name", ["nope", "/nope", "no/such/folder/m.jsonl"])
+def test_a_missing_manifest_lists_the_shipped_ones(name: str) -> None:
+    with pytest.raises(DatasetError, match=f"no such manifest: '{name}'\n  allowed: .*two_cities"):
+        load(Path(name))
 
 
 def test_an_installed_package_reads_its_own_manifests(
