@@ -21,12 +21,20 @@ class ScriptedEngine:
       first ``feed``; ``first_ms`` may be negative: a word before it was spoken.
 
     Raises:
-        ConfigError: a live session on a clip without word timings (on ``open``).
+        ConfigError: a turn session with a negative ``first_ms``; a live session on a clip without
+            word timings (on ``open``).
     """
 
     def __init__(
         self, config: ScriptedConfig, world: World, kind: SessionKind, seed: int = 0
     ) -> None:
+        if kind is SessionKind.TURN and config.first_ms < 0:
+            raise ConfigError(
+                "config field engine.first_ms",
+                value=config.first_ms,
+                allowed="0 or more",
+                hint="below 0, a word before it was spoken, needs session=live",
+            )
         self.info = EngineInfo(model="scripted", kinds=(SessionKind.TURN, SessionKind.LIVE))
         self._config = config
         self._world = world
