@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from harness.cli.results import arms_of, finished, publish
 from harness.config import GateConfig
-from harness.errors import UsageError
+from harness.errors import RunError, StorageError, UsageError
 from harness.runs import load_run, write_json
 from harness.summaries import CONFIRM, gate_of, judge_again, judge_runs, load_against
 from harness.verdicts.baselines import FOLDER, list_baselines, load_baseline, save_baseline
@@ -50,6 +51,10 @@ def gate(argv: list[str]) -> int:
     if len(runs) > 1 and chosen.confirm and (options.run / CONFIRM).is_dir():
         again = [load_run(options.run / CONFIRM / run.name) for run in runs]
         verdicts = judge_again(verdicts, again, chosen)
+    if not chosen.rules:
+        print(  # noqa: T201 the answer
+            f"gate {chosen.name} has no rules: nothing to judge; name one with gate=ci"
+        )
     return publish(runs, verdicts, options.run)
 
 
@@ -66,7 +71,7 @@ def _gate(overrides: Sequence[str]) -> GateConfig:
 
 
 BASELINE_USAGE = """\
-usage: python -m harness baseline save NAME RUN [--replace]
+python -m harness baseline save NAME RUN [--replace]
        python -m harness baseline list
        python -m harness baseline show NAME
 
@@ -109,14 +114,24 @@ FORMATS = ("pytest-benchmark", "github-action-benchmark", "bencher")
 
 
 def export(argv: list[str]) -> int:
-    """Write a run's figures in the format of another tool."""
+    """Write a run's figures in another tool's format; exit code 4 if they cannot be relied on."""
     parser = argparse.ArgumentParser(prog="python -m harness export", description=export.__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or a comparison's")
     parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE")
     options = parser.parse_args(argv)
-    runs = [finished(load_run(folder)) for folder in arms_of(options.run)]
+    loaded = [load_run(folder) for folder in arms_of(options.run)]
+    if not all(run.clips for run in loaded):
+        raise StorageError(
+            "a run without a single session: nothing to export", value=str(options.run)
+        )
+    runs = [finished(run) for run in loaded]
+    unfinished = any(run.summary is None for run in loaded)
     summaries = {run.name: run.summary for run in runs if run.summary is not None}
+    invalid = [name for name, summary in summaries.items() if summary.validity]
+    for name in invalid:
+        reasons = "; ".join(summaries[name].validity)
+        print(f"warning: {name} is invalid: {reasons}", file=sys.stderr)  # noqa: T201
     match options.format:
         case "pytest-benchmark":
             if len(runs) > 1:
@@ -129,4 +144,4 @@ def export(argv: list[str]) -> int:
         case "bencher":
             write_json(options.out, bencher(summaries))
     print(options.out)  # noqa: T201 the answer
-    return 0
+    return RunError.exit_code if unfinished or invalid else 0

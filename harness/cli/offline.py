@@ -82,7 +82,7 @@ def _imported(path: Path) -> Path:
 
 
 RECHUNK_USAGE = """\
-usage: python -m harness rechunk RUN chunking=CHOICE[,CHOICE...] [--out FOLDER]
+python -m harness rechunk RUN chunking=CHOICE[,CHOICE...] [--out FOLDER]
 
 Releases a run's recorded tokens as other chunking strategies would have, without a model and
 without noise: what differs between the results is the strategy alone. Each strategy gets a run
