@@ -91,9 +91,11 @@ def with_hydra(verb: str, argv: list[str], task: Task) -> None:
     """Compose the config of ``argv`` and call ``task`` with it, once per job of a sweep.
 
     Raises:
+        UsageError: an option that is neither ours nor Hydra's.
         ConfigError: an override does not parse, names no field or group, or has a wrong value.
         HarnessError: ``task`` raised it.
     """
+    _refuse_options(argv, (*FLAGS, *HYDRA_OPTIONS))
     _register_schema()
     argv = [_as_override(argument) for argument in argv]
     raised: list[Exception] = []
@@ -185,9 +187,7 @@ class Sweep:
     """Overrides in which some have several values, as in ``chunking=1word,6word``."""
 
     def __init__(self, argv: list[str]) -> None:
-        options = [a for a in argv if a.startswith("-") and a not in FLAGS]
-        if options:
-            raise UsageError("no such option", value=options[0], allowed=", ".join(FLAGS))
+        _refuse_options(argv, tuple(FLAGS))
         parser = OverridesParser.create()
         try:
             parsed = parser.parse_overrides([_as_override(a) for a in argv])
@@ -222,15 +222,44 @@ def _axis(override: Override) -> list[tuple[str, str]]:
 
 
 FLAGS = {"--json": "report.show=json", "--quiet": "report.show=quiet"}
+HYDRA_OPTIONS = (
+    "-m", "--multirun", "-c", "--cfg", "-i", "--info", "-p", "--package", "--resolve",
+    "--hydra-help",
+)  # fmt: skip
+
+
+def _refuse_options(argv: list[str], allowed: tuple[str, ...]) -> None:
+    """Here, because Hydra would print a usage of its own and exit."""
+    for argument in argv:
+        if argument.startswith("-") and argument.partition("=")[0] not in allowed:
+            raise UsageError("no such option", value=argument, allowed=", ".join(allowed))
+
+
+# A list, a dict, an interpolation, a sweep, a function, an escape, or quoted already.
+_SYNTAX = re.compile(r"""[][{},\\]|^['"]|^\w+\(""")
+_PLAIN = re.compile(r"[\w/.:$%*@?|+-]*", re.ASCII)  # what Hydra's grammar takes without quotes
 
 
 def _as_override(argument: str) -> str:
-    """A flag as its override; ``engine=null`` quoted: unquoted, Hydra would read: no engine."""
+    """A flag as its override; a value quoted that Hydra's grammar refuses, or reads otherwise.
+
+    Raises:
+        ConfigError: it adds or removes a field, which nothing would read or miss.
+    """
     if argument in FLAGS:
         return FLAGS[argument]
-    if not argument.startswith("engine="):
-        return argument
-    return re.sub(r"(?<=[=,])null(?=,|$)", "'null'", argument)
+    if argument.startswith(("+", "~")) and not argument.lstrip("+~").startswith("hydra."):
+        raise ConfigError(
+            "fields can be set, but neither added nor removed", value=argument,
+            allowed="GROUP=CHOICE and FIELD=VALUE; + and ~ before hydra.* only",
+            hint=f"{argument.lstrip('+~')}, if there is such a field: python -m harness run --help",
+        )  # fmt: skip
+    key, equals, value = argument.partition("=")
+    if key == "engine":  # unquoted, Hydra would read null as: no engine
+        value = re.sub(r"(?<![^,])null(?![^,])", "'null'", value)
+    elif not key.startswith("-") and not _SYNTAX.search(value) and not _PLAIN.fullmatch(value):
+        value = "'" + value.replace("'", "\\'") + "'"
+    return f"{key}{equals}{value}"
 
 
 def as_config_error(error: Exception) -> ConfigError:
@@ -260,6 +289,11 @@ def as_config_error(error: Exception) -> ConfigError:
         return ConfigError(
             f"config field {match[1]} must be given", hint=f"add {match[1]}=VALUE to the command"
         )
+    if match := re.search(r"Ambiguous value for argument '([^=]+=.+?)' 1\. ", text):
+        return ConfigError(
+            "several values for one run", value=match[1],
+            hint="`compare` interleaves them; `run -m` runs one after the other; a list is [A,B]",
+        )  # fmt: skip
     if match := re.search(r"(Value '.*?' .*?) full_key: ([\w.]+)", text):
         return ConfigError(f"config field {match[2]}: {match[1]}")
     return ConfigError("config: " + str(error).strip(), hint="python -m harness run --help")

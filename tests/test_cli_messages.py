@@ -1,0 +1,133 @@
+"""What the command line says where it cannot do, or has nothing to do, as it was asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.__main__ import main
+from harness.cli.compose import compose_alone, to_config
+
+pytestmark = pytest.mark.e2e
+
+QUICK = ["engine=scripted", "replay.pace=virtual", "replay.compute_scale=0", "replay.repeats=1",
+         "dataset.limit=1", "report.plots=false"]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(folder: str, *overrides: str) -> int:
+    return main(["run", *QUICK, f"hydra.run.dir={folder}", *overrides])
+
+
+@pytest.mark.parametrize("verb", ["run", "compare", "serve", "calibrate", "capacity"])
+@pytest.mark.parametrize("override", ["+foo=1", "++dataset.foo=1", "~gate"])
+def test_fields_are_neither_added_nor_removed(
+    verb: str, override: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, override]) == 2
+    assert f"neither added nor removed: '{override}'" in capsys.readouterr().err
+
+
+def test_hydra_can_be_added_to() -> None:
+    assert run("out", "+hydra.job.env_set.HARNESS_TEST=1") == 0
+
+
+@pytest.mark.parametrize(
+    "value", ["é/x.jsonl", "my clips/x.jsonl", "~/x.jsonl", "a=b;c.jsonl", "it's here.jsonl"]
+)
+def test_a_value_is_taken_as_it_is_written(value: str) -> None:
+    composed = compose_alone(["dataset=manifest", f"dataset.manifest={value}"])
+    assert to_config(composed).dataset.manifest == value
+
+
+@pytest.mark.parametrize(
+    ("override", "clips"),
+    [("dataset.clips=[a, 'b c']", ["a", "b c"]), ("dataset.clips=['é']", ["é"])],
+)
+def test_lists_and_quotes_are_still_read(override: str, clips: list[str]) -> None:
+    assert to_config(compose_alone([override])).dataset.clips == clips
+
+
+def test_a_folder_may_have_any_name() -> None:
+    assert run("my rüns/it's one") == 0
+    assert Path("my rüns/it's one/summary.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "--nonsense"], ("no such option: '--nonsense'", "--json, --quiet, -m")),
+        (["compare", "--nonsense"], ("no such option: '--nonsense'", "allowed: --json, --quiet\n")),
+        (["run", "chunking=1word,6word"], ("'chunking=1word,6word'", "`compare` interleaves",
+                                           "`run -m` runs one after the other")),
+        (["run", "engine=scripted", "engine.first_ms=nan"], ("allowed: a finite number",)),
+        (["run", "seed=-1"], ("config field seed: -1", "allowed: 0 or more")),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_what_is_allowed(
+    arguments: list[str], says: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    complaint = capsys.readouterr().err
+    assert all(words in complaint for words in says)
+    assert "hydra" not in complaint.replace("--hydra-help", "")
+
+
+@pytest.mark.parametrize("verb", ["baseline", "rechunk"])
+def test_usage_says_usage_once(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([verb])
+    complaint = capsys.readouterr().err
+    assert complaint.startswith(f"usage: python -m harness {verb}")
+    assert complaint.count("usage:") == 1
+
+
+def test_a_gate_without_rules_says_that_there_is_nothing_to_judge(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("out", "--quiet") == 0
+    assert main(["gate", "out"]) == 0
+    said = "gate none has no rules: nothing to judge; name one with gate=ci\n"
+    assert capsys.readouterr().out == said
+
+
+def export(folder: str) -> int:
+    return main(["export", folder, "--format", "bencher", "--out", "figures.json"])
+
+
+def test_figures_of_a_killed_run_are_exported_with_exit_code_4(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("out") == 0
+    assert export("out") == 0
+    Path("figures.json").unlink()
+    Path("out/summary.json").unlink()
+    assert export("out") == 4
+    assert "out did not finish; 1 clips were kept" in capsys.readouterr().err
+    assert Path("figures.json").is_file()
+
+
+def test_figures_of_an_invalid_run_are_exported_with_exit_code_4(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("out", "replay.timeout_s=0.01", "engine.first_ms=5000") == 4
+    capsys.readouterr()
+    assert export("out") == 4
+    assert "warning: out is invalid: failed_clips" in capsys.readouterr().err
+
+
+def test_of_a_run_without_sessions_nothing_is_exported(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("out") == 0
+    Path("out/summary.json").unlink()
+    for name in ("events.jsonl", "clips.jsonl"):
+        Path("out", name).write_bytes(b"")
+    assert export("out") == 4
+    assert "nothing to export" in capsys.readouterr().err
+    assert not Path("figures.json").exists()
