@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -28,7 +29,7 @@ _PACKAGE = "package:"
 _SHOWN = 10  # problems of one manifest: the rest is counted, an error fits one screen
 _HOW_TO_MAKE = (
     "write what is said in each recording into a .txt file beside it (a.wav, a.txt), then: "
-    "python -m harness manifest {folder!r}"
+    "python -m harness manifest {folder}"
 )
 
 
@@ -131,7 +132,7 @@ def find_manifest(name: str) -> Path:
             "no manifest in folder",
             value=name,
             allowed=f"a folder with a {FOLDER_MANIFEST}",
-            hint=_HOW_TO_MAKE.format(folder=name),
+            hint=_HOW_TO_MAKE.format(folder=shlex.quote(name)),
         )
     if path.is_file():
         return path

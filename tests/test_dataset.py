@@ -17,6 +17,7 @@ import soundfile
 
 from harness import datasets_manifest
 from harness.__main__ import main
+from harness.cli.compose import compose_alone
 from harness.config import HubDataset, ManifestDataset
 from harness.dataset import Dataset, load_dataset, manifest_from_folder
 from harness.datasets_manifest import Line, find_manifest, read_manifest, write_manifest
@@ -314,6 +315,24 @@ def test_a_folder_of_recordings_becomes_a_dataset(tmp_path: Path) -> None:
     assert (spoken.id, spoken.text, spoken.speech_end_s) == ("my_first", "hello there", 1.0)
     with pytest.raises(DatasetError, match="already"):
         manifest_from_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["plain-1.0", "my clips \u00e9", "it's", 'a "b"', 'a\\"b', "a,b=c", "a{b}", "a${b}c"]
+)
+def test_the_next_command_works_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / name / "a.wav", tone())
+    (tmp_path / name / "a.txt").write_text("hello")
+    assert main(["manifest", f"{name}/"]) == 0
+    command = capsys.readouterr().out.partition("next: ")[2]
+    *start, group, override = shlex.split(command)
+    assert start == ["python", "-m", "harness", "run"]
+    composed = compose_alone([group, override]).dataset
+    assert composed.manifest == f"{name}/manifest.jsonl"
+    assert len(load(Path(composed.manifest)).clips) == 1
 
 
 def test_a_folder_that_cannot_become_one_says_all_reasons(tmp_path: Path) -> None:

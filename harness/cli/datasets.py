@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 from pathlib import Path
 
 from harness.alignment import Aligner, PocketsphinxAligner, align_manifest, plot_words
@@ -20,8 +22,17 @@ def manifest(argv: list[str]) -> int:
     )  # fmt: skip
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     path = manifest_from_folder(parser.parse_args(argv).folder)
-    print(f"{path}\nnext: python -m harness run dataset=manifest dataset.manifest={path}")  # noqa: T201
+    override = shlex.quote(f"dataset.manifest={_hydra_value(str(path))}")
+    print(f"{path}\nnext: python -m harness run dataset=manifest {override}")  # noqa: T201 the answer
     return 0
+
+
+def _hydra_value(text: str) -> str:
+    """``text`` as Hydra reads it back; quoted if its grammar might take it for something else."""
+    if re.fullmatch(r"[\w./-]+", text, re.ASCII):
+        return text
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', text).replace("${", r"\${")
+    return f'"{escaped}"'
 
 
 def align(argv: list[str]) -> int:
