@@ -30,11 +30,10 @@ from harness.datasets_hub import read_hub
 from harness.datasets_manifest import (
     FOLDER_MANIFEST,
     Line,
-    at_line,
     find_manifest,
     locate_audio,
+    parse_manifest,
     raise_all,
-    read_manifest,
     spoken_words,
     write_manifest,
 )
@@ -78,16 +77,19 @@ def load_dataset(config: ManifestDataset | HubDataset) -> Dataset:
 
 def _from_manifest(config: ManifestDataset) -> Dataset:
     path = find_manifest(config.manifest)
-    lines = _choose(read_manifest(path), config)
+    parsed, problems = parse_manifest(path)
+    lines = _choose(parsed, config)
     files = _AudioFiles(path)
     clips: list[Clip] = []
-    problems: list[DatasetError] = []
     for number, line in lines.items():
         try:
-            clips.append(_make_clip(line, files.open(line)))
+            file = files.open(line)
+            if number not in problems:  # its cut and times can be trusted
+                clips.append(_make_clip(line, file))
         except DatasetError as problem:
-            problems.append(at_line(path, number, problem))
-    raise_all(problems, str(path))
+            problems.add(number, problem)
+    problems.raise_all()
+    _require_known(config.clips, parsed)
     if config.loop_to_s is not None:
         clips = [_loop(clips, config.loop_to_s, config.loop_gap_s)]
     return _make_dataset(config.name, clips, list(lines.values()))
@@ -121,20 +123,23 @@ def _make_dataset(name: str, clips: list[Clip], lines: list[Line]) -> Dataset:
 
 def _choose(lines: dict[int, Line], config: ManifestDataset) -> dict[int, Line]:
     """The lines with the ids of ``config.clips``, then the first ``config.limit`` of those."""
-    ids = [line.id for line in lines.values()]
-    unknown = [clip for clip in config.clips if clip not in ids]
-    if unknown:
-        raise DatasetError(
-            "dataset.clips: no such clip",
-            value=", ".join(unknown),
-            allowed=", ".join(ids[:20]) + (f", ... ({len(ids)} in all)" if len(ids) > 20 else ""),
-        )
     chosen = [
         (number, line)
         for number, line in lines.items()
         if not config.clips or line.id in config.clips
     ]
     return dict(chosen[: config.limit])
+
+
+def _require_known(clips: list[str], lines: dict[int, Line]) -> None:
+    ids = [line.id for line in lines.values()]
+    unknown = [clip for clip in clips if clip not in ids]
+    if unknown:
+        raise DatasetError(
+            "dataset.clips: no such clip",
+            value=", ".join(unknown),
+            allowed=", ".join(ids[:20]) + (f", ... ({len(ids)} in all)" if len(ids) > 20 else ""),
+        )
 
 
 class _AudioFiles:

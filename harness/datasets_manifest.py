@@ -4,8 +4,7 @@
 
     {"id": "a1", "audio_filepath": "a.flac", "offset": 0.0, "duration": 2.5, "text": "hello there"}
 
-Everything that can be said about a manifest without opening its audio is checked here, and all of
-its problems are told at once.
+Everything that can be said about a manifest without opening its audio is checked here.
 """
 
 from __future__ import annotations
@@ -161,8 +160,39 @@ def read_manifest(path: Path) -> dict[int, Line]:
     """Its clips by line number, which counts from 1.
 
     Raises:
-        DatasetError: every line that is not JSON, misses a field, has one that is unknown or out
-            of range, or repeats an id.
+        DatasetError: what ``parse_manifest`` raises, or every problem that it found.
+    """
+    lines, problems = parse_manifest(path)
+    problems.raise_all()
+    return lines
+
+
+class LineProblems:
+    """What is wrong with the lines of a manifest, told at once and in their order."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._of: dict[int, list[DatasetError]] = {}  # by line number
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._of
+
+    def add(self, number: int, problem: DatasetError) -> None:
+        self._of.setdefault(number, []).append(at_line(self._path, number, problem))
+
+    def raise_all(self) -> None:
+        in_order = [problem for number in sorted(self._of) for problem in self._of[number]]
+        raise_all(in_order, str(self._path))
+
+
+def parse_manifest(path: Path) -> tuple[dict[int, Line], LineProblems]:
+    """The lines that parse, by number, and the problems of these and of the others.
+
+    A problem: a line is not JSON, misses a field, has one that is unknown or out of range, or
+    repeats an id.
+
+    Raises:
+        DatasetError: a file that is not UTF-8, or without a line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -171,29 +201,27 @@ def read_manifest(path: Path) -> dict[int, Line]:
             f"{path} is not UTF-8 text ({error})", hint="save it as UTF-8"
         ) from error
     lines: dict[int, Line] = {}
-    problems: list[DatasetError] = []
+    problems = LineProblems(path)
     for number, row in enumerate(text.split("\n"), start=1):
         if not row.strip():
             continue
         try:
             line = msgspec.json.decode(row, type=Line)
         except msgspec.DecodeError as error:
-            problems.append(at_line(path, number, _not_a_line(row, error)))
+            problems.add(number, _not_a_line(row, error))
             continue
         lines[number] = line
-        problems += [at_line(path, number, problem) for problem in line.problems()]
-    counts = Counter(line.id for line in lines.values())
-    problems += [
-        at_line(path, number, DatasetError("id", value=line.id, allowed="each id once"))
-        for number, line in lines.items()
-        if counts[line.id] > 1
-    ]
-    raise_all(problems, str(path))
-    if not lines:
+        for problem in line.problems():
+            problems.add(number, problem)
+    if not text.strip():
         raise DatasetError(
             "no clips in manifest", value=str(path), allowed="one JSON object a line"
         )
-    return lines
+    counts = Counter(line.id for line in lines.values())
+    for number, line in lines.items():
+        if counts[line.id] > 1:
+            problems.add(number, DatasetError("id", value=line.id, allowed="each id once"))
+    return lines, problems
 
 
 def _not_a_line(row: str, error: msgspec.DecodeError) -> DatasetError:

@@ -252,6 +252,27 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
         assert part in text
 
 
+def test_lines_that_do_not_parse_hide_no_problem_of_the_others(folder: Path) -> None:
+    path = manifest(
+        folder,
+        line(audio_filepath="none.wav", offset=-1),
+        line(id="b", audio_filepath="none.wav"),
+        line(id="c", txt="misspelt"),
+        line(id="d", text=" "),
+        "{oops",
+        line(id="e", duration=9.0),
+        line(id="f"),
+    )
+    with pytest.raises(DatasetError) as caught:
+        load(path, clips=["a", "b", "c", "d", "e", "f"])
+    heads = [row for row in str(caught.value).splitlines()[1:] if not row.startswith("  ")]
+    starts = ["1: offset", "1: cannot read", "2: cannot read", "3: Object contains unknown field"]
+    starts += ["4: text", "5: not JSON", "6: offset, duration"]
+    assert len(heads) == len(starts)
+    for head, start in zip(heads, starts, strict=True):
+        assert head.startswith(f"m.jsonl:{start}")
+
+
 def test_problems_of_the_audio_are_told_at_once_too(folder: Path) -> None:
     path = manifest(folder, *(line(id=f"x{i}", audio_filepath=f"{i}.wav") for i in range(30)))
     with pytest.raises(DatasetError, match="30 problems") as caught:
