@@ -144,8 +144,8 @@ def align_manifest(manifest: str, aligner: Aligner) -> list[Clip]:
         DatasetError: everything that is wrong with the manifest, its audio or its texts.
     """
     path = find_manifest(manifest)
-    lines = read_manifest(path)
     clips = load_dataset(ManifestDataset(name=path.stem, manifest=str(path))).clips
+    lines = read_manifest(path)
     problems: list[DatasetError] = []
     aligned: list[Clip] = []
     for number, clip in zip(lines, clips, strict=True):

@@ -1,6 +1,6 @@
 """The README's glossary, made from the metrics' docstrings, so that the two cannot differ.
 
-    python -m harness.metrics.glossary README.md     rewrites the table between the markers
+python -m harness.metrics.glossary README.md     rewrites the table between the markers
 """
 
 from __future__ import annotations
