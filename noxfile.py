@@ -22,7 +22,18 @@ def tests(session: nox.Session) -> None:
     """The test suite, without what is slow or needs a GPU: unit tests first, then end to end."""
     for chosen in ("not e2e", "e2e"):
         marks = f"{chosen} and not slow and not gpu"
-        session.run("python", "-m", "pytest", "-n", "2", "-m", marks, *session.posargs)
+        session.run(
+            "python",
+            "-m",
+            "pytest",
+            "-n",
+            "2",
+            "--dist",
+            "loadgroup",
+            "-m",
+            marks,
+            *session.posargs,
+        )
 
 
 @nox.session

@@ -63,6 +63,7 @@ def test_only_the_command_line_knows_hydra(path: Path) -> None:
     assert not heavy
 
 
+@pytest.mark.e2e
 def test_a_report_is_made_without_torch_transformers_or_hydra() -> None:
     code = (
         "import sys, harness.cli.offline, harness.cli.judging\n"

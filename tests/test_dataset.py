@@ -451,6 +451,7 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
 
 
+@pytest.mark.e2e
 @pytest.mark.usefixtures("hub_cache")
 def test_a_hugging_face_folder_is_a_dataset(tmp_path: Path) -> None:
     files = [save(tmp_path / f"{i}.wav", tone(8000, 1.0, 2), 8000).read_bytes() for i in (1, 2, 3)]

@@ -109,6 +109,7 @@ print([m for m in ("torch", "transformers", "hydra") if m in sys.modules])
 """
 
 
+@pytest.mark.e2e
 def test_made_again_it_is_the_same_bytes_and_needs_neither_torch_nor_hydra(
     report: Path, folders: list[Path], tmp_path: Path
 ) -> None:
@@ -231,6 +232,7 @@ def _renamed(run: Run, prefix: str) -> Run:
     )
 
 
+@pytest.mark.e2e
 def test_hostile_text_is_shown_as_text_and_never_runs(hostile: list[Run], tmp_path: Path) -> None:
     write_report(hostile, tmp_path, trace=True)
     source = (tmp_path / "report.html").read_text()
