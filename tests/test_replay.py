@@ -367,6 +367,21 @@ def injected(world: World, config: InjectConfig, first_ms: float = 50) -> Inject
     return InjectedEngine(scripted(world, first_ms, 20), config, world, seed=0)
 
 
+class Spaced(Misbehaving):
+    """Begins its text with white space, as Whisper does, at the instants of a script."""
+
+    def __init__(self, world: World, at_ms: list[float]) -> None:
+        self._worker = world.timeline("spaced")
+
+        def finish(listener: Listener) -> None:
+            for word, ms in zip("abc", at_ms, strict=True):
+                due_ns = world.now_ns() + round(ms * NS_PER_MS)
+                self._worker.call_at(due_ns, lambda word=word: listener.token(f" {word}"))  # type: ignore[misc]
+            self._worker.call_at(due_ns, listener.ended)
+
+        super().__init__(finish)
+
+
 @pytest.mark.parametrize(
     ("config", "at_ms"),
     [
@@ -379,10 +394,10 @@ def injected(world: World, config: InjectConfig, first_ms: float = 50) -> Inject
 def test_injected_delays_are_exact(
     world: VirtualWorld, config: InjectConfig, at_ms: list[float]
 ) -> None:
-    clip = make_clip("a b c", 0.1)
-    (trace,) = traces_of(world, injected(world, config), [clip], TokenChunking())
+    engine = InjectedEngine(Spaced(world, [50, 70, 90]), config, world, seed=0)
+    (trace,) = traces_of(world, engine, [make_clip("a b c", 0.1)], TokenChunking())
     assert [ms_after_audio(trace, t.at_ns) for t in trace.tokens] == at_ms
-    assert trace.text == "a b c"
+    assert trace.text == " a b c"  # as the engine said it, white space included
     assert trace.outcome.at_ns >= trace.tokens[-1].at_ns
 
 

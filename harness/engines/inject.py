@@ -102,6 +102,8 @@ class _HeldListener:
         self._releases.call_at(self._last_release_ns, lambda: None if self.closed else tell())
 
     def _without_dropped_words(self, text: str) -> str:
+        if self._config.drop_words == 0:
+            return text
         kept = []
         for piece in re.findall(r"\s+|\S+", text):
             if piece.isspace():
