@@ -39,6 +39,7 @@ def test_every_command_names_a_verb_and_configs_that_compose(command: list[str])
     assert verb in (*VERBS, "VERB", "--help"), verb
     if verb not in ("run", "compare", "serve"):
         return
-    overrides = [a for a in arguments if not a.startswith(("-", "hydra."))]
+    text = re.sub(r"--against \S+", "", " ".join(arguments))
+    overrides = [a for a in shlex.split(text) if not a.startswith(("-", "hydra."))]
     single = [re.sub(r"=([^,]+),.*", r"=\1", override) for override in overrides]
     to_config(compose_alone(single))
