@@ -43,3 +43,10 @@ def test_every_command_names_a_verb_and_configs_that_compose(command: list[str])
     overrides = [a for a in shlex.split(text) if not a.startswith(("-", "hydra."))]
     single = [re.sub(r"=([^,]+),.*", r"=\1", override) for override in overrides]
     to_config(compose_alone(single))
+
+
+def test_outputs_are_there_and_local_links_lead_somewhere() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert not re.findall(r"<!-- output: (\w+) -->\n```\n```", text)
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (README.parent / link).exists(), link
