@@ -12,27 +12,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from harness.chunking import chunk_messages, chunking_label, chunking_name, make_chunker
+from harness.arm import ArmPlan, ArmRecorder
+from harness.chunking import make_chunker
 from harness.clock import RealWorld, VirtualWorld, World
 from harness.config import Config
 from harness.dataset import Clip, Dataset, load_dataset
 from harness.engines import Engine
 from harness.engines.factory import injected, load_engine
 from harness.engines.null import NullEngine
-from harness.environment import describe_environment, identity
+from harness.environment import identity
 from harness.errors import ConfigError
 from harness.events import SessionKind, Trace
 from harness.metrics import Summary
 from harness.metrics.instants import request_ns
-from harness.metrics.latency import clip_metrics
 from harness.replay import Arm, Pacing, Planned, arrivals_ns, replay
-from harness.runs import Run, RunWriter, load_run, refuse_used
+from harness.runs import refuse_used
 from harness.summaries import (
     CONFIRM,
     Against,
@@ -50,16 +49,6 @@ log = logging.getLogger("harness")
 
 FLOOR_TURNS = 5  # sessions of the null engine that the harness floor is the median of
 FLOOR_TURN_S = 0.2
-
-
-class ArmPlan(msgspec.Struct, frozen=True):
-    """One arm of a run, as asked for."""
-
-    name: str  # what distinguishes it, such as 1word
-    config: Config
-    config_yaml: str  # the resolved config, as it is kept in the run's folder
-    folder: Path
-    overrides: tuple[str, ...] = ()  # what was asked for on the command line
 
 
 class Progress:
@@ -123,9 +112,9 @@ def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
     """One go: every arm is replayed, interleaved, summarised and judged."""
     for plan in plans:
         rig.engine(plan.config)  # what cannot be loaded leaves no folder behind
-    recorders = [_ArmRecorder(plan, rig) for plan in plans]
+    recorders = [_make_recorder(plan, rig) for plan in plans]
     against = _load_against(recorders)  # nor does a baseline that cannot be compared with
-    again: list[_ArmRecorder] = []
+    again: list[ArmRecorder] = []
     writers = [recorder.writer for recorder in recorders]
     try:
         rig.progress.stage("Replaying")
@@ -222,7 +211,7 @@ def _make_arm(config: Config, engine: Engine) -> Arm:
     )
 
 
-def _load_against(recorders: Sequence[_ArmRecorder]) -> Against | None:
+def _load_against(recorders: Sequence[ArmRecorder]) -> Against | None:
     """The stored baseline, for an arm that is alone; refused before anything is timed."""
     if len(recorders) > 1:
         return None
@@ -230,7 +219,7 @@ def _load_against(recorders: Sequence[_ArmRecorder]) -> Against | None:
 
 
 @contextmanager
-def _gpu_watched(world: World, recorders: Sequence[_ArmRecorder]) -> Iterator[None]:
+def _gpu_watched(world: World, recorders: Sequence[ArmRecorder]) -> Iterator[None]:
     """Sample the GPU meanwhile, for arms that run on one; each keeps what was seen."""
     on_cuda = [r for r in recorders if r.engine.info.device.startswith("cuda")]
     if not on_cuda:
@@ -248,7 +237,7 @@ def _gpu_watched(world: World, recorders: Sequence[_ArmRecorder]) -> Iterator[No
 
 def _replay_all(
     world: World,
-    recorders: Sequence[_ArmRecorder],
+    recorders: Sequence[ArmRecorder],
     dataset: Dataset,
     against: Against | None,
     progress: Progress,
@@ -313,7 +302,7 @@ class _Keeper:
     """Keeps each trace with its arm and says how far the run is."""
 
     def __init__(
-        self, recorders: Sequence[_ArmRecorder], config: Config, progress: Progress
+        self, recorders: Sequence[ArmRecorder], config: Config, progress: Progress
     ) -> None:
         self._recorders = recorders
         self._streams = config.replay.streams
@@ -333,95 +322,24 @@ class _Keeper:
         self._progress.clip_done(self._done, self._planned, self._left_s / self._streams)
 
 
-def _open_again(recorders: Sequence[_ArmRecorder], rig: Rig) -> list[_ArmRecorder]:
+def _make_recorder(plan: ArmPlan, rig: Rig) -> ArmRecorder:
+    return ArmRecorder(
+        plan,
+        rig.engine(plan.config),
+        rig.dataset,
+        floor_ms=rig.floor_ms,
+        simulated=rig.world.simulated,
+    )
+
+
+def _open_again(recorders: Sequence[ArmRecorder], rig: Rig) -> list[ArmRecorder]:
     """Folders for a second measurement, if a regression is to be confirmed by one."""
     if not to_be_confirmed([recorder.writer.folder for recorder in recorders]):
         return []
     plans = [recorder.plan for recorder in recorders]
     return [
-        _ArmRecorder(
+        _make_recorder(
             msgspec.structs.replace(plan, folder=plan.folder.parent / CONFIRM / plan.name), rig
         )
         for plan in plans
     ]
-
-
-class _ArmRecorder:
-    """One arm's folder and what has been measured of it so far."""
-
-    def __init__(self, plan: ArmPlan, rig: Rig) -> None:
-        self.plan = plan
-        self.engine = rig.engine(plan.config)
-        self._dataset = rig.dataset
-        self.environment = self._describe(rig)
-
-    @cached_property
-    def writer(self) -> RunWriter:
-        """Makes the folder when it is first asked for."""
-        return RunWriter(self.plan.folder, self.plan.config_yaml, self.environment)
-
-    def _describe(self, rig: Rig) -> dict[str, Any]:
-        config = self.plan.config
-        return describe_environment(
-            name=self.plan.name,
-            arm=self._arm(),
-            overrides=list(self.plan.overrides),
-            harness_floor_ms=rig.floor_ms,
-            model=msgspec.to_builtins(self.engine.info),
-            dataset={
-                "name": self._dataset.name,
-                "sha256": self._dataset.sha256,
-                "clips": len(self._dataset.clips),
-                "sources": list(self._dataset.sources),
-                "licences": list(self._dataset.licences),
-            },
-            config_identity=config_identity(config),
-            seed=config.seed,
-            injected=config.inject.active,
-            simulated=rig.world.simulated,
-            warmup_sessions_discarded=config.replay.warmup,
-        )
-
-    def _arm(self) -> dict[str, str]:
-        return {
-            "chunking": chunking_name(self.plan.config.chunking),
-            "model": self.engine.info.model,
-            "dataset": self._dataset.name,
-            "session": self.plan.config.session.kind,
-        }
-
-    def keep(self, trace: Trace) -> None:
-        metrics = clip_metrics(trace, random_weights=self.engine.info.random_weights)
-        self.writer.append(trace, metrics)
-        log_chunks(trace, chunking_label(self.plan.config.chunking))
-
-    def load(self) -> Run:
-        return load_run(self.plan.folder)
-
-
-def config_identity(config: Config) -> str:
-    """What makes two runs runs of the same thing; gates, reports and repeats do not.
-
-    Nor does ``inject``: a run that was made worse is compared with what it was made from.
-    """
-    replayed = {
-        name: getattr(config.replay, name)
-        for name in ("pace", "frame_ms", "streams", "arrivals", "compute_scale")
-    }
-    parts = (config.chunking, config.model, config.engine, config.session)
-    return identity([replayed, [[type(part).__name__, asdict(part)] for part in parts]])
-
-
-def log_chunks(trace: Trace, label: str) -> None:
-    """The log lines of the system this project began with, once the clip is over."""
-    session = trace.session
-    messages = chunk_messages(trace.chunks, request_ns(trace))
-    name = f"{session.clip}#{session.repeat}"
-    first_ms = next((m.processing_time_ms for m in messages if m.text), None)
-    if first_ms is not None:
-        log.info("TTFT: %.1f ms for chunk %s", first_ms, name)
-    for message in messages:
-        if message.text:
-            log.info("Streaming %s chunk %d: %r", label, message.chunk_index, message.text)
-    if trace.failed:
-        log.warning("clip %s failed: %s", name, trace.outcome.error)  # type: ignore[union-attr]

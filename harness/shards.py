@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from harness.arm import ArmPlan
 from harness.dataset import Dataset
 from harness.errors import HarnessError
-from harness.experiment import ArmPlan, Progress, Rig, replay_arms
+from harness.experiment import Progress, Rig, replay_arms
 
 # Measured on two cores with frames of 80 ms: 300 sockets are sent to 2.1 ms late (p99), 1000
 # saturate the asyncio thread that they share.

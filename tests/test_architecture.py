@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("dataset", "datasets_manifest", "datasets_hub", "chunking", "environment", "metrics"),
     ("decoding", "weights", "alignment", "alignment_ctc", "telemetry", "engines"),
     ("replay", "recorder", "runs", "verdicts", "report", "summaries"),
-    ("experiment", "shards", "serve"),
+    ("experiment", "arm", "shards", "serve"),
     ("cli",),
     ("__main__", "pytest_plugin"),  # a plugin starts the harness as a command does
 )

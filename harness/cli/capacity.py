@@ -12,12 +12,13 @@ import msgspec
 from omegaconf import DictConfig
 from rich.console import Console
 
+from harness.arm import ArmPlan
 from harness.cli import compose as hydra_side
 from harness.cli.help import asks_for_help, print_help
 from harness.cli.progress import TerminalProgress
 from harness.config import Config, RealtimeEngine, VoxtralRealtimeModel
 from harness.errors import ConfigError
-from harness.experiment import ArmPlan, Rig, replay_arms
+from harness.experiment import Rig, replay_arms
 from harness.metrics import METRICS_VERSION, ClipMetrics
 from harness.report.capacity import Load, make_load, plot_load, print_load
 from harness.report.style import styled, write_plot

@@ -15,7 +15,7 @@ from harness.cli.help import asks_for_help, print_help
 from harness.errors import UsageError
 
 if TYPE_CHECKING:  # loaded when something is replayed: `--help` answers at once
-    from harness.experiment import ArmPlan
+    from harness.arm import ArmPlan
 
 AGAINST = "--against"
 RUN_WHAT = """\
@@ -96,7 +96,7 @@ def _take_against(argv: list[str]) -> tuple[str | None, list[str]]:
 
 def make_plan(name: str, composed: DictConfig, folder: Path, overrides: Sequence[str]) -> ArmPlan:
     """One arm, from a composed config and the overrides that it was composed of."""
-    from harness.experiment import ArmPlan
+    from harness.arm import ArmPlan
 
     config = hydra_side.to_config(composed)
     return ArmPlan(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.arm import ArmPlan
 from harness.config import (
     Config,
     ManifestDataset,
@@ -16,7 +17,6 @@ from harness.config import (
 from harness.dataset import load_dataset
 from harness.engines.null import NullEngine
 from harness.errors import UsageError
-from harness.experiment import ArmPlan
 from harness.runs import load_run
 from harness.shards import Shard, draw_clips, replay_shards, share_out
 
