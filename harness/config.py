@@ -360,7 +360,7 @@ SessionConfig = TurnSession | LiveSession | AlignAttSession
 class ReplayConfig:
     pace: str = "realtime"  # realtime | flood (as fast as possible: RTF and WER only) | virtual
     frame_ms: float = 20.0  # audio is handed over in frames of this length
-    repeats: int = 3  # how often each clip is replayed
+    repeats: int = 4  # how often each clip is replayed
     streams: int = 1  # clips replayed at the same time
     arrivals: str = "all_at_once"  # of the streams: all_at_once | staggered | poisson
     warmup: int = 1  # sessions replayed first and thrown away

@@ -24,6 +24,7 @@ from harness.metrics.statistics import (
     percentile_of,
     ratio_of_sums,
     slope,
+    slope_of_series,
 )
 
 samples = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
@@ -234,6 +235,20 @@ def test_a_slope_is_not_moved_by_an_outlier():
     fit = slope(x, y, 0.95)
     assert fit.slope == pytest.approx(3.0)
     assert fit.interval.low <= 3.0 <= fit.interval.high
+
+
+def test_the_slope_of_a_series_allows_for_neighbours_that_are_alike():
+    minutes = np.arange(300) / 30
+    covered = {slope: 0, slope_of_series: 0}
+    for seed in range(60):
+        late = np.zeros(300)
+        for i, fresh in enumerate(np.random.default_rng(seed).standard_normal(300)):
+            late[i] = 0.8 * late[i - 1] + fresh
+        for found in covered:
+            interval = found(minutes, late, 0.95).interval
+            covered[found] += interval.low <= 0 <= interval.high
+    assert covered[slope] < 45
+    assert covered[slope_of_series] >= 52
 
 
 def test_holm_by_hand():

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import msgspec
+import numpy as np
 
 from harness.clock import NS_PER_MS
 from harness.events import SessionKind, Trace
@@ -25,7 +26,7 @@ from harness.metrics.instants import (
     shown_words,
     text_chunks,
 )
-from harness.metrics.statistics import Slope, slope
+from harness.metrics.statistics import Slope, slope_of_series
 from harness.metrics.words import bare, match_words
 
 # Without text for longer than this the display stands still. At 2.7 words a second six words take
@@ -173,6 +174,8 @@ def stall_ratio(trace: Trace) -> float | Missing:
 def lag_slope(trace: Trace) -> Slope | Missing:
     """Theil-Sen slope of word delay [ms] against audio time [min], with its 95 % interval.
 
+    A word's lateness resembles its neighbour's: it is that of the medians of blocks of words.
+
     Missing: in turn sessions; fewer than 10 matched words, or less than 10 s between them.
     """
     if trace.session.kind is not SessionKind.LIVE:
@@ -186,11 +189,14 @@ def lag_slope(trace: Trace) -> Slope | Missing:
             f"{len(delays)} words in {span_s:.1f} s;"
             f" a slope needs {LEAST_SLOPE_WORDS} in {LEAST_SLOPE_S:g} s"
         )
-    return slope([w.end_s / 60 for w in delays], [w.delay_ms for w in delays], 0.95)
+    minutes, late = [w.end_s / 60 for w in delays], [w.delay_ms for w in delays]
+    return slope_of_series(np.array(minutes), np.array(late), 0.95)
 
 
 def lag_slope_ms_per_min(trace: Trace) -> float | Missing:
     """Theil-Sen slope of word delay against audio time: above zero, the engine falls behind.
+
+    Of the medians of 5 to 20 blocks of consecutive words, since neighbours are late alike.
 
     Missing: in turn sessions; fewer than 10 matched words, or less than 10 s between them.
     """
@@ -199,7 +205,7 @@ def lag_slope_ms_per_min(trace: Trace) -> float | Missing:
 
 
 def lag_slope_ci95(trace: Trace) -> tuple[float | None, float | None] | Missing:
-    """The 95 % interval of `lag_slope_ms_per_min`; it takes the words as independent."""
+    """The 95 % interval of `lag_slope_ms_per_min`."""
     found = lag_slope(trace)
     return found if isinstance(found, Missing) else (found.interval.low, found.interval.high)
 

@@ -316,13 +316,25 @@ def _accelerate(z: float, acceleration: float) -> float:
 def slope(x: Sequence[float] | Floats, y: Sequence[float] | Floats, confidence: float) -> Slope:
     """Theil-Sen slope with Sen's (1968) interval, which assumes independent residuals.
 
-    Needs two different x; within a session delays are autocorrelated, so a claim over a run is
-    made from the slopes of its clips (:func:`bootstrap`), not from this interval.
+    Needs two different x. Where neighbours are alike, see :func:`slope_of_series`.
     """
     fit = stats.theilslopes(y, x, alpha=confidence)
     return Slope(
         float(fit.slope), Interval(float(fit.low_slope), float(fit.high_slope), confidence)
     )
+
+
+def slope_of_series(x: Floats, y: Floats, confidence: float) -> Slope:
+    """As :func:`slope`, for a series in time whose neighbours are alike; ten points at least.
+
+    Of the medians of 5 to 20 blocks of consecutive points: what makes neighbours alike is within a
+    block, unless it lasts longer.
+    """
+    blocks = min(20, max(5, len(x) // 10))
+    of_blocks = [
+        [float(np.median(part)) for part in np.array_split(side, blocks)] for side in (x, y)
+    ]
+    return slope(of_blocks[0], of_blocks[1], confidence)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:

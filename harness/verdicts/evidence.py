@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import msgspec
+from scipy import special
 
 from harness.metrics import ClipMetrics
 from harness.metrics.latency import Metric
@@ -24,12 +26,13 @@ from harness.metrics.statistics import (
     ratio_of_sums,
 )
 from harness.metrics.summary import samples_by_clip, shares_by_clip
-from harness.verdicts.rules import EveryClip, Within, quantile
+from harness.verdicts.rules import EveryClip, EverySlope, Within, quantile
 
 # With fewer, not even all clips agreeing tells 95 % from chance: 0.5**5 = 0.03.
 LEAST_CLIPS = least_n(0.5, 0.95)
 # A session that was to answer and did not has waited for ever: it counts as beyond any limit.
 _ANSWERS = frozenset({"ttft_ms", "first_token_ms", "response_ms", "final_ms"})
+_Z95 = float(special.ndtri(0.975))
 _HOPELESS = 100.0  # times the clips at hand: nobody will measure that
 
 Clips = Sequence[ClipMetrics]
@@ -143,6 +146,30 @@ def every_clip(rule: EveryClip, clips: Clips) -> Evidence:
         p_pass=float(bool(broken)), p_fail=float(not broken), exact=True,
         observed=float(len(broken)), limit=0.0, unit="sessions",
         n=len(judged), clips=len({clip.clip for clip in judged}),
+    )  # fmt: skip
+
+
+def every_slope(rule: EverySlope, clips: Clips) -> Evidence:
+    """One session that falls behind is enough; each is tested by the interval of its own slope."""
+    found = []  # of each session: p-value against "it falls behind by less", and what was seen
+    for clip in clips:
+        slope, bounds = clip.lag_slope_ms_per_min, clip.lag_slope_ci95
+        if slope is not None and bounds is not None:
+            low, high = cast("tuple[float, float]", bounds)
+            # Sen's interval is that of a normal statistic (Kendall's): its width says the rest.
+            z = _Z95 * (rule.high - slope) / max((high - low) / 2, 1e-9)
+            found.append((float(special.ndtr(z)), slope, Interval(low, high, 0.95), _name(clip)))
+    if not found:
+        return nothing(rule.metric, clips)
+    p_kept, slope, interval, name = min(found, key=lambda session: session[0])
+    unit = rule.metric.unit
+    return Evidence(
+        seen=f"the worst of {len(found)} sessions, {name}, changes by {say(slope, unit)}"
+        f" {say_interval(interval, unit)}, allowed at most {say(rule.high, unit)}",
+        p_pass=1 - p_kept, p_fail=min(1.0, len(found) * p_kept),
+        observed=slope, limit=rule.high, unit=unit, interval=interval,
+        n=len(found), clips=len({clip.clip for clip in clips}),
+        next="longer sessions would decide it: dataset.loop_to_s",
     )  # fmt: skip
 
 

@@ -19,8 +19,8 @@ from harness.config import GateConfig
 from harness.metrics.statistics import holm
 from harness.verdicts import RuleVerdict, Verdict, worst
 from harness.verdicts.comparisons import against
-from harness.verdicts.evidence import Clips, Evidence, Material, every_clip, within
-from harness.verdicts.rules import BASELINE, EveryClip, Rule, Within, parse_rules
+from harness.verdicts.evidence import Clips, Evidence, Material, every_clip, every_slope, within
+from harness.verdicts.rules import BASELINE, EveryClip, EverySlope, Rule, Within, parse_rules
 
 _NO_BASELINE = "no baseline is named: gate.baseline=NAME, --baseline NAME, or `compare`"
 
@@ -103,7 +103,7 @@ def _why_not_asked(
     A gate of which no rule at all can be asked for want of a baseline is asked all the same: that
     is INCONCLUSIVE, not nothing to judge.
     """
-    if isinstance(rule, Within | EveryClip):
+    if isinstance(rule, Within | EverySlope | EveryClip):
         return None
     if is_reference and (rule.reference in (None, BASELINE) or rule.reference in arm.values()):
         return "this arm is what the others are compared with"
@@ -137,6 +137,8 @@ def _judge_rules(
 def _examine(rule: Rule, material: Material) -> Evidence:
     if isinstance(rule, Within):
         return within(rule, material)
+    if isinstance(rule, EverySlope):
+        return every_slope(rule, material.clips)
     if isinstance(rule, EveryClip):
         return every_clip(rule, material.clips)
     return against(rule, material)

@@ -5,6 +5,7 @@
     METRIC STATISTIC <= QUANTITY
     METRIC STATISTIC between QUANTITY and QUANTITY
     RATIO <= NUMBER
+    lag_slope_ms_per_min <= QUANTITY
     METRIC STATISTIC vs REFERENCE: at most +NUMBER % and +QUANTITY
     METRIC STATISTIC vs REFERENCE: at least NUMBER times faster
     wer_delta <= NUMBER [vs REFERENCE]
@@ -37,6 +38,7 @@ from harness.metrics.latency import METRICS, Metric
 _BY_NAME = {metric.name: metric for metric in METRICS}
 _DELTAS = ("wer_delta", "cer_delta")
 _OPENINGS = (*_BY_NAME, *_DELTAS, "text", "failed", "chunks", "first")
+_SLOPE = "lag_slope_ms_per_min"
 BASELINE = "baseline"
 
 
@@ -48,6 +50,14 @@ class Within(msgspec.Struct, frozen=True, kw_only=True):
     statistic: str | None  # mean, p50, ...; None: a corpus ratio is its own
     low: float | None
     high: float | None
+
+
+class EverySlope(msgspec.Struct, frozen=True, kw_only=True):
+    """No session falls behind by more than ``high``, each by its own interval."""
+
+    text: str
+    metric: Metric
+    high: float  # in the metric's unit
 
 
 class NoWorse(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +105,7 @@ class EveryClip(msgspec.Struct, frozen=True, kw_only=True):
     least: int = 0  # of chunks
 
 
-Rule = Within | NoWorse | Faster | Delta | TextParity | EveryClip
+Rule = Within | EverySlope | NoWorse | Faster | Delta | TextParity | EveryClip
 
 
 def parse_rules(texts: Iterable[str]) -> tuple[Rule, ...]:
@@ -141,6 +151,9 @@ class _Parser:
     def _of_metric(self, metric: Metric) -> Rule:
         if metric.scope == "corpus":
             return self._within(metric, None)
+        if metric.name == _SLOPE and self.peek() == "<=":
+            self._at += 1
+            return EverySlope(text=self._text, metric=metric, high=self._quantity(metric))
         statistic = self._statistic()
         if self.peek() != "vs":
             return self._within(metric, statistic)

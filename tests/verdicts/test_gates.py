@@ -204,6 +204,48 @@ def test_a_turn_has_no_text_during_its_audio():
     assert status(make_clips(spread()), "first text before end of audio") == "inconclusive"
 
 
+SLOPE = "lag_slope_ms_per_min <= 300 ms/min"
+
+
+def sessions_with_slopes(*slopes, wide=100.0):
+    return [
+        clip
+        for index, slope in enumerate(slopes)
+        for clip in make_clips(
+            [[1000.0]],
+            session="live",
+            clip=f"clip-{index:02}",
+            lag_slope_ms_per_min=slope,
+            lag_slope_ci95=(slope - wide, slope + wide),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("slope", "expected"), [(0, "pass"), (210, "pass"), (260, "inconclusive"), (2000, "fail")]
+)
+def test_one_session_is_enough_to_fall_behind(slope, expected):
+    assert status(sessions_with_slopes(slope), SLOPE) == expected
+
+
+def test_the_worst_session_decides():
+    (rule,) = ask(sessions_with_slopes(0, 900, -50), SLOPE).rules
+    assert rule.status == "fail"
+    assert "the worst of 3 sessions, clip-01#0, changes by 900 ms/min" in rule.why
+    assert (rule.observed, rule.limit, rule.interval) == (900, 300, (800, 1000))
+
+
+def test_many_sessions_share_the_risk_of_a_false_alarm():
+    late = 300 + 1.75 * 100 / 1.96  # p = 0.04
+    assert status(sessions_with_slopes(late), SLOPE) == "fail"
+    assert status(sessions_with_slopes(late, *[0.0] * 9), SLOPE) == "inconclusive"
+
+
+def test_no_slope_is_no_pass():
+    (rule,) = ask(make_clips(spread(), session="live"), SLOPE).rules
+    assert rule.status == "inconclusive"
+
+
 # --- the run -------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from harness.errors import ConfigError
 from harness.verdicts.rules import (
     Delta,
     EveryClip,
+    EverySlope,
     Faster,
     NoWorse,
     TextParity,
@@ -41,6 +42,13 @@ def test_a_range():
 def test_a_corpus_ratio_is_its_own_statistic():
     rule = parse("wer <= 0.08")
     assert (rule.metric.name, rule.statistic, rule.high) == ("wer", None, 0.08)
+
+
+def test_a_slope_is_asked_of_every_session():
+    rule = parse("lag_slope_ms_per_min <= 300 ms/min")
+    assert isinstance(rule, EverySlope)
+    assert (rule.metric.name, rule.high) == ("lag_slope_ms_per_min", 300)
+    assert isinstance(parse("lag_slope_ms_per_min p50 <= 300 ms/min"), Within)
 
 
 def test_a_comparison_has_both_floors():
