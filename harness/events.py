@@ -55,6 +55,18 @@ class Span(msgspec.Struct, frozen=True, tag_field="event", tag="span"):
     end_ns: int
 
 
+class ServerTiming(msgspec.Struct, frozen=True):
+    """What our own server says of its time, beside a piece of text; all from its request instant.
+
+    That instant is when it had the end of the audio (turn) or the first of it (live): no clock is
+    shared, so what the way there and back took is what is left of the client's own time.
+    """
+
+    kind: SessionKind
+    at_ms: float  # the text was released
+    spans: list[tuple[str, float, float]]  # name, start and end in ms, of spans not told before
+
+
 class Ended(msgspec.Struct, frozen=True, tag_field="event", tag="ended"):
     at_ns: int
 

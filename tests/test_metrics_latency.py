@@ -131,6 +131,27 @@ def test_budget_adds_up_to_the_ttft():
     }
 
 
+def test_the_way_to_a_server_and_back_is_delivery():
+    spans = [("queue", 2001, 2003), ("encoder", 2003, 2080), ("prefill", 2080, 2095)]
+    tokens = [("It", 2100), (" is", 2120)]
+    spans += [("delivery", 2095, 2100), ("delivery", 2118, 2120)]
+    clip = clip_metrics(make_trace(tokens, spans=spans, late_ms=1, ended_ms=2130))
+
+    assert clip.delivery_ms == (5, 2)
+    assert clip.budget_ms == {
+        "send_late": 1,
+        "queue": 2,
+        "encoder": 77,
+        "prefill": 15,
+        "hold": 20,
+        "delivery": 5,
+        "unattributed": 0,
+    }
+    assert clip.why_null.get("delivery_ms") is None
+    local = clip_metrics(make_trace(tokens, ended_ms=2130))
+    assert local.why_null["delivery_ms"] == "no server told its time"
+
+
 def test_budget_counts_overlapping_spans_once():
     spans = [("encoder", 2000, 2090), ("host_read", 2080, 2100), ("injected", 2090, 2100)]
     budget = clip_metrics(make_trace(HELLO, spans=spans, ended_ms=2130)).budget_ms

@@ -52,6 +52,17 @@ def test_the_floor_counts_the_words_of_the_first_chunk():
     assert clip.ttft_ms - clip.ttft_floor_ms == 350
 
 
+def test_the_floor_of_a_word_is_the_speech_up_to_the_end_of_its_chunk():
+    ends = [end for _, end in SPOKEN]
+    one = clip_metrics(live(said(), ended_ms=2050))
+    three = clip_metrics(live(said(), chunking=WordsChunking(3), ended_ms=2050))
+
+    assert one.word_delay_floor_ms == (0,) * 6
+    assert three.word_delay_floor_ms == tuple(
+        ends[3 * (i // 3) + 2] - end for i, end in enumerate(ends)
+    )
+
+
 def test_words_before_they_were_spoken_are_negative():
     delays = clip_metrics(live(said(-250), ended_ms=2000)).word_delay_ms
 
@@ -79,7 +90,13 @@ def test_without_word_timings_word_figures_are_missing():
     clip = clip_metrics(live(said(), words=()))
 
     assert clip.word_delay_ms == ()
-    for name in ("word_delay_ms", "match_rate", "ttft_floor_ms", "delay_causes_ms"):
+    for name in (
+        "word_delay_ms",
+        "word_delay_floor_ms",
+        "match_rate",
+        "ttft_floor_ms",
+        "delay_causes_ms",
+    ):
         assert clip.why_null[name] == "the clip has no word timings"
 
 
@@ -192,7 +209,8 @@ def test_a_short_clip_has_no_slope():
 def test_turn_sessions_have_no_live_figures():
     clip = clip_metrics(make_trace(said(2000), words=SPOKEN, reference=REFERENCE))
 
-    for name in ("stall_ratio", "lag_slope_ms_per_min", "laal_ms", "ttft_floor_ms"):
+    only = ("stall_ratio", "lag_slope_ms_per_min", "laal_ms", "ttft_floor_ms")
+    for name in (*only, "word_delay_floor_ms"):
         assert clip.why_null[name] == "only in live sessions"
     assert len(clip.word_delay_ms) == 6
 
@@ -216,6 +234,9 @@ def test_scripted_engine_through_the_measuring_loop(world, k):
     assert found.word_delay_ms == pytest.approx([c - e for c, e in zip(chunks, ends, strict=True)])
     assert found.ttft_ms == pytest.approx(told[k] - 100)  # speech began at 100
     assert found.ttft_floor_ms == pytest.approx(ends[k - 1] - 100)
+    last = [ends[min((i // k + 1) * k, 12) - 1] for i in range(12)]
+    floors = [whole - e for whole, e in zip(last, ends, strict=True)]
+    assert found.word_delay_floor_ms == pytest.approx(floors)
     assert found.match_rate == 1
     assert found.rewrites == found.stall_ratio == 0
     engine.close()

@@ -62,7 +62,9 @@ class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
     gap_ms: tuple[float, ...] = ()
     hold_ms: tuple[float, ...] = ()  # per chunk
+    delivery_ms: tuple[float, ...] = ()  # per message of a server that tells its time
     word_delay_ms: tuple[float, ...] = ()  # matched words, in order; negatives kept
+    word_delay_floor_ms: tuple[float, ...] = ()  # the same words; live
     send_lateness_ms: tuple[float, ...] = ()  # per frame
     chunks: int = 0  # non-blank ones
     budget_ms: dict[str, float] | None = None  # part -> ms; sums to ttft_ms

@@ -49,6 +49,7 @@ class ShownWord(NamedTuple):
     produced_ns: int  # the token that brought its last character
     whole_ns: int  # the token that brought white space after it, or the end of the stream
     shown_ns: int  # the chunk that brought its last character to the client
+    chunk: int  # which one, of all chunks
 
 
 def audio_ns(trace: Trace, second: float) -> int:
@@ -84,6 +85,15 @@ def covered(spans: Iterable[Span], start_ns: int, end_ns: int) -> dict[str, int]
     return parts
 
 
+def is_delivery(span: Span) -> bool:
+    return span.name == "delivery"
+
+
+def deliveries_ns(trace: Trace) -> dict[int, int]:
+    """Arrival of a server's message, and of the text in it -> how long it was on its way."""
+    return {span.end_ns: span.end_ns - span.start_ns for span in trace.spans if is_delivery(span)}
+
+
 def text_chunks(trace: Trace) -> list[Chunk]:
     """Chunks whose text is not blank."""
     return [chunk for chunk in trace.chunks if chunk.text.strip()]
@@ -116,12 +126,16 @@ def shown_words(trace: Trace) -> list[ShownWord]:
     """Every word of the engine's text; chunks joined are the tokens joined."""
     arrivals = Arrivals(trace)
     chunk_ends = list(accumulate(len(chunk.text) for chunk in trace.chunks))
-    return [
-        ShownWord(
-            text=word.text,
-            produced_ns=arrivals.brought_ns(word.end - 1),
-            whole_ns=arrivals.brought_ns(word.end),
-            shown_ns=trace.chunks[bisect.bisect_right(chunk_ends, word.end - 1)].at_ns,
+    found = []
+    for word in words_of(trace.text):
+        chunk = bisect.bisect_right(chunk_ends, word.end - 1)
+        found.append(
+            ShownWord(
+                text=word.text,
+                produced_ns=arrivals.brought_ns(word.end - 1),
+                whole_ns=arrivals.brought_ns(word.end),
+                shown_ns=trace.chunks[chunk].at_ns,
+                chunk=chunk,
+            )
         )
-        for word in words_of(trace.text)
-    ]
+    return found

@@ -20,7 +20,9 @@ from harness.metrics.instants import (
     Missing,
     audio_ns,
     covered,
+    deliveries_ns,
     is_compute,
+    is_delivery,
     ms,
     request_ns,
     text_chunks,
@@ -80,6 +82,16 @@ def compute_ms(trace: Trace) -> float | Missing:
     return ms(sum(covered(spans, first, last).values()))
 
 
+def delivery_ms(trace: Trace) -> tuple[float, ...] | Missing:
+    """The way to the server and back: text's arrival - sending, less the server's own time.
+
+    Sending of the end of the audio (turn) or of the first audio (live). Missing: in-process; a
+    server that does not tell its time.
+    """
+    found = tuple(ms(span.end_ns - span.start_ns) for span in trace.spans if is_delivery(span))
+    return found or Missing("no server told its time")
+
+
 def gap_ms(trace: Trace) -> tuple[float, ...]:
     """Differences of consecutive non-blank chunks, raw: never spread over a chunk's words."""
     return tuple(ms(b.at_ns - a.at_ns) for a, b in pairwise(text_chunks(trace)))
@@ -137,9 +149,9 @@ def budget_ms(trace: Trace) -> dict[str, float] | Missing:
     """Where `ttft_ms` went; the parts add up to it.
 
     Until the first token: `send_late` (the harness), then the spans the engine told, overlaps to
-    the one that began first; in live sessions `wait` for what lies between them (audio to come).
-    Then `hold` (the chunking strategy) and `delivery` (spans of that name). `unattributed`: time
-    no span covers; the budget closes when it is at most max(1 %, 0.5 ms).
+    the one that began first; in live sessions `wait` for what lies between them (audio to come);
+    `delivery`, the way to a server and back. Then `hold` (the chunking strategy). `unattributed`:
+    time no span covers; the budget closes when it is at most max(1 %, 0.5 ms).
     Missing: no text, no spans, text before R.
     """
     chunks, tokens = text_chunks(trace), text_tokens(trace)
@@ -150,16 +162,15 @@ def budget_ms(trace: Trace) -> dict[str, float] | Missing:
     asked_ns, token_ns, chunk_ns = request_ns(trace), tokens[0].at_ns, chunks[0].at_ns
     if token_ns < asked_ns:
         return Missing("text came before R")
-    on_the_way = [span for span in trace.spans if span.name not in ("setup", "delivery")]
-    delivery = [span for span in trace.spans if span.name == "delivery"]
+    on_the_way = [s for s in trace.spans if s.name != "setup" and not is_delivery(s)]
+    delivery_ns = deliveries_ns(trace).get(token_ns, 0)
     live = trace.session.kind is SessionKind.LIVE
     if not live and trace.finish is not None:
         on_the_way.append(Span("send_late", trace.finish.due_ns, trace.finish.sent_ns))
-    parts = covered(on_the_way, asked_ns, token_ns)
-    uncovered_ns = token_ns - asked_ns - sum(parts.values())
-    delivery_ns = sum(covered(delivery, token_ns, chunk_ns).values())
+    parts = covered(on_the_way, asked_ns, token_ns - delivery_ns)
+    uncovered_ns = token_ns - delivery_ns - asked_ns - sum(parts.values())
     parts |= {"wait": uncovered_ns} if live else {}
-    parts |= {"hold": chunk_ns - token_ns - delivery_ns, "delivery": delivery_ns}
+    parts |= {"hold": chunk_ns - token_ns, "delivery": delivery_ns}
     parts |= {"unattributed": 0 if live else uncovered_ns}
     return {name: ms(part_ns) for name, part_ns in parts.items()}
 
@@ -233,9 +244,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("final_ms", "ms", "clip", "lower", final_ms),
     Metric("flush_ms", "ms", "clip", "lower", flush_ms),
     Metric("setup_ms", "ms", "clip", "lower", setup_ms),
+    Metric("delivery_ms", "ms", "series", "lower", delivery_ms),
     Metric("compute_ms", "ms", "clip", "lower", compute_ms),
     Metric("rewrites", "1", "clip", "lower", rewrites),
     Metric("word_delay_ms", "ms", "series", "lower", live.word_delay_ms),
+    Metric("word_delay_floor_ms", "ms", "series", "lower", live.word_delay_floor_ms),
     Metric("match_rate", "1", "clip", "higher", live.match_rate),
     Metric("ttft_floor_ms", "ms", "clip", "lower", live.ttft_floor_ms),
     Metric("lag_slope_ms_per_min", "ms/min", "clip", "lower", live.lag_slope_ms_per_min),

@@ -19,7 +19,7 @@ from harness.metrics.instants import (
     ONLY_LIVE,
     Missing,
     audio_ns,
-    covered,
+    deliveries_ns,
     is_compute,
     ms,
     request_ns,
@@ -47,10 +47,11 @@ class WordDelay(msgspec.Struct, frozen=True):
     text: str  # as in the reference
     end_s: float  # when it had been spoken
     delay_ms: float  # shown - A(end); negative: shown before it was spoken
+    floor_ms: float  # of it, what no engine of this model delay and chunking can beat
     wait_ms: float  # the engine waited for audio: its policy or model delay; negative: a guess
     compute_ms: float  # the engine was busy without a pause until it said the word
     hold_ms: float  # the chunking strategy
-    delivery_ms: float  # spans of that name
+    delivery_ms: float  # the way to a server and back
 
 
 def word_delays(trace: Trace) -> list[WordDelay] | Missing:
@@ -64,20 +65,25 @@ def word_delays(trace: Trace) -> list[WordDelay] | Missing:
         return NO_TEXT
     said, shown = trace.session.words, shown_words(trace)
     busy = _busy_stretches(trace)
-    deliveries = [span for span in trace.spans if span.name == "delivery"]
+    deliveries = deliveries_ns(trace)
+    pairs = match_words([word.text for word in said], [word.text for word in shown])
+    spoken_s = {shown[j].chunk: said[i].end_s for i, j in pairs}  # the last word of each chunk
     delays = []
-    for i, j in match_words([word.text for word in said], [word.text for word in shown]):
+    for i, j in pairs:
         spoken_ns, word = audio_ns(trace, said[i].end_s), shown[j]
-        compute_ns = _busy_until(busy, spoken_ns, word.produced_ns)
-        delivery_ns = sum(covered(deliveries, word.produced_ns, word.shown_ns).values())
+        delivery_ns = deliveries.get(word.produced_ns, 0)
+        made_ns = word.produced_ns - delivery_ns
+        compute_ns = _busy_until(busy, spoken_ns, made_ns)
         delays.append(
             WordDelay(
                 text=said[i].text,
                 end_s=said[i].end_s,
                 delay_ms=ms(word.shown_ns - spoken_ns),
-                wait_ms=ms(word.produced_ns - spoken_ns - compute_ns),
+                floor_ms=ms(audio_ns(trace, spoken_s[word.chunk]) - spoken_ns)
+                + trace.session.model_delay_ms,
+                wait_ms=ms(made_ns - spoken_ns - compute_ns),
                 compute_ms=ms(compute_ns),
-                hold_ms=ms(word.shown_ns - word.produced_ns - delivery_ns),
+                hold_ms=ms(word.shown_ns - word.produced_ns),
                 delivery_ms=ms(delivery_ns),
             )
         )
@@ -112,6 +118,19 @@ def word_delay_ms(trace: Trace) -> tuple[float, ...] | Missing:
     """
     delays = word_delays(trace)
     return delays if isinstance(delays, Missing) else tuple(word.delay_ms for word in delays)
+
+
+def word_delay_floor_ms(trace: Trace) -> tuple[float, ...] | Missing:
+    """A(end of the last word of the same chunk) + configured model delay - A(end of that word).
+
+    What no engine of this delay and chunking can beat without guessing, of matched words: between
+    two strategies its mean differs by what the speech alone makes them differ.
+    Missing: in turn sessions; as `word_delay_ms`.
+    """
+    if trace.session.kind is not SessionKind.LIVE:
+        return ONLY_LIVE
+    delays = word_delays(trace)
+    return delays if isinstance(delays, Missing) else tuple(word.floor_ms for word in delays)
 
 
 def match_rate(trace: Trace) -> float | Missing:

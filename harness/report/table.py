@@ -15,6 +15,7 @@ from harness.report.text import TIMES, interval, ms, ms_signed, percent, points
 # (metric, statistic, how people read it), in the order of the question "how long do I wait?".
 _HEADLINE = (
     ("ttft_ms", "p50", "TTFT p50"),
+    ("ttft_floor_ms", "p50", "TTFT floor p50"),
     ("ttft_ms", "p95", "TTFT p95"),
     ("first_token_ms", "p50", "First token p50"),
     ("gap_ms", "p50", "Gap p50"),
@@ -22,10 +23,13 @@ _HEADLINE = (
     ("response_ms", "p50", "Response p50"),
     ("final_ms", "p50", "Final text p50"),
     ("word_delay_ms", "p50", "Word delay p50"),
+    ("word_delay_ms", "mean", "Word delay mean"),
+    ("word_delay_floor_ms", "mean", "Its floor, mean"),
     ("wer", "value", "WER"),
 )
 
-ONLY_LIVE = ("word_delay_ms",)  # in a turn every word waits for the end of the audio
+# In a turn every word waits for the end of the audio.
+ONLY_LIVE = ("ttft_floor_ms", "word_delay_ms", "word_delay_floor_ms")
 
 
 class Cell(msgspec.Struct, frozen=True):

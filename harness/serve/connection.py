@@ -15,7 +15,7 @@ from harness.clock import World
 from harness.config import ChunkingConfig, ServeConfig
 from harness.engines import Engine, Reference
 from harness.errors import HarnessError
-from harness.events import SessionKind
+from harness.events import ServerTiming, SessionKind
 from harness.serve.protocol import (
     Action,
     Audio,
@@ -166,17 +166,19 @@ class Connection:
 
     # --- the utterance's client ------------------------------------------------------------------
 
-    def chunk(self, lane: str, text: str, message: ChunkMessage, token_ns: int) -> None:
-        if (sent := self._protocol.chunk(lane, text, message)) is not None:
+    def chunk(
+        self, lane: str, text: str, message: ChunkMessage, token_ns: int, timing: ServerTiming
+    ) -> None:
+        if (sent := self._protocol.chunk(lane, text, message, timing)) is not None:
             self._post(_Message(sent, token_ns))
 
-    def blank_token(self, token_ns: int) -> None:
-        if (sent := self._protocol.blank()) is not None:
+    def blank_token(self, token_ns: int, timing: ServerTiming) -> None:
+        if (sent := self._protocol.blank(timing)) is not None:
             self._post(_Message(sent, token_ns))
 
-    def ended(self, text: str, tokens: int) -> None:
+    def ended(self, text: str, tokens: int, timing: ServerTiming) -> None:
         self._utterance = None
-        if (message := self._protocol.done(text, tokens)) is not None:
+        if (message := self._protocol.done(text, tokens, timing)) is not None:
             self._post(_Message(message, None))
         self._between.set()
 

@@ -6,6 +6,7 @@ error event, changes nothing, and the session goes on.
 
 * ``Realtime`` speaks vLLM's ``/v1/realtime``. Where vLLM keeps silent or dies (a final commit that
   was never begun, audio while it answers, a binary frame) this one answers with an error event.
+  Beside its text it says where its time went (``timing``), which other clients pass over.
 * ``Transcribe`` speaks the chunk messages of the system that this project began with: binary PCM16
   or base64 in; ``text_chunk`` messages out, of which the last says ``is_final``.
 """
@@ -24,6 +25,7 @@ from harness.audio import RATE_HZ
 from harness.chunking import ChunkMessage
 from harness.clock import wall_time
 from harness.engines import Samples
+from harness.events import ServerTiming
 from harness.serve.strategies import parse_chunking
 
 MAX_LANES = 4  # chunking strategies side by side on the same tokens
@@ -70,13 +72,15 @@ class ServeProtocol(Protocol):
 
     def receive(self, message: str | bytes) -> list[Action]: ...
 
-    def chunk(self, lane: str, text: str, message: ChunkMessage) -> str | None:
+    def chunk(
+        self, lane: str, text: str, message: ChunkMessage, timing: ServerTiming
+    ) -> str | None:
         """``text`` is exact, white space included; None: the protocol has no message for it."""
 
-    def blank(self) -> str | None:
+    def blank(self, timing: ServerTiming) -> str | None:
         """A step of the engine's without text; None: the protocol has no message for it."""
 
-    def done(self, text: str, tokens: int) -> str | None:
+    def done(self, text: str, tokens: int, timing: ServerTiming) -> str | None:
         """The message that ends an answer; None: its last chunk did. Idle from here on."""
 
     def error(self, text: str, code: str) -> str: ...
@@ -221,18 +225,20 @@ class Realtime(_Base):
         self.state = State.ANSWERING
         return [Finish()]
 
-    def chunk(self, lane: str, text: str, message: ChunkMessage) -> str | None:
+    def chunk(
+        self, lane: str, text: str, message: ChunkMessage, timing: ServerTiming
+    ) -> str | None:
         if message.is_final and not text:
             return None
-        return _json(type="transcription.delta", delta=text)
+        return _json(type="transcription.delta", delta=text, timing=timing)
 
-    def blank(self) -> str | None:
-        return _json(type="transcription.delta", delta="")
+    def blank(self, timing: ServerTiming) -> str | None:
+        return _json(type="transcription.delta", delta="", timing=timing)
 
-    def done(self, text: str, tokens: int) -> str | None:
+    def done(self, text: str, tokens: int, timing: ServerTiming) -> str | None:
         self.abandon()
         usage = {"prompt_tokens": 0, "completion_tokens": tokens, "total_tokens": tokens}
-        return _json(type="transcription.done", text=text, usage=usage)
+        return _json(type="transcription.done", text=text, usage=usage, timing=timing)
 
 
 class Transcribe(_Base):
@@ -293,15 +299,17 @@ class Transcribe(_Base):
         self.state = State.LISTENING
         return Begin(tuple(names), clip)
 
-    def chunk(self, lane: str, text: str, message: ChunkMessage) -> str | None:
+    def chunk(
+        self, lane: str, text: str, message: ChunkMessage, timing: ServerTiming
+    ) -> str | None:
         return _json(
             type="text_chunk", **msgspec.to_builtins(message), chunking=lane, exact_text=text
         )
 
-    def blank(self) -> str | None:
+    def blank(self, timing: ServerTiming) -> str | None:
         return None
 
-    def done(self, text: str, tokens: int) -> str | None:
+    def done(self, text: str, tokens: int, timing: ServerTiming) -> str | None:
         self.abandon()
         return None
 

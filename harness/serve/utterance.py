@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from harness.chunking import Chunker, ChunkMessage, chunk_message, chunking_label, make_chunker
-from harness.clock import NS_PER_S, World
+from harness.clock import NS_PER_MS, NS_PER_S, World
 from harness.config import ChunkingConfig
 from harness.engines import Engine, Reference, Samples, Stream
-from harness.events import Chunk, SessionKind
+from harness.events import Chunk, ServerTiming, SessionKind, Span
 from harness.serve.telemetry import Telemetry
 
 _log = logging.getLogger("harness.serve")
@@ -20,12 +20,14 @@ _log = logging.getLogger("harness.serve")
 class Client(Protocol):
     """Whoever an utterance is told to; called on the asyncio thread."""
 
-    def chunk(self, lane: str, text: str, message: ChunkMessage, token_ns: int) -> None: ...
+    def chunk(
+        self, lane: str, text: str, message: ChunkMessage, token_ns: int, timing: ServerTiming
+    ) -> None: ...
 
-    def blank_token(self, token_ns: int) -> None:
+    def blank_token(self, token_ns: int, timing: ServerTiming) -> None:
         """A step of the engine's without text."""
 
-    def ended(self, text: str, tokens: int) -> None: ...
+    def ended(self, text: str, tokens: int, timing: ServerTiming) -> None: ...
 
     def failed(self, error: str) -> None: ...
 
@@ -69,6 +71,7 @@ class Utterance:
         self._stream: Stream | None = None
         self._request_ns: int | None = None  # the instant that latencies count from
         self._texts: list[str] = []  # of every token
+        self._spans: list[Span] = []  # that the client was not told of yet
         self._spoke = False  # a token that is not blank has come
         self._over = False
 
@@ -109,8 +112,7 @@ class Utterance:
         self._hand_over(lambda: self._on_token(text, at_ns))
 
     def span(self, name: str, start_ns: int, end_ns: int) -> None:
-        if name == "queue":
-            self._hand_over(lambda: self._telemetry.queueing.observe_ns(end_ns - start_ns))
+        self._hand_over(lambda: self._on_span(Span(name, start_ns, end_ns)))
 
     def ended(self) -> None:
         at_ns = self._world.now_ns()
@@ -128,7 +130,7 @@ class Utterance:
     def _on_token(self, text: str, at_ns: int) -> None:
         self._texts.append(text)
         if not text:
-            self._client.blank_token(at_ns)
+            self._client.blank_token(at_ns, self._timing(at_ns))
             return
         if not self._spoke and text.strip():
             self._spoke = True
@@ -150,17 +152,38 @@ class Utterance:
             self._release(lane, chunk, now_ns)
         self._plan_tick(lane)
 
+    def _on_span(self, span: Span) -> None:
+        self._spans.append(span)
+        if span.name == "queue":
+            self._telemetry.queueing.observe_ns(span.end_ns - span.start_ns)
+
     def _on_ended(self, at_ns: int) -> None:
         for lane in self._lanes:
             self._release(lane, lane.chunker.flush(), at_ns, is_final=True)
         self._telemetry.utterances["ended"] += 1
         self.close()
-        self._client.ended("".join(self._texts), len(self._texts))
+        self._client.ended("".join(self._texts), len(self._texts), self._timing(at_ns))
 
     def _on_failed(self, error: str) -> None:
         self._telemetry.utterances["failed"] += 1
         self.close()
         self._client.failed(error)
+
+    def _timing(self, at_ns: int) -> ServerTiming:
+        request_ns = self._request(at_ns)
+
+        def since_request_ms(instant_ns: int) -> float:
+            return round((instant_ns - request_ns) / NS_PER_MS, 3)
+
+        spans, self._spans = self._spans, []
+        return ServerTiming(
+            kind=self._kind,
+            at_ms=since_request_ms(at_ns),
+            spans=[
+                (span.name, since_request_ms(span.start_ns), since_request_ms(span.end_ns))
+                for span in spans
+            ],
+        )
 
     def _request(self, at_ns: int) -> int:
         return at_ns if self._request_ns is None else self._request_ns
@@ -174,7 +197,7 @@ class Utterance:
         if is_first:
             lane.first_ns = now_ns
         message = chunk_message(chunk, request_ns, lane.first_ns)
-        self._client.chunk(lane.name, text, message, token_ns)
+        self._client.chunk(lane.name, text, message, token_ns, self._timing(now_ns))
         if lane is self._lanes[0] and text.strip():
             self._note(lane, message, now_ns, request_ns if is_first else None)
             lane.last_ns = now_ns

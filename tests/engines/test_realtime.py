@@ -92,6 +92,42 @@ def test_setup_comes_before_ready_and_ready_before_the_first_token() -> None:
     assert end_ns <= heard.token_ns[0]
 
 
+@pytest.mark.parametrize("kind", ["turn", "live"])
+def test_what_the_server_says_of_its_time_becomes_spans(kind: str) -> None:
+    timing = {"kind": kind, "at_ms": 20.5, "spans": [["queue", 0, 0.5], ["decode", 0.5, 20]]}
+
+    async def session(link: ServerConnection) -> None:
+        await send(link, type="session.created")
+        async for message in link:
+            if json.loads(message).get("final"):
+                await asyncio.sleep(0.05)
+                await send(link, type="transcription.delta", delta="word", timing=timing)
+                await send(link, type="transcription.done", text="word")
+
+    with running(session) as url, client(url, replace(QUICK, kind="turn")) as engine:
+        heard = speak(engine, 0.16, pace=20)
+    assert heard.error is None
+    spans = {name: (start_ns, end_ns) for name, start_ns, end_ns in heard.spans}
+    asked_ns = spans["queue"][0]  # the end of the audio was sent, or the first of it
+    assert spans["queue"] == (asked_ns, asked_ns + 500_000)
+    assert spans["decode"] == (asked_ns + 500_000, asked_ns + 20_000_000)
+    assert spans["delivery"] == (asked_ns + 20_500_000, heard.token_ns[0])
+    assert spans["delivery"][1] - spans["delivery"][0] >= 25_000_000
+
+
+def test_times_that_are_none_are_garbage() -> None:
+    async def session(link: ServerConnection) -> None:
+        await send(link, type="session.created")
+        async for message in link:
+            if json.loads(message).get("final"):
+                await send(link, type="transcription.delta", delta="word", timing={"at_ms": "x"})
+
+    with running(session) as url, client(url, replace(QUICK, kind="turn")) as engine:
+        heard = speak(engine, 0.16, pace=20)
+    assert heard.error is not None
+    assert "garbage from the server: transcription.delta with a 'timing'" in heard.error
+
+
 def test_audio_fed_before_ready_is_kept_and_sent() -> None:
     fake = FakeVllm("early bird")
     with running(fake.session) as url, client(url) as engine:

@@ -68,7 +68,9 @@ class _SpellingStream:
     def answer(self) -> None:
         self.engine.hold.wait(10)
         for index, word in enumerate(self.engine.text.split()):
+            began_ns = WORLD.now_ns()
             if not self.closed:
+                self.listener.span("decode", began_ns, WORLD.now_ns())
                 self.listener.token(f" {word}" if index else word)
         if not self.closed and self.engine.error is not None:
             self.listener.failed(self.engine.error)

@@ -20,6 +20,7 @@ from harness.config import (
     TokenChunking,
     WordsChunking,
 )
+from harness.events import ServerTiming, SessionKind
 from harness.serve.protocol import (
     Audio,
     Begin,
@@ -57,6 +58,7 @@ _fields = st.dictionaries(
     st.sampled_from(["model", "audio", "final", "chunking", "clip", "x"]), _values, max_size=3
 )
 _events = st.builds(lambda kind, fields: json.dumps({"type": kind, **fields}), _types, _fields)
+NO_TIME = ServerTiming(SessionKind.TURN, 0.0, [])
 _right = st.sampled_from(
     [
         json.dumps(event)
@@ -86,7 +88,7 @@ def check(protocol: Realtime | Transcribe, messages: list[str | bytes]) -> None:
     for message in messages:
         if message == "<answered>":
             if protocol.state is State.ANSWERING:
-                protocol.done("text", 1)
+                protocol.done("text", 1, NO_TIME)
                 begun = False
             continue
         before = protocol.state
@@ -140,7 +142,7 @@ def feed(protocol: Realtime | Transcribe, messages: list[str | bytes]) -> list[o
         if message != "<answered>":
             actions += map(describe, protocol.receive(message))
         elif protocol.state is State.ANSWERING:
-            protocol.done("text", 1)
+            protocol.done("text", 1, NO_TIME)
     return actions
 
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.config import ManifestDataset, RealtimeEngine, TorchEngine, WhisperModel
+from harness.chunking import make_chunker
+from harness.config import (
+    ManifestDataset,
+    RealtimeEngine,
+    TorchEngine,
+    WhisperModel,
+    WordsChunking,
+)
 from harness.dataset import load_dataset
 from harness.engines import Engine, Samples
 from harness.engines.realtime import connect_realtime
 from harness.engines.whisper import load_whisper
+from harness.events import SessionKind, Trace
+from harness.metrics.latency import clip_metrics
+from harness.replay import Arm, Pacing, Planned, replay
 from tests.engines.listening import Heard
 
-from .serving import WORLD, serving
+from .serving import WORLD, Spelling, make_clip, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -26,6 +36,25 @@ def transcribe(engine: Engine, samples: Samples) -> list[str]:
     assert heard.is_over.wait(60)
     assert heard.error is None
     return heard.tokens
+
+
+def test_the_budget_of_a_served_engine_closes() -> None:
+    clip = make_clip("clip", "one two three")
+    with serving(Spelling("one two three")) as running:
+        url = running.url("/v1/realtime")
+        client = connect_realtime(RealtimeEngine(url=url, model="spelling", kind="turn"), WORLD)
+        pacing = Pacing(frame_ms=20, kind=SessionKind.TURN, timeout_s=9)
+        arm = Arm(client, lambda: make_chunker(WordsChunking(1)), pacing)
+        found: list[Trace] = []
+        replay(WORLD, [arm], [Planned(0, clip, 0)], 1, lambda _, trace: found.append(trace))
+        client.close()
+    metrics = clip_metrics(found[0])
+    assert metrics.failed is None
+    assert metrics.ttft_ms is not None
+    assert metrics.budget_ms is not None
+    assert sum(metrics.budget_ms.values()) == pytest.approx(metrics.ttft_ms)
+    assert metrics.budget_ms["delivery"] > 0
+    assert "decode" in metrics.budget_ms
 
 
 def test_served_whisper_says_what_whisper_says() -> None:

@@ -31,6 +31,7 @@ import soxr
 
 from harness.config import RealtimeEngine
 from harness.engines import Samples
+from harness.events import ServerTiming
 
 RATE_HZ = 16_000
 
@@ -49,6 +50,7 @@ class ServerEvent(msgspec.Struct, frozen=True):
     text: str = ""  # of a delta, of the final text, or of an error
     code: str = ""  # of an error
     steps: int | None = None  # DONE: tokens that the server says it made
+    timing: ServerTiming | None = None  # TEXT, DONE: what our own server adds
 
 
 class Adapter(Protocol):
@@ -117,6 +119,15 @@ def _text(message: dict[str, Any], field: str) -> str:
     return value
 
 
+def _timing(message: dict[str, Any]) -> ServerTiming | None:
+    if "timing" not in message:
+        return None
+    try:
+        return msgspec.convert(message["timing"], ServerTiming)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{message.get('type')} with a 'timing' that is none: {error}") from error
+
+
 class Vllm:
     """vLLM's own protocol: the server has no turn detection, a session is one utterance."""
 
@@ -149,10 +160,11 @@ class Vllm:
         event = _decode(message)
         match event.get("type"):
             case "transcription.delta":
-                return ServerEvent(Kind.TEXT, _text(event, "delta"))
+                return ServerEvent(Kind.TEXT, _text(event, "delta"), timing=_timing(event))
             case "transcription.done":
                 steps = (event.get("usage") or {}).get("completion_tokens")
-                return ServerEvent(Kind.DONE, _text(event, "text"), steps=steps)
+                text, timing = _text(event, "text"), _timing(event)
+                return ServerEvent(Kind.DONE, text, steps=steps, timing=timing)
             case "session.created":
                 return ServerEvent(Kind.CREATED)
             case "error" if event.get("code") == "unknown_event":

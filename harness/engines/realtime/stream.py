@@ -29,7 +29,7 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from harness.clock import NS_PER_S, World
+from harness.clock import NS_PER_MS, NS_PER_S, World
 from harness.config import RealtimeEngine
 from harness.engines import Listener, Samples
 from harness.engines.realtime.adapters import RATE_HZ, Adapter, Kind, ServerEvent
@@ -41,6 +41,7 @@ from harness.engines.realtime.connection import (
     parse,
     setup_timeout,
 )
+from harness.events import ServerTiming, SessionKind
 
 _SPEECH_RMS = 0.01  # -40 dBFS: a frame above it counts as speech
 _MAX_QUEUED_S = 600.0  # of audio, however fast it is fed
@@ -82,6 +83,7 @@ class RealtimeStream:
         self._queue_filled = asyncio.Event()
         self._queued_samples = 0
         self._sent_samples = 0
+        self._sent_ns: dict[SessionKind, int] = {}  # live: the first audio; turn: the end of it
         self._end_fed = False
         self._received = 0  # events since the session was configured
         self._deltas: list[str] = []
@@ -204,10 +206,12 @@ class RealtimeStream:
                 await self._queue_filled.wait()
                 queued = self._queue[0]
                 if queued.samples is None:
+                    self._sent_ns[SessionKind.TURN] = self._world.now_ns()
                     for message in self._adapter.end():
                         await link.send(message)
                     return
                 if (audio := self._adapter.audio(queued.samples)) is not None:
+                    self._sent_ns.setdefault(SessionKind.LIVE, self._world.now_ns())
                     await link.send(audio)
                 self._queue.popleft()
                 self._queued_samples -= len(queued.samples)
@@ -257,6 +261,8 @@ class RealtimeStream:
             event = parse(self._adapter, message)
             self._received += 1
             self._quiet_received += 1
+            if event.timing is not None:
+                self._tell_timing(event.timing, at_ns)
             match event.kind:
                 case Kind.TEXT:
                     self._take(event.text, at_ns)
@@ -268,6 +274,24 @@ class RealtimeStream:
                     raise Fault(explain_error(event))
             if self._end_fed:
                 self._expect_answer()
+
+    def _tell_timing(self, timing: ServerTiming, at_ns: int) -> None:
+        """The server's own spans, and as `delivery` what remains: the way there and back.
+
+        Placed as if all of it were the way back; the clocks need not agree.
+        """
+        began_ns = self._sent_ns.get(timing.kind)
+        if began_ns is None:  # it answers before it was asked
+            return
+
+        def instant_ns(since_request_ms: float) -> int:
+            return min(at_ns, began_ns + round(since_request_ms * NS_PER_MS))
+
+        with self._telling:
+            if not self._over:
+                for name, start_ms, end_ms in timing.spans:
+                    self._listener.span(name, instant_ns(start_ms), instant_ns(end_ms))
+                self._listener.span("delivery", instant_ns(timing.at_ms), at_ns)
 
     def _take(self, text: str, at_ns: int) -> None:
         with self._telling:
