@@ -2,16 +2,18 @@
 
 Every ``step_ms`` of audio the open window is decoded again, with the text that was committed in it
 forced as prefix; a policy says which further tokens are committed, and those are handed over at
-once. The rules (``docs/decisions/0007-live-whisper.md``):
+once. The rules (``docs/decisions/0007-live-windows.md``):
 
 * Pass *i* decodes the audio up to ``i * step_ms``, whenever its turn comes. An engine that is too
   slow falls behind, and its lag shows; audio is never skipped, and the text does not depend on
   how fast the machine is.
 * A window longer than ``trim_s`` is cut where its last finished sentence ends. One that the next
   step would make too long for the engine is cut after its last committed word; where there is
-  none, all of it is committed as it is heard then.
+  none, or too little is cut, all of it is committed as it is heard then.
 * A window without speech (``audio.speech_bounds``) is not decoded: Whisper invents text for it.
   Beyond ``trim_s`` its last second is kept, for a word that has just begun.
+* A window that begins anew begins with a word, whether or not the model says so: Whisper's first
+  token has white space before it, Voxtral's has none.
 * A pass ends after more tokens than speech can have, ``MOST_TOKENS_PER_S``: a loop.
 * At the end of the audio one more pass decodes what is open, and all of it is committed.
 """
@@ -37,7 +39,7 @@ from harness.events import SessionKind
 
 # Fast English is 5 words a second, of 1.3 tokens each; the rest is for short windows.
 MOST_TOKENS_PER_S, MORE_TOKENS = 8, 8
-LONGEST_S = 30.0  # what Whisper hears at once
+LONGEST_S = 30.0  # what Whisper hears at once, and Voxtral in one block
 _FRAME = RATE_HZ // 50  # 20 ms: where a cut is looked for
 _SENTENCE_ENDS = (b".", b"?", b"!")
 
@@ -114,6 +116,7 @@ class LiveStream(LocalStream):
         # The worker's side.
         self._window = np.zeros(0, np.float32)
         self._committed: list[WindowToken] = []  # of the open window: the forced prefix
+        self._begun = False  # text was said
         self._policy = _make_policy(config)
 
     # --- the driver's side ---
@@ -201,22 +204,28 @@ class LiveStream(LocalStream):
     def _say(self, tokens: Sequence[WindowToken], said: int, until: int) -> int:
         """Hand over what the policy committed beyond what was said; returns the new count."""
         for token in tokens[said:until]:
+            glued = self._begun and not self._committed and not starts_word(token)
             self._committed.append(token)
-            self.token(self._text.push(token.id))
+            self._begun = True
+            self.token(" " * glued + self._text.push(token.id))
         return max(said, until)
 
     def _trim(self) -> None:
         """Forget audio that was said in full, and the prefix that goes with it."""
         if self._window_s <= self._config.trim_s:
             return
-        full = self._window_s > LONGEST_S - self._step_samples / RATE_HZ
+        full = self._is_full()
         ends = [end for end in range(1, len(self._committed)) if self._may_cut(end, full=full)]
         if ends:
             self._cut(ends[-1])
-        elif full:
+        if self._is_full():  # there was no cut, or the attention put it too near to the beginning
             self._say_all(self._engine.world.now_ns())
             self._window, self._committed = self._window[:0], []
             self._policy = _make_policy(self._config)
+
+    def _is_full(self) -> bool:
+        """Whether the next step would make the window too long."""
+        return self._window_s > LONGEST_S - self._step_samples / RATE_HZ
 
     def _may_cut(self, end: int, *, full: bool) -> bool:
         """Whether the window may be cut between committed tokens ``end - 1`` and ``end``."""
@@ -237,6 +246,6 @@ class LiveStream(LocalStream):
         cut = (first + quietest) * _FRAME
         self._window = self._window[cut:]
         self._committed = [
-            msgspec.structs.replace(token, attended_s=token.attended_s - cut / RATE_HZ)
+            msgspec.structs.replace(token, attended_s=max(0.0, token.attended_s - cut / RATE_HZ))
             for token in self._committed[end:]
         ]

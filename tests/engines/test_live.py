@@ -257,6 +257,48 @@ def test_silence_is_not_decoded():
     assert (engine.passes, heard.text, heard.outcome) == ([], "", "ended")
 
 
+@pytest.mark.parametrize("config", [LiveSession(), AlignAttSession()])
+@pytest.mark.parametrize("attended_s", [0.0, 0.5, 29.0])
+def test_no_window_is_too_long_wherever_the_attention_is(config, attended_s):
+    """Cutting where it says may free too little; the audio that was heard is then over."""
+
+    class Staring(Utterances):
+        def transcribe_window(self, samples, prefix, laps, limit):
+            for token in super().transcribe_window(samples, prefix, laps, limit):
+                yield WindowToken(token.id, token.text, attended_s)
+
+    speech = long_speech(70, 1000)
+    engine, heard = session(config, seconds=70.0, speech=speech, kind=Staring)
+
+    assert heard.outcome == "ended"  # the engine refuses more than 30 s
+    begins = [begin_s for _, _, begin_s in engine.passes]
+    assert begins == sorted(begins)
+    ends = [end_s for end_s, _, _ in engine.passes]
+    assert all(begin_s <= end_s for begin_s, end_s in zip(begins[1:], ends, strict=False))
+
+
+def test_a_window_that_begins_anew_begins_with_a_word():
+    """Some models leave out the white space before the first word of what they hear."""
+
+    class Bare(Fickle):
+        def transcribe_window(self, samples, prefix, laps, limit):
+            for index, token in enumerate(super().transcribe_window(samples, prefix, laps, limit)):
+                bare = not prefix and index == 0
+                yield WindowToken(self._bare(token.id), token.text.lstrip(), 1.0) if bare else token
+
+        def _bare(self, index):
+            text = self.token_bytes[index].lstrip()
+            if text not in self.token_bytes:
+                self.token_bytes.append(text)
+            return self.token_bytes.index(text)
+
+    _, heard = session(LiveSession(), seconds=70.0, kind=Bare)
+
+    assert heard.text.split()[1::2] == ["was"] * 3
+    assert set(heard.text.split()[::2]) <= {"a", "it"}
+    assert not heard.text.startswith(" ")
+
+
 def test_speech_after_a_long_silence_is_heard():
     audio = recording(40.0)
     audio[: 33 * RATE_HZ] = 0
