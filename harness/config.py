@@ -350,7 +350,7 @@ class AlignAttSession:
 def _require_live(kind: str, step_ms: float, trim_s: float) -> None:
     _require_one_of("session.kind", kind, ("live",))
     _require_number("session.step_ms", step_ms, 20, 5_000)
-    _require_number("session.trim_s", trim_s, 1, 24)  # Whisper hears 30 s: a step must still fit
+    _require_number("session.trim_s", trim_s, 1, 24)  # a window has 30 s: a step must still fit
 
 
 SessionConfig = TurnSession | LiveSession | AlignAttSession
@@ -522,3 +522,11 @@ class Config:
 
     def __post_init__(self) -> None:
         _require_number("seed", self.seed, 0)
+        most = getattr(self.model, "max_streams", math.inf)
+        if self.replay.streams > most:
+            raise ConfigError(
+                "config field replay.streams",
+                value=self.replay.streams,
+                allowed=f"at most model.max_streams={most}",
+                hint=f"add model.max_streams={self.replay.streams}",
+            )
