@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from harness.config import TorchEngine
 from harness.errors import ConfigError, DeviceError
 
+T = TypeVar("T")
 Step = Callable[[], None]
 
 _WARM_UP_RUNS = 3  # libraries choose kernels and take workspace in their first runs
@@ -71,6 +73,18 @@ def step_errors() -> Iterator[None]:
             value=str(error).strip().splitlines()[0],
             hint="engine.compile=false, engine.cuda_graphs=false, or a smaller model.max_streams",
         ) from error
+
+
+def prepare(device: torch.device, make: Callable[[], T]) -> T:
+    """``make()``, which captures steps; on the thread that will run them.
+
+    Raises:
+        DeviceError: as `step_errors`.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # events and streams of this thread
+    with step_errors():
+        return make()
 
 
 class Capturer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from harness.clock import World
 from harness.config import (
     Config,
@@ -11,7 +13,6 @@ from harness.config import (
     RealtimeEngine,
     ScriptedEngine,
     TorchEngine,
-    TurnSession,
     VoxtralModel,
     VoxtralRealtimeModel,
     WhisperModel,
@@ -20,6 +21,9 @@ from harness.engines import Engine
 from harness.engines.inject import InjectedEngine
 from harness.errors import ConfigError
 from harness.events import SessionKind
+
+if TYPE_CHECKING:  # it imports torch, which not every engine needs
+    from harness.engines.live import WindowEngine
 
 
 def make_engine(config: Config, world: World) -> Engine:
@@ -76,6 +80,12 @@ def _refuse_step_options(engine: TorchEngine) -> None:
             )
 
 
+def _live(engine: WindowEngine, config: Config) -> Engine:
+    from harness.engines.live import LiveEngine
+
+    return LiveEngine(engine, config.session)
+
+
 def _make_bare_engine(config: Config, world: World, kind: SessionKind) -> Engine:
     match config.engine, config.model:
         case NullEngine(), NoModel():
@@ -91,15 +101,13 @@ def _make_bare_engine(config: Config, world: World, kind: SessionKind) -> Engine
 
             _refuse_step_options(config.engine)
             whisper = load_whisper(config.model, config.engine, world)
-            if isinstance(config.session, TurnSession):
-                return whisper
-            from harness.engines.live import LiveEngine
-
-            return LiveEngine(whisper, config.session)
+            return whisper if kind is SessionKind.TURN else _live(whisper, config)
         case TorchEngine(), VoxtralModel():
             from harness.engines.voxtral import load_voxtral
 
-            return load_voxtral(config.model, config.engine, world)
+            if kind is SessionKind.TURN:
+                return load_voxtral(config.model, config.engine, world)
+            return _live(load_voxtral(config.model, config.engine, world, windows=True), config)
         case TorchEngine(), VoxtralRealtimeModel():
             from harness.engines.voxtral_realtime import load_voxtral_realtime
 

@@ -1,12 +1,14 @@
-"""Voxtral-Mini-3B on torch, in its transcription mode: turn sessions."""
+"""Voxtral-Mini-3B on torch, in its transcription mode: utterances, and windows of live sessions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
@@ -14,11 +16,12 @@ from harness.audio import RATE_HZ
 from harness.clock import World
 from harness.config import TorchEngine, VoxtralModel
 from harness.decoding import TokenText, greedy_tokens
-from harness.engines import Engine, EngineInfo, Listener, Reference, Samples, Stream
-from harness.engines.cuda_graphs import StepOptions, step_errors, step_options
+from harness.engines import Listener, Reference, Samples, Stream
+from harness.engines.cuda_graphs import StepOptions, prepare, step_options
 from harness.engines.local import Laps, LocalEngine, TurnStream, device_events, torch_device
+from harness.engines.policies import WindowToken
 from harness.engines.ring_cache import RingCache
-from harness.engines.voxtral_net import BLOCK_SAMPLES, VoxtralNet, cache_shape
+from harness.engines.voxtral_net import BLOCK_SAMPLES, EMBEDDING_SAMPLES, VoxtralNet, cache_shape
 from harness.engines.voxtral_weights import END, Loaded, load_voxtral_weights
 from harness.errors import ConfigError, DatasetError
 from harness.events import SessionKind
@@ -26,12 +29,19 @@ from harness.events import SessionKind
 _WARM_UP_TOKENS = 4  # prefill and some steps
 
 
-def load_voxtral(model: VoxtralModel, engine: TorchEngine, world: World) -> Engine:
+def load_voxtral(
+    model: VoxtralModel, engine: TorchEngine, world: World, *, windows: bool = False
+) -> VoxtralEngine:
     """Voxtral, loaded and warm; returns when both are done.
+
+    Args:
+        windows: for live sessions: it watches its attention, which ``transcribe_window`` tells.
 
     Raises:
         WeightsError, DeviceError, ConfigError: with the next step.
     """
+    if windows:
+        _check_windows(model)
     device, dtype = torch_device(engine)
     options = step_options(engine, device, live=False)
 
@@ -40,7 +50,24 @@ def load_voxtral(model: VoxtralModel, engine: TorchEngine, world: World) -> Engi
         return RingCache.bytes_needed(**shape, dtype=dtype)
 
     loaded = load_voxtral_weights("voxtral", model, device, dtype, cache_bytes=cache_bytes)
-    return VoxtralEngine(model, loaded, device, dtype, options, world)
+    return VoxtralEngine(model, loaded, device, dtype, options, world, windows=windows)
+
+
+def _check_windows(model: VoxtralModel) -> None:
+    if model.decode == "forced":
+        raise ConfigError(
+            "model.decode=forced is for session=turn: of a live session's windows nobody knows "
+            "what is said in them",
+            hint="model.decode=greedy, or session=turn",
+        )
+    block_s = BLOCK_SAMPLES / RATE_HZ
+    if model.max_audio_s != block_s:
+        raise ConfigError(
+            "model.max_audio_s is for session=turn: a live session may have any length",
+            value=model.max_audio_s,
+            allowed=f"{block_s:g} in session=live",
+            hint="leave model.max_audio_s out",
+        )
 
 
 def _blocks(model: VoxtralModel) -> int:
@@ -57,60 +84,46 @@ class VoxtralEngine(LocalEngine):
         dtype: torch.dtype,
         options: StepOptions,
         world: World,
+        *,
+        windows: bool = False,
     ) -> None:
         super().__init__(world, "voxtral")
         self._model = model
         self._loaded = loaded
         self._device = device
-        self.info = EngineInfo(
-            model=model.name,
-            kinds=(SessionKind.TURN,),
-            weights=loaded.weights,
-            revision=loaded.revision,
-            weights_sha256=loaded.sha256,
-            random_weights=loaded.weights == "random",
-            device=str(device),
-            dtype=str(dtype).removeprefix("torch."),
-            parameters=sum(p.numel() for p in loaded.model.parameters()),
-            details={
-                "threads": torch.get_num_threads(),
-                "size": model.size,
-                "decode": model.decode,
-                "language": model.language,
-                "max_new_tokens": model.max_new_tokens,
-                "max_audio_s": model.max_audio_s,
-                "cuda_graphs": options.cuda_graphs,
-                "compile": options.compile,
-            },
+        self.world, self.worker, self.new_event = world, self._worker, device_events(device)
+        self.token_bytes = loaded.token_bytes
+        info = loaded.engine_info(model, SessionKind.TURN, device, dtype, options)
+        own = {
+            "language": model.language,
+            "max_new_tokens": model.max_new_tokens,
+            "max_audio_s": model.max_audio_s,
+        }
+        self.info = msgspec.structs.replace(info, details=info.details | own)
+        make = partial(
+            VoxtralNet,
+            loaded,
+            blocks=_blocks(model),
+            new_tokens=model.max_new_tokens,
+            language=model.language,
+            device=device,
+            dtype=dtype,
+            options=options,
+            watch=windows,
         )
-
-        def load() -> VoxtralNet:
-            if device.type == "cuda":
-                torch.cuda.set_device(device)  # events and streams of this thread
-            with step_errors():
-                return VoxtralNet(
-                    loaded,
-                    blocks=_blocks(model),
-                    new_tokens=model.max_new_tokens,
-                    language=model.language,
-                    device=device,
-                    dtype=dtype,
-                    options=options,
-                )
-
-        self._net = self.run_on_worker(load)
-        self.run_on_worker(self._warm_up)
+        self._net = self.run_on_worker(partial(prepare, device, make))
+        self.run_on_worker(partial(self._warm_up, windows=windows))
 
     def open(self, listener: Listener, reference: Reference | None = None) -> Stream:
         """Raises: ConfigError: forced decoding without a reference, or with too long a one."""
         forced = self._forced(reference) if self._model.decode == "forced" else None
         return self.add(
             TurnStream(
-                self._world,
-                self._worker,
+                self.world,
+                self.worker,
                 listener,
                 partial(self._transcribe, forced),
-                device_events(self._device),
+                self.new_event,
             )
         )
 
@@ -131,10 +144,13 @@ class VoxtralEngine(LocalEngine):
 
     # --- on the worker ------------------------------------------------------------------------
 
-    def _warm_up(self) -> None:
-        laps = Laps(self._world, lambda *_: None, self._world.now_ns())
+    def _warm_up(self, *, windows: bool) -> None:
+        laps = Laps(self.world, lambda *_: None, self.world.now_ns())
         silence = np.zeros(RATE_HZ, np.float32)
-        for _ in islice(self._transcribe(None, silence, laps), _WARM_UP_TOKENS):
+        tokens: Iterator[object] = self._transcribe(None, silence, laps)
+        if windows:
+            tokens = self.transcribe_window(silence, (), laps, _WARM_UP_TOKENS)
+        for _ in islice(tokens, _WARM_UP_TOKENS):
             pass
 
     def _transcribe(
@@ -147,15 +163,8 @@ class VoxtralEngine(LocalEngine):
                 allowed=f"at most {self._model.max_audio_s:g} s",
                 hint="a larger model.max_audio_s, or cut the clip in its manifest",
             )
-        net = self._net
-        blocks = net.upload(samples)
-        laps.launched("upload")
-        net.features(blocks)
-        laps.launched("features")
-        net.encode(blocks)
-        laps.launched("encoder")
-        text = TokenText(self._loaded.token_bytes)
-        decoder = _Utterance(net, blocks, laps)
+        decoder = _Utterance(self._net, self._encode(samples, laps), laps)
+        text = TokenText(self.token_bytes)
         limit = self._model.max_new_tokens
         for token in greedy_tokens(decoder, end=(END,), limit=limit, forced=forced):
             laps.lap("host_read")
@@ -163,15 +172,51 @@ class VoxtralEngine(LocalEngine):
         if rest := text.flush():
             yield rest
 
+    def transcribe_window(
+        self, samples: Samples, prefix: Sequence[int], laps: Laps, limit: int
+    ) -> Iterator[WindowToken]:
+        """The tokens that follow ``prefix``, with the instant in the audio that each attends to.
+
+        ``samples`` are at most 30 s.
+        """
+        limit = min(limit, self._model.max_new_tokens - len(prefix))
+        if limit < 1:
+            return
+        known = torch.tensor(prefix, dtype=torch.int64, device=self._device)[:, None]
+        decoder = _Utterance(self._net, self._encode(samples, laps), laps, known)
+        heard = max(1, math.ceil(len(samples) / EMBEDDING_SAMPLES))
+        for token in greedy_tokens(decoder, end=(END,), limit=limit):
+            position = int(self._net.attention[:heard].argmax())
+            laps.lap("host_read")
+            if token != END:
+                attended_s = position * EMBEDDING_SAMPLES / RATE_HZ
+                yield WindowToken(token, self.token_bytes[token], attended_s)
+
+    def _encode(self, samples: Samples, laps: Laps) -> int:
+        """Leaves the audio's embeddings in the net; returns how many blocks of 30 s they are."""
+        blocks = self._net.upload(samples)
+        laps.launched("upload")
+        self._net.features(blocks)
+        laps.launched("features")
+        self._net.encode(blocks)
+        laps.launched("encoder")
+        return blocks
+
 
 class _Utterance:
     """One utterance's decoder (see ``harness.decoding.Decoder``)."""
 
-    def __init__(self, net: VoxtralNet, blocks: int, laps: Laps) -> None:
+    def __init__(
+        self, net: VoxtralNet, blocks: int, laps: Laps, prefix: Iterable[torch.Tensor] = ()
+    ) -> None:
+        """Args: prefix: ids that are known, int64 [1] each, taken after the prompt."""
         self._net, self._blocks, self._laps = net, blocks, laps
+        self._prefix = prefix
 
     def prefill(self) -> torch.Tensor:
         chosen = self._net.prefill(self._blocks)
+        for token in self._prefix:  # as steps, since theirs is the shape that was captured
+            chosen = self._net.step(token)
         self._laps.launched("prefill")
         return chosen
 

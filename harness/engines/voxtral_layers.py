@@ -60,11 +60,21 @@ class Stack:
             for index, layer in enumerate(module.layers)
         ]
 
-    def __call__(self, x: torch.Tensor, cache: RingCache, place: Place) -> torch.Tensor:
+    def __call__(
+        self,
+        x: torch.Tensor,
+        cache: RingCache,
+        place: Place,
+        attention: list[torch.Tensor] | None = None,
+    ) -> torch.Tensor:
         """``[n, T, d]`` -> ``[n, T, d]``; the caller advances the cache.
 
         A place that reaches no slots is a prompt from position 0: its keys are stored, and each of
         its positions sees those before it.
+
+        Args:
+            attention: is given, for each layer of the upper half, where the last position's heads
+                look: float32 ``[n, H, W]``, for a prompt ``[n, H, T]``; each row a distribution.
         """
         cos, sin = self._rotary(place.positions, x.dtype)
         bias = _attention_bias(place.mask, self.heads // self.kv_heads, x.dtype)
@@ -72,6 +82,9 @@ class Stack:
             q, k, v = self._before(x, block, cos, sin)
             seen_k, seen_v = cache.write(layer, place, k, v)
             y = _attend(q, seen_k, seen_v, bias) if place.reach else _attend_causal(q, k, v)
+            if attention is not None and layer >= len(self.blocks) // 2:
+                seen = (seen_k, bias) if place.reach else (k.transpose(1, 2), None)
+                attention.append(_last_attention(q, *seen))
             x = self._after(x, y, block)
         return functional.rms_norm(x, (x.shape[-1],), self.norm, self.eps)
 
@@ -147,6 +160,19 @@ def _attend_causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.T
         q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True, enable_gqa=True
     )
     return y.transpose(1, 2).flatten(2)
+
+
+def _last_attention(q: torch.Tensor, k: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """The weights with which the last of ``q [n, T, H, D]`` sees ``k [n, K, W, D]``: ``[n, H, W]``.
+
+    Attention kernels keep theirs to themselves, so they are computed a second time. ``bias`` as in
+    `_attend`; None: it sees all of them.
+    """
+    last = q[:, -1].reshape(len(q), k.shape[1], -1, q.shape[-1])  # [n, K, G, D]
+    scores: torch.Tensor = (last @ k.mT).float() * q.shape[-1] ** -0.5
+    if bias is not None:
+        scores = scores + bias[:, :, -1:]
+    return scores.softmax(dim=-1).flatten(1, 2)
 
 
 def _join(layer: Any, mlp_scale: torch.Tensor | None) -> Block:

@@ -6,6 +6,9 @@ takes; each block becomes 375 embeddings of the prompt
 ``<s>[INST][BEGIN_AUDIO][AUDIO] x 375 n[/INST]lang:en[TRANSCRIBE]``. The number of blocks is thus
 the only shape there is, and everything can be captured once as CUDA graphs.
 
+What a token attends to is computed only where it is asked for (``watch``), in the same captured
+steps: a model without cross-attention looks at audio among the positions of its prompt.
+
 Shapes: n blocks of 30 s, P positions of the prompt, d width of the decoder, V vocabulary.
 """
 
@@ -31,6 +34,7 @@ from harness.engines.voxtral_weights import AUDIO, Loaded
 
 BLOCK_SAMPLES = 30 * RATE_HZ
 BLOCK_EMBEDDINGS = 375
+EMBEDDING_SAMPLES = BLOCK_SAMPLES // BLOCK_EMBEDDINGS  # 80 ms
 _BLOCK_MEL_FRAMES = 3000
 _PROMPT_TEXT_TOKENS = 64  # the most that the prompt has beside its audio, for planning memory
 _ROW = slice(0, 1)
@@ -73,11 +77,13 @@ class VoxtralNet:
         device: torch.device,
         dtype: torch.dtype,
         options: StepOptions,
+        watch: bool = False,
     ) -> None:
         """
         Args:
             blocks: the most blocks of 30 s that an utterance has.
-            new_tokens: the most tokens that an utterance gets.
+            new_tokens: the most tokens that an utterance gets, those that it is given included.
+            watch: compute ``attention``.
         """
         core = loaded.model.model
         text_config = core.language_model.config
@@ -102,6 +108,10 @@ class VoxtralNet:
         self._heard = torch.zeros(blocks * BLOCK_EMBEDDINGS, width, device=device, dtype=dtype)
         self._chosen = torch.zeros(1, device=device, dtype=torch.long)
         self.logits = torch.zeros(1, len(self._head), device=device, dtype=dtype)  # [1, V]
+        self._watch = watch
+        # Of the position that chose last, over the first 30 s of audio: the mean of all heads in
+        # the upper half of the layers, as Whisper's where its alignment heads are not known.
+        self.attention = torch.zeros(BLOCK_EMBEDDINGS, device=device)
 
         prompts = {
             count: torch.tensor(
@@ -109,6 +119,7 @@ class VoxtralNet:
             )
             for count in range(1, blocks + 1)
         }
+        self._audio_begin = int((prompts[1] == AUDIO).nonzero()[0])
         capture = Capturer(options).capture
         self._features: dict[int, Step] = {}
         self._encode: dict[int, Step] = {}
@@ -118,8 +129,7 @@ class VoxtralNet:
             self._encode[count] = capture(partial(self._run_encode, count))
             # Of the prompt only the audio changes: its text is embedded once.
             embedded = functional.embedding(prompt, self._token_embeddings)[None]
-            begin = int((prompt == AUDIO).nonzero()[0])
-            self._prefill[count] = capture(partial(self._run_prefill, count, embedded, begin))
+            self._prefill[count] = capture(partial(self._run_prefill, count, embedded))
         self._steps = {
             reach: capture(partial(self._run_step, reach)) for reach in self._cache.reaches()
         }
@@ -169,11 +179,11 @@ class VoxtralNet:
         heard = self._projector(hidden.reshape(blocks * BLOCK_EMBEDDINGS, -1))
         self._heard[: blocks * BLOCK_EMBEDDINGS] = heard
 
-    def _run_prefill(self, blocks: int, prompt: torch.Tensor, audio_begin: int) -> None:
+    def _run_prefill(self, blocks: int, prompt: torch.Tensor) -> None:
         """``prompt [1, P, d]``: embedded, the audio still to be filled in."""
-        end = audio_begin + blocks * BLOCK_EMBEDDINGS
+        begin, end = self._audio_begin, self._audio_begin + blocks * BLOCK_EMBEDDINGS
         heard = self._heard[None, : blocks * BLOCK_EMBEDDINGS]
-        x = torch.cat((prompt[:, :audio_begin], heard, prompt[:, end:]), dim=1)
+        x = torch.cat((prompt[:, :begin], heard, prompt[:, end:]), dim=1)
         self._cache.clear(0)
         self._decode(x, reach=0)
 
@@ -182,7 +192,12 @@ class VoxtralNet:
 
     def _decode(self, x: torch.Tensor, reach: int) -> None:
         new = x.shape[1]
-        y = self._decoder(x, self._cache, self._cache.place(_ROW, self._active, new, reach))
+        attention: list[torch.Tensor] | None = [] if self._watch else None
+        place = self._cache.place(_ROW, self._active, new, reach)
+        y = self._decoder(x, self._cache, place, attention)
+        if attention is not None:  # a position's slot is its number: the cache never wraps
+            audio = slice(self._audio_begin, self._audio_begin + BLOCK_EMBEDDINGS)
+            self.attention.copy_(torch.cat(attention, dim=1)[0, :, audio].mean(dim=0))
         self._cache.advance(_ROW, self._active, new)
         self.logits.copy_(functional.linear(y[:, -1], self._head))
         self._chosen.copy_(self.logits.argmax(dim=-1))

@@ -9,8 +9,10 @@ over as soon as its step has run.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 
@@ -18,8 +20,8 @@ from harness.audio import RATE_HZ
 from harness.clock import World
 from harness.config import TorchEngine, VoxtralRealtimeModel
 from harness.decoding import TokenText
-from harness.engines import Engine, EngineInfo, Listener, Reference, Stream
-from harness.engines.cuda_graphs import StepOptions, step_errors, step_options
+from harness.engines import Engine, Listener, Reference, Stream
+from harness.engines.cuda_graphs import StepOptions, prepare, step_options
 from harness.engines.local import Laps, LocalEngine, device_events, torch_device
 from harness.engines.ring_cache import RingCache
 from harness.engines.voxtral_realtime_model import (
@@ -73,44 +75,28 @@ class VoxtralRealtimeEngine(LocalEngine):
         self._new_event = device_events(device)
         self._rows: list[RealtimeStream | None] = [None] * model.max_streams
         self._posted = False
-        self.info = EngineInfo(
-            model=model.name,
-            kinds=(SessionKind.LIVE,),
-            weights=loaded.weights,
-            revision=loaded.revision,
-            weights_sha256=loaded.sha256,
-            random_weights=loaded.weights == "random",
-            device=str(device),
-            dtype=str(dtype).removeprefix("torch."),
-            parameters=sum(p.numel() for p in loaded.model.parameters()),
+        info = loaded.engine_info(model, SessionKind.LIVE, device, dtype, options)
+        own = {
+            "delay_ms": model.delay_ms,
+            "max_streams": model.max_streams,
+            "batching": options.batching,
+        }
+        self.info = msgspec.structs.replace(
+            info,
             model_delay_ms=model.delay_ms,
             cadence_ms=_MS_PER_STEP,
-            details={
-                "threads": torch.get_num_threads(),
-                "size": model.size,
-                "decode": model.decode,
-                "delay_ms": model.delay_ms,
-                "max_streams": model.max_streams,
-                "cuda_graphs": options.cuda_graphs,
-                "compile": options.compile,
-                "batching": options.batching,
-            },
+            details=info.details | own,
         )
-
-        def load() -> RealtimeModel:
-            if device.type == "cuda":
-                torch.cuda.set_device(device)  # events and streams of this thread
-            with step_errors():
-                return RealtimeModel(
-                    loaded.model,
-                    rows=model.max_streams,
-                    delay_tokens=self._delay_tokens,
-                    device=device,
-                    dtype=dtype,
-                    options=options,
-                )
-
-        self._model = self.run_on_worker(load)
+        make = partial(
+            RealtimeModel,
+            loaded.model,
+            rows=model.max_streams,
+            delay_tokens=self._delay_tokens,
+            device=device,
+            dtype=dtype,
+            options=options,
+        )
+        self._model = self.run_on_worker(partial(prepare, device, make))
         self.run_on_worker(self._warm_up)
 
     def open(self, listener: Listener, reference: Reference | None = None) -> Stream:

@@ -25,7 +25,10 @@ from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from transformers.initialization import no_init_weights
 
 from harness.config import VoxtralModel, VoxtralRealtimeModel
+from harness.engines import EngineInfo
+from harness.engines.cuda_graphs import StepOptions
 from harness.errors import DeviceError, WeightsError
+from harness.events import SessionKind
 
 Kind = Literal["voxtral", "voxtral_realtime"]  # transformers' `model_type`
 
@@ -85,6 +88,34 @@ class Loaded:
             text, bos=False, eos=False
         )
         return tokens
+
+    def engine_info(
+        self,
+        model: VoxtralModel | VoxtralRealtimeModel,
+        kind: SessionKind,
+        device: torch.device,
+        dtype: torch.dtype,
+        options: StepOptions,
+    ) -> EngineInfo:
+        """What an engine of these weights says of itself; it adds what is its own."""
+        return EngineInfo(
+            model=model.name,
+            kinds=(kind,),
+            weights=self.weights,
+            revision=self.revision,
+            weights_sha256=self.sha256,
+            random_weights=self.weights == "random",
+            device=str(device),
+            dtype=str(dtype).removeprefix("torch."),
+            parameters=sum(p.numel() for p in self.model.parameters()),
+            details={
+                "threads": torch.get_num_threads(),
+                "size": model.size,
+                "decode": model.decode,
+                "cuda_graphs": options.cuda_graphs,
+                "compile": options.compile,
+            },
+        )
 
 
 def load_voxtral_weights(

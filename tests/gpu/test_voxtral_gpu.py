@@ -13,12 +13,14 @@ from harness.clock import RealWorld
 from harness.config import TorchEngine, VoxtralModel, VoxtralRealtimeModel
 from harness.engines import Engine, Samples
 from harness.engines.cuda_graphs import StepOptions, step_options
+from harness.engines.local import Laps
 from harness.engines.voxtral import VoxtralEngine, load_voxtral
 from harness.engines.voxtral_realtime import VoxtralRealtimeEngine, load_voxtral_realtime
 from harness.engines.voxtral_realtime_model import RealtimeModel, first_output_step
 from harness.engines.voxtral_weights import Loaded
 from harness.telemetry import GpuSampler, Telemetry
 from tests.engines.test_voxtral import generated as generated_turn
+from tests.engines.test_voxtral_live import transformers_says
 from tests.engines.test_voxtral_realtime import (
     WINDOWS,
     generated,
@@ -172,6 +174,37 @@ def test_turn_tokens_are_those_of_generate(
     )
     for clip, text in zip(clips, expected, strict=True):
         assert "".join(say(engine, [clip])[0].tokens) == text
+    engine.close()
+
+
+def test_a_window_goes_on_from_its_prefix_as_generate_does(
+    device: torch.device, how: dict[str, Any], tmp_path: Any
+) -> None:
+    clip, turn = noise(3.0), tiny("voxtral")
+    hugging_face = processor("voxtral", tmp_path)
+    whole, _ = generated_turn(turn, hugging_face, clip)
+    turn.model.set_attn_implementation({"text_config": "eager"})  # tells its attention
+    expected, attention = transformers_says(turn, hugging_face, clip, whole[:-1])
+    assert expected == whole
+    engine = VoxtralEngine(
+        VoxtralModel(weights="random", size="tiny", max_new_tokens=24),
+        moved(turn, device),
+        device,
+        torch.float32,
+        step_options(TorchEngine(device=str(device), **how), device, live=False),
+        RealWorld(),
+        windows=True,
+    )
+    laps = Laps(engine.world, lambda *_: None, engine.world.now_ns(), engine.new_event)
+    for known in (0, 6):
+        prefix = whole[:known]
+        tokens = engine.run_on_worker(
+            lambda prefix=prefix: list(engine.transcribe_window(clip, prefix, laps, 99))
+        )
+        assert [token.id for token in tokens] == whole[known:]
+        for token, look in zip(tokens, attention[known:, :38], strict=True):  # 80 ms each
+            assert look[round(token.attended_s / 0.08)] >= look.max() - 1e-5
+    laps.resolve()
     engine.close()
 
 
