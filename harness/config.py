@@ -273,6 +273,7 @@ class ManifestDataset:
     clips: list[str] = field(default_factory=list)  # use these ids only; empty: all
     loop_to_s: float | None = None  # join the clips, over and over, into one session this long
     loop_gap_s: float = 1.0  # silence between the clips that are joined
+    tail_s: float = 0.0  # silence after each: what an endpointer waits before the audio ends
 
     def __post_init__(self) -> None:
         if self.limit is not None:
@@ -280,6 +281,7 @@ class ManifestDataset:
         if self.loop_to_s is not None:
             _require_number("dataset.loop_to_s", self.loop_to_s, 0, 14_400, above=True)
         _require_number("dataset.loop_gap_s", self.loop_gap_s, 0, 60)
+        _require_number("dataset.tail_s", self.tail_s, 0, 60)
 
 
 @dataclass
@@ -295,10 +297,12 @@ class HubDataset:
     text_column: str = "text"
     language: str = "en"
     limit: int | None = None  # use the first n clips only
+    tail_s: float = 0.0  # silence after each: what an endpointer waits before the audio ends
 
     def __post_init__(self) -> None:
         if self.limit is not None:
             _require_number("dataset.limit", self.limit, 1)
+        _require_number("dataset.tail_s", self.tail_s, 0, 60)
 
 
 DatasetConfig = ManifestDataset | HubDataset

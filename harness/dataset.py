@@ -92,7 +92,7 @@ def _from_manifest(config: ManifestDataset) -> Dataset:
     _require_known(config.clips, parsed)
     if config.loop_to_s is not None:
         clips = [_loop(clips, config.loop_to_s, config.loop_gap_s)]
-    return _make_dataset(config.name, clips, list(lines.values()))
+    return _make_dataset(config, clips, list(lines.values()))
 
 
 def _from_hub(config: HubDataset) -> Dataset:
@@ -108,12 +108,16 @@ def _from_hub(config: HubDataset) -> Dataset:
     raise_all(problems, config.path)
     if not clips:
         raise DatasetError(f"no rows in {config.path!r}, split", value=config.split)
-    return _make_dataset(config.name, clips, lines)
+    return _make_dataset(config, clips, lines)
 
 
-def _make_dataset(name: str, clips: list[Clip], lines: list[Line]) -> Dataset:
+def _make_dataset(
+    config: ManifestDataset | HubDataset, clips: list[Clip], lines: list[Line]
+) -> Dataset:
+    if config.tail_s > 0:
+        clips = [_with_tail(clip, config.tail_s) for clip in clips]
     return Dataset(
-        name=name,
+        name=config.name,
         clips=tuple(clips),
         sha256=_sha256_of([[clip.id, clip.pcm_sha256, clip.text] for clip in clips]),
         sources=tuple(dict.fromkeys(line.source for line in lines if line.source)),
@@ -239,6 +243,17 @@ def _loop(clips: list[Clip], at_least_s: float, gap_s: float) -> Clip:
         if timed
         else (),
         pcm_sha256=_sha256_of([gap_s, *sounds]),
+    )
+
+
+def _with_tail(clip: Clip, tail_s: float) -> Clip:
+    """The clip and digital silence after it; where its speech ends stays."""
+    samples = np.concatenate([clip.samples, np.zeros(round(tail_s * RATE_HZ), np.float32)])
+    return msgspec.structs.replace(
+        clip,
+        samples=samples,
+        duration_s=len(samples) / RATE_HZ,
+        pcm_sha256=_sha256_of([tail_s, clip.pcm_sha256]),
     )
 
 

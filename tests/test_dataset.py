@@ -413,6 +413,17 @@ def test_a_long_session_is_no_longer_than_it_must_be(folder: Path) -> None:
     assert load(path, loop_to_s=1.0, loop_gap_s=0.0).sha256 != load(path, loop_to_s=1.0).sha256
 
 
+def test_silence_after_a_clip_moves_the_end_of_the_audio_and_nothing_else(folder: Path) -> None:
+    words = [{"text": "hi", "start_s": 0.25, "end_s": 0.75}]
+    path = manifest(folder, line(text="hi", words=words))
+    plain, dataset = load(path), load(path, tail_s=0.8)
+    (before,), (clip,) = plain.clips, dataset.clips
+    assert clip.duration_s == pytest.approx(before.duration_s + 0.8)
+    assert (clip.speech_end_s, clip.words) == (before.speech_end_s, before.words)
+    assert not clip.samples[len(before.samples) :].any()
+    assert dataset.sha256 != plain.sha256
+
+
 def test_a_long_session_has_word_times_only_if_every_clip_has(folder: Path) -> None:
     timed = line(text="hi", words=[{"text": "hi", "start_s": 0.0, "end_s": 1.0}])
     untimed, silent = line(id="b", text="hi"), line(id="c", text="")

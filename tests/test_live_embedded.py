@@ -1,0 +1,73 @@
+"""Live Whisper over real speech: real weights, real words, the algorithm's own delay."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+from rapidfuzz.distance import Levenshtein
+
+from harness.__main__ import main
+from harness.events import Trace
+from harness.metrics.instants import audio_ns, shown_words
+from harness.metrics.words import bare
+from harness.runs import Run, load_run
+
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("live_embedded")]  # one run for all
+
+
+@pytest.fixture(scope="module")
+def arms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """1word and 6word of the same recorded tokens; compute costs nothing."""
+    folder = tmp_path_factory.mktemp("live")
+    overrides = ["session=live", "replay.pace=virtual", "replay.compute_scale=0",
+                 "replay.repeats=1", "engine.threads=1", "report.plots=false"]  # fmt: skip
+    run, again = str(folder / "run"), str(folder / "again")
+    assert main(["run", *overrides, f"hydra.run.dir={run}"]) == 0
+    assert main(["rechunk", run, "chunking=1word,6word", "--out", again]) == 0
+    return {name: load_run(folder / "again" / name) for name in ("1word", "6word")}
+
+
+def delays_by_characters(trace: Trace) -> list[float]:
+    """Word delays in ms by another way of matching: characters, whatever words they are in."""
+    said, shown = trace.session.words, shown_words(trace)
+
+    def letters(texts: list[str]) -> tuple[str, list[int]]:
+        owners = [index for index, text in enumerate(texts) for _ in bare(text)]
+        return "".join(map(bare, texts)), owners
+
+    reference, of_reference = letters([word.text for word in said])
+    heard, of_heard = letters([word.text for word in shown])
+    found = []
+    equal = [op for op in Levenshtein.opcodes(reference, heard) if op.tag == "equal"]
+    for j, word in enumerate(shown):
+        partners = [
+            of_reference[op.src_start + k - op.dest_start]
+            for op in equal
+            for k in range(op.dest_start, op.dest_end)
+            if of_heard[k] == j
+        ]
+        if partners:
+            i = statistics.mode(partners)
+            found.append((word.shown_ns - audio_ns(trace, said[i].end_s)) / 1e6)
+    return found
+
+
+def test_word_delays_agree_with_an_alignment_of_characters(arms: dict[str, Run]) -> None:
+    run = arms["1word"]
+    ours = [delay for clip in run.clips for delay in clip.word_delay_ms]
+    others = [delay for trace in run.traces for delay in delays_by_characters(trace)]
+    assert len(ours) >= 110
+    assert abs(statistics.median(ours) - statistics.median(others)) <= 20
+
+
+def test_six_words_cost_what_speaking_them_takes(arms: dict[str, Run]) -> None:
+    """Time to first text, against the shift that the word times alone predict."""
+    one, six = (arms[name].clips for name in ("1word", "6word"))
+    assert [clip.hypothesis for clip in one] == [clip.hypothesis for clip in six]
+
+    def shift(metric: str) -> float:
+        means = [statistics.fmean(getattr(c, metric) for c in clips) for clips in (one, six)]
+        return means[1] - means[0]
+
+    assert shift("ttft_ms") == pytest.approx(shift("ttft_floor_ms"), rel=0.1)
