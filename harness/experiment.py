@@ -28,6 +28,7 @@ from harness.engines.null import NullEngine
 from harness.environment import identity
 from harness.errors import ConfigError
 from harness.events import SessionKind, Trace
+from harness.host import HostSampler
 from harness.metrics import Summary
 from harness.metrics.instants import request_ns
 from harness.replay import Arm, Pacing, Planned, arrivals_ns, replay
@@ -235,6 +236,19 @@ def _gpu_watched(world: World, recorders: Sequence[ArmRecorder]) -> Iterator[Non
             recorder.writer.keep_telemetry(telemetry)
 
 
+@contextmanager
+def _host_watched(world: World, recorders: Sequence[ArmRecorder]) -> Iterator[None]:
+    """Sample the machine meanwhile; the arms share one process, and each keeps what was seen."""
+    sampler = HostSampler(world)
+    sampler.start()
+    try:
+        yield
+    finally:
+        samples = sampler.stop()
+        for recorder in recorders:
+            recorder.writer.append_host(samples)
+
+
 def _replay_all(
     world: World,
     recorders: Sequence[ArmRecorder],
@@ -253,17 +267,18 @@ def _replay_all(
     starts_ns = arrivals_ns(config.replay.arrivals, streams, mean_s, config.seed)
     replay(world, arms, warmups, streams, keep)
     replayed = len(warmups)
-    for repeat, sessions in enumerate(_make_schedule(dataset, config, len(arms)), start=1):
-        keep.plan(sessions)
-        pauses = replay(world, arms, sessions, streams, keep, replayed, starts_ns)
-        replayed += len(sessions)
-        for recorder in recorders:
-            recorder.writer.append_pauses(pauses)
-        if config.replay.until == "decided" and looks.looks(repeat):
-            runs = [recorder.load() for recorder in recorders]
-            verdicts = judge_runs(runs, list(map(summarise_run, runs)), against=against)
-            if all(looks.stops(repeat, verdict) for verdict in verdicts):
-                break
+    with _host_watched(world, recorders):
+        for repeat, sessions in enumerate(_make_schedule(dataset, config, len(arms)), start=1):
+            keep.plan(sessions)
+            pauses = replay(world, arms, sessions, streams, keep, replayed, starts_ns)
+            replayed += len(sessions)
+            for recorder in recorders:
+                recorder.writer.append_pauses(pauses)
+            if config.replay.until == "decided" and looks.looks(repeat):
+                runs = [recorder.load() for recorder in recorders]
+                verdicts = judge_runs(runs, list(map(summarise_run, runs)), against=against)
+                if all(looks.stops(repeat, verdict) for verdict in verdicts):
+                    break
 
 
 def _make_warmups(dataset: Dataset, config: Config, arms: int) -> list[Planned]:

@@ -6,6 +6,7 @@
 ``events.jsonl``      raw events; a clip's block is appended, whole, when the clip has ended
 ``clips.jsonl``       metrics of each clip and repeat, appended after its events
 ``telemetry.json``    what the GPU did meanwhile; runs on CUDA only
+``host.jsonl``        this process's memory and the machine's CPU meanwhile, once a second
 ``summary.json``      written last: a folder without it is a run that did not finish
 ==================  ================================================================================
 """
@@ -21,16 +22,18 @@ import msgspec
 
 from harness.errors import StorageError, UsageError
 from harness.events import Event, GcPause, Trace, build_traces, trace_events
+from harness.host import HostSample
 from harness.metrics import ClipMetrics, Distribution, Ratio, Summary
 from harness.telemetry import NoGpu, Telemetry
 
-CONFIG, ENVIRONMENT, EVENTS, CLIPS, SUMMARY, TELEMETRY = (
+CONFIG, ENVIRONMENT, EVENTS, CLIPS, SUMMARY, TELEMETRY, HOST = (
     "config.yaml",
     "environment.json",
     "events.jsonl",
     "clips.jsonl",
     "summary.json",
     "telemetry.json",
+    "host.jsonl",
 )
 
 _encode_line = msgspec.json.Encoder().encode
@@ -47,6 +50,7 @@ class Run(msgspec.Struct, frozen=True):
     gc_pauses: tuple[GcPause, ...]  # of the whole run; unknown when it was killed
     summary: Summary | None  # None: the run did not finish
     telemetry: Telemetry | NoGpu | None = None  # None: not on CUDA, or it was killed
+    host: tuple[HostSample, ...] = ()  # empty: it was killed, or made by an older harness
 
     @property
     def name(self) -> str:
@@ -142,6 +146,14 @@ class RunWriter:
         """Keep what the GPU did while the run was measured."""
         write_json(self.folder / TELEMETRY, telemetry)
 
+    def append_host(self, samples: Sequence[HostSample]) -> None:
+        """Keep what the machine did while one process measured."""
+        try:
+            with (self.folder / HOST).open("ab") as file:
+                self._write(file, b"".join(_encode_line(sample) + b"\n" for sample in samples))
+        except OSError as error:
+            raise _cannot_write(self.folder / HOST, error) from error
+
     def _write(self, file: IO[bytes], data: bytes) -> None:
         try:
             file.write(data)
@@ -190,6 +202,7 @@ def load_run(folder: Path) -> Run:
             gc_pauses=tuple(event for event in events if isinstance(event, GcPause)),
             summary=_read_summary(folder / SUMMARY),
             telemetry=_read_telemetry(folder / TELEMETRY),
+            host=tuple(_read_lines(folder / HOST, HostSample)),
         )
     except (OSError, msgspec.MsgspecError, yaml.YAMLError) as error:
         raise StorageError(

@@ -13,7 +13,10 @@ from typing import Any
 import msgspec
 
 from harness.config import GateConfig
+from harness.host import memory_slope, most_memory_mib, others_cpu
 from harness.metrics import METRICS_VERSION, Distribution, Ratio, Summary
+from harness.metrics.instants import Missing
+from harness.metrics.statistics import Slope
 from harness.metrics.summary import summarise
 from harness.runs import Run, RunWriter, load_run
 from harness.telemetry import NoGpu, Telemetry
@@ -53,6 +56,9 @@ def summarise_run(run: Run) -> Summary:
     """Metrics and validity of a run, finished or not; judged by nothing."""
     environment, replayed = run.environment, run.config["replay"]
     repeats = _repeats(run)
+    host = _host(run)
+    # A server on this machine would be the others.
+    served = environment["model"].get("device") == "remote"
     facts = RunFacts(
         planned=environment["dataset"]["clips"] * repeats,
         pace=replayed["pace"],
@@ -60,6 +66,7 @@ def summarise_run(run: Run) -> Summary:
         clock_resolution_ns=environment["clock_resolution_ns"],
         cadence_ms=environment["model"].get("cadence_ms"),
         throttled=run.telemetry.throttled if isinstance(run.telemetry, Telemetry) else {},
+        others_cpu=None if served or not host else host["others_cpu"].value,
     )
     validity, warnings = check_validity(run.traces, run.clips, facts)
     return Summary(
@@ -76,7 +83,8 @@ def summarise_run(run: Run) -> Summary:
         validity=validity,
         warnings=warnings,
         metrics=summarise(run.clips, seed=environment["seed"], pace=replayed["pace"])
-        | _gpu_memory(run),
+        | _gpu_memory(run)
+        | host,
         verdict={"status": "invalid" if validity else "none", "rules": []},
     )
 
@@ -91,6 +99,25 @@ def _gpu_memory(run: Run) -> dict[str, Distribution | Ratio]:
     why = "the driver does not tell" if peak is None else None
     value = None if peak is None else peak / 2**20
     return {"gpu_memory_mib": Ratio(unit="MiB", value=value, why_null=why)}
+
+
+def _host(run: Run) -> dict[str, Ratio]:
+    """Memory of the harness with its engine, and what others used; nothing if it was not kept."""
+    if not run.host:
+        return {}
+    return {
+        "memory_mib": Ratio(unit="MiB", value=most_memory_mib(run.host)),
+        "memory_slope_mib_per_min": _ratio("MiB/min", memory_slope(run.host)),
+        "others_cpu": _ratio("1", others_cpu(run.host)),
+    }
+
+
+def _ratio(unit: str, found: float | Slope | Missing) -> Ratio:
+    if isinstance(found, Missing):
+        return Ratio(unit=unit, value=None, why_null=found.reason)
+    if isinstance(found, Slope):
+        return Ratio(unit=unit, value=found.slope, ci95=(found.interval.low, found.interval.high))
+    return Ratio(unit=unit, value=found)
 
 
 def _repeats(run: Run) -> int:

@@ -16,7 +16,7 @@ HOUSE = Path(__file__).parent.parent / "harness"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "clock", "audio", "events", "config"),
     ("dataset", "datasets_manifest", "datasets_hub", "chunking", "environment", "metrics"),
-    ("decoding", "weights", "alignment", "alignment_ctc", "telemetry", "engines"),
+    ("decoding", "weights", "alignment", "alignment_ctc", "telemetry", "host", "engines"),
     ("replay", "recorder", "runs", "verdicts", "report", "summaries"),
     ("experiment", "arm", "shards", "serve"),
     ("cli",),

@@ -261,6 +261,7 @@ def _append(writer: RunWriter, block: Run, repeat: int, place: int) -> int:
         writer.append(moved, clip_metrics(moved, random_weights=random_weights))
         after = max(after, session.order + 1)
     writer.append_pauses(block.gc_pauses)
+    writer.append_host(block.host)
     return after
 
 

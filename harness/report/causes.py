@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from harness.events import SessionKind
+from harness.metrics import Ratio
 from harness.metrics.instants import Missing
 from harness.metrics.live import WordDelay, word_delays
 from harness.metrics.statistics import percentile
@@ -30,7 +31,7 @@ from harness.report.style import (
     legend_height_in,
     new_figure,
 )
-from harness.report.text import ms, n_of, plural, shorten
+from harness.report.text import DASH, interval, ms, n_of, plural, shorten
 
 Floats = NDArray[np.float64]
 
@@ -139,10 +140,32 @@ def drift(arms: Sequence[Arm]) -> Plot | NoPlot:
     axes.set(xlabel="order in which the sessions were replayed, all arms", ylabel="TTFT, ms")
     legend(axes, columns=columns)
     caption = (
-        f"{'; '.join(words)}. Points: sessions; lines: medians of tenths of the run; a red cross on"
-        " the axis: a failed session. Arms that are interleaved share whatever drift there is."
+        f"{'; '.join(words)}.{_memory_words(arms)} Points: sessions; lines: medians of tenths of"
+        " the run; a red cross on the axis: a failed session. Arms that are interleaved share"
+        " whatever drift there is."
     )
     return finish(name, title, caption, figure)
+
+
+def _memory_words(arms: Sequence[Arm]) -> str:
+    """What the measuring process held; arms that shared it say so once."""
+    said = [(arm.label, words) for arm in arms if (words := _memory_of(arm))]
+    if not said:
+        return ""
+    same = len(said) == len(arms) and len({words for _, words in said}) == 1
+    held = said[0][1] if same else "; ".join(f"{label}: {words}" for label, words in said)
+    return f" Memory of the process: {held}."
+
+
+def _memory_of(arm: Arm) -> str:
+    most = arm.summary.metrics.get("memory_mib")
+    slope = arm.summary.metrics.get("memory_slope_mib_per_min")
+    if not isinstance(most, Ratio) or not isinstance(slope, Ratio) or most.value is None:
+        return ""
+    if slope.value is None:
+        return f"{most.value:,.0f} MiB at most; no slope: {slope.why_null}"
+    bounds = interval(slope.ci95, lambda end: DASH if end is None else f"{end:+,.1f}")
+    return f"{most.value:,.0f} MiB at most, {slope.value:+,.1f} MiB a minute {bounds}"
 
 
 def _thin(count: int) -> NDArray[np.int_]:

@@ -37,6 +37,9 @@ COLD_FACTOR, COLD_MS = 2.0, 50.0
 DRIFT_SHARE, DRIFT_LEAST_SESSIONS = 0.2, 12
 # One collector pause of this length is a whole token of a fast engine.
 GC_PAUSE_MS = 1.0
+# An otherwise idle machine shows below 1 %; of two cores, 10 % is a fifth of one: a session's
+# threads are made to wait then, and by how much differs from run to run.
+BUSY_SHARE = 0.1
 # Real decoding spreads its tokens over more than this share of the response. Responses that begin
 # within 20 ms are too fast to tell.
 FAKE_SPREAD, FAKE_LEAST_MS, FAKE_LEAST_TOKENS = 0.02, 20.0, 4
@@ -52,6 +55,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     pace: str = "realtime"  # realtime | flood | virtual
     gc_pauses_ns: tuple[tuple[int, int], ...] = ()  # (start, end) of the collector's pauses
     throttled: dict[str, float] = {}  # why the GPU lowered its clocks -> share of the samples
+    others_cpu: float | None = None  # share of the machine that other programs used; None: unknown
     loop_lag_ms: tuple[float, ...] = ()  # lateness of the sockets' event loop; empty: no sockets
     clock_resolution_ns: int = msgspec.field(default_factory=resolution_ns)
     cadence_ms: float | None = None  # the engine's step in live sessions, if it has one
@@ -193,6 +197,15 @@ def _throttled(run: _Run) -> Finding | None:
     return Finding(f"the GPU lowered its clocks in some samples: {reasons}", invalid=True)
 
 
+def _busy_machine(run: _Run) -> Finding | None:
+    share = run.facts.others_cpu
+    if share is None or share <= BUSY_SHARE:
+        return None
+    return Finding(
+        f"other programs used {share:.0%} of the machine's CPU, at most {BUSY_SHARE:.0%}", False
+    )
+
+
 def _gc_pause(run: _Run) -> Finding | None:
     sessions = [(trace.session.t0_ns, trace.outcome.at_ns) for trace in run.traces]
     pauses = [
@@ -254,6 +267,11 @@ CHECKS: tuple[Check, ...] = (
     Check("too_few_clips", _too_few_clips, "use more clips; repeats do not replace them"),
     Check("drift", _drift, "let the machine cool down, end other work, fix the clock frequency"),
     Check("throttled", _throttled, "let the GPU cool down, or raise its power limit"),
+    Check(
+        "busy_machine",
+        _busy_machine,
+        "stop them, or compare arms in one go (interleaved), never with a stored baseline",
+    ),
     Check("gc_pause", _gc_pause, "find out what calls gc.collect() while sessions run"),
     Check("fake_streaming", _fake_streaming, "judge response_ms; TTFT and gaps mean nothing here"),
     Check("cadence_floor", _cadence_floor, "judge word_delay_ms, or shorten the step or frame"),

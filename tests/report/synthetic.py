@@ -25,6 +25,7 @@ from harness.events import (
     Trace,
     Word,
 )
+from harness.host import HostSample
 from harness.metrics.latency import clip_metrics
 from harness.runs import Run, RunWriter
 from harness.summaries import summarise_run
@@ -159,6 +160,7 @@ def make_run(
     verdict: dict[str, object] | None = None,
     place: int = 0,
     arms: int = 1,
+    host: Sequence[HostSample] = (),
     **trace_options: Any,
 ) -> Run:
     """A finished run of one arm; every ``fail_every``-th session fails."""
@@ -185,6 +187,7 @@ def make_run(
         clips=measured,
         gc_pauses=(),
         summary=None,
+        host=tuple(host),
     )
     summary = summarise_run(run)
     if validity:
@@ -207,6 +210,7 @@ def save_run(run: Run, folder: Path) -> Path:
     writer = RunWriter(folder / run.name, yaml.safe_dump(run.config), run.environment)
     for trace, metrics in zip(run.traces, run.clips, strict=True):
         writer.append(trace, metrics)
+    writer.append_host(run.host)
     if run.summary is not None:
         writer.finish(run.summary)
     return writer.folder

@@ -19,8 +19,10 @@ from rich.console import Console
 
 from harness.errors import StorageError
 from harness.events import SessionKind
+from harness.host import HostSample
 from harness.report import write_report
 from harness.report.arms import Arm, make_arms
+from harness.report.causes import drift
 from harness.report.exports import comparison_csv, markdown
 from harness.report.page import page
 from harness.report.perfetto import trace_json
@@ -349,3 +351,19 @@ def test_exports_need_no_plots(runs: list[Run]) -> None:
     arms = arms_of(runs)
     assert markdown(arms, []).startswith("# 1word against 6word\n")
     assert comparison_csv(arms).count("\n") > 20
+
+
+def test_what_the_process_held_stands_under_the_drift(tmp_path: Path) -> None:
+    host = [HostSample(i * 10**9, 7, (100 << 20) + (i << 20), 0.0, 0.0, 2) for i in range(61)]
+    one, six = (make_run(tmp_path, name=name, host=host) for name in ("1word", "6word"))
+
+    def caption(*runs: Run) -> str:
+        with styled():
+            return drift(arms_of(list(runs))).caption
+
+    held = "160 MiB at most, +60.0 MiB a minute [+60.0, +60.0]"
+    assert f" Memory of the process: {held}. Points:" in caption(one, six)
+    other = make_run(tmp_path, name="6word", host=host[:2])
+    few = "101 MiB at most; no slope: 2 samples of memory; a slope needs 10"
+    assert f" Memory of the process: 1word: {held}; 6word: {few}." in caption(one, other)
+    assert "Memory" not in caption(make_run(tmp_path))

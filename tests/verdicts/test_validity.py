@@ -108,6 +108,11 @@ def test_a_collector_pause_counts_only_inside_a_session():
     assert judged(run_of(), gc_pauses_ns=(before,)) == ([], [])
 
 
+def test_a_machine_that_others_use():
+    assert judged(run_of(), others_cpu=0.1) == ([], [])
+    assert judged(run_of(), others_cpu=0.11) == ([], ["busy_machine"])
+
+
 def test_text_that_comes_all_at_once_after_the_work_is_no_streaming():
     at_once = [(text, 2600) for text, _ in SLOW_WORDS]
     at_the_end = [(text, 2010 + 40 * k) for k, (text, _) in enumerate(SLOW_WORDS)]
