@@ -57,8 +57,7 @@ def summarise_run(run: Run) -> Summary:
     environment, replayed = run.environment, run.config["replay"]
     repeats = _repeats(run)
     host = _host(run)
-    # A server on this machine would be the others.
-    served = environment["model"].get("device") == "remote"
+    served = environment["model"].get("device") == "remote"  # on this machine: one of the others
     facts = RunFacts(
         planned=environment["dataset"]["clips"] * repeats,
         pace=replayed["pace"],
@@ -82,9 +81,11 @@ def summarise_run(run: Run) -> Summary:
         harness_floor_ms=environment["harness_floor_ms"],
         validity=validity,
         warnings=warnings,
-        metrics=summarise(run.clips, seed=environment["seed"], pace=replayed["pace"])
-        | _gpu_memory(run)
-        | host,
+        metrics={
+            **summarise(run.clips, seed=environment["seed"], pace=replayed["pace"]),
+            **_gpu_memory(run),
+            **host,
+        },
         verdict={"status": "invalid" if validity else "none", "rules": []},
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from harness.__main__ import main
@@ -130,7 +131,9 @@ def in_process(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def replay(self: Any, side: Side, repeat: int) -> Run:
         name = side.name.partition("-")[0]
         seen.append(name)
-        return blocks["slow" if name == "new" and side.name.endswith("+dirty") else name]
+        block = blocks["slow" if name == "new" and side.name.endswith("+dirty") else name]
+        host = tuple(msgspec.structs.replace(sample, pid=len(seen)) for sample in block.host)
+        return msgspec.structs.replace(block, host=host)  # as of a process of its own
 
     monkeypatch.setattr(against._Blocks, "_replay", replay)
     return seen
@@ -142,6 +145,8 @@ def test_a_regression_is_confirmed_before_it_is_called_one(
     replace(checkout / "configs/config.yaml", "# The root.", "# The very root.")
     assert main(["compare", "--against", "HEAD", *QUICK]) == 3
     assert in_process == ["old", "new", "new", "old"] * 2
+    (old,) = (load_run(folder) for folder in Path("out").glob("old-*"))
+    assert {sample.pid for sample in old.host} == {1, 4}
     assert {path.parent.parent.name for path in Path("out").rglob("summary.json")} == {
         "out", "confirm",
     }  # fmt: skip
