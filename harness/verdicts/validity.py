@@ -37,8 +37,8 @@ COLD_FACTOR, COLD_MS = 2.0, 50.0
 DRIFT_SHARE, DRIFT_LEAST_SESSIONS = 0.2, 12
 # One collector pause of this length is a whole token of a fast engine.
 GC_PAUSE_MS = 1.0
-# An otherwise idle machine shows below 1 %; of two cores, 10 % is a fifth of one: a session's
-# threads are made to wait then, and by how much differs from run to run.
+# What a system does for itself was 1 % of two cores. 10 % of them is a fifth of a core: a session's
+# threads have to wait at times then, and for how long differs from run to run.
 BUSY_SHARE = 0.1
 # Real decoding spreads its tokens over more than this share of the response. Responses that begin
 # within 20 ms are too fast to tell.
