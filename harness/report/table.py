@@ -15,8 +15,8 @@ from harness.report.text import TIMES, interval, ms, ms_signed, percent, points
 # (metric, statistic, how people read it), in the order of the question "how long do I wait?".
 _HEADLINE = (
     ("ttft_ms", "p50", "TTFT p50"),
-    ("ttft_floor_ms", "p50", "TTFT floor p50"),
     ("ttft_ms", "p95", "TTFT p95"),
+    ("ttft_floor_ms", "p50", "TTFT floor p50"),
     ("first_token_ms", "p50", "First token p50"),
     ("gap_ms", "p50", "Gap p50"),
     ("gap_ms", "p95", "Gap p95"),

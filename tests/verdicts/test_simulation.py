@@ -29,7 +29,7 @@ def test_sessions_are_as_described():
     noise = Noise(clip_sd=0.3, sd=0.04, lingers=0.5, spike_share=0.0)
     old, new = sessions(np.random.default_rng(0), noise, 500, 8, (1.0, 1.1))
     level = old.mean(axis=1)
-    assert np.median(level) == pytest.approx(350, rel=0.05)
+    assert np.median(level) == pytest.approx(300, rel=0.05)
     assert np.std(np.log(level)) == pytest.approx(0.3, rel=0.1)
     assert np.std(old / level[:, None]) == pytest.approx(0.04, rel=0.15)
     assert np.mean(new / old) == pytest.approx(1.1, rel=0.01)
