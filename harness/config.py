@@ -433,6 +433,13 @@ class GateConfig:
 
     def __post_init__(self) -> None:
         _require_number("gate.confidence", self.confidence, 0.5, 0.9999)
+        for rule in self.rules:
+            if not isinstance(rule, str):
+                raise ConfigError(
+                    "config field gate.rules: a rule with ': ' in it stands in quotes",
+                    value=rule,
+                    hint='- "ttft_ms p50 vs baseline: at most +5 % and +10 ms"',
+                )
 
 
 @dataclass
@@ -526,6 +533,12 @@ class Config:
 
     def __post_init__(self) -> None:
         _require_number("seed", self.seed, 0)
+        if self.replay.until == "decided" and not self.gate.rules:
+            raise ConfigError(
+                "replay.until=decided, and no gate to decide",
+                value=f"gate={self.gate.name}",
+                hint="add gate=ci, or leave replay.until out",
+            )
         most = getattr(self.model, "max_streams", math.inf)
         if self.replay.streams > most:
             raise ConfigError(

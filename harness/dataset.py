@@ -277,6 +277,8 @@ def manifest_from_folder(folder: Path | str) -> Path:
     """
     folder = Path(folder)
     path = folder / FOLDER_MANIFEST
+    if not folder.is_dir():
+        raise DatasetError("no such folder", value=str(folder), hint="name one with recordings")
     if path.exists():
         raise DatasetError("there is a manifest already", value=str(path), hint="delete or edit it")
     audio = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _AUDIO_SUFFIXES)

@@ -43,6 +43,7 @@ from harness.summaries import (
     to_be_confirmed,
 )
 from harness.telemetry import GpuSampler
+from harness.verdicts.gates import check_arm
 from harness.verdicts.rules import parse_rules
 from harness.verdicts.sequential import SequentialPlan
 
@@ -114,6 +115,9 @@ def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
     for plan in plans:
         rig.engine(plan.config)  # what cannot be loaded leaves no folder behind
     recorders = [_make_recorder(plan, rig) for plan in plans]
+    arms = [{"name": r.plan.name, **r.environment["arm"]} for r in recorders]
+    for plan in plans:
+        check_arm(plan.config.gate, arms)
     against = _load_against(recorders)  # nor does a baseline that cannot be compared with
     again: list[ArmRecorder] = []
     writers = [recorder.writer for recorder in recorders]
@@ -139,6 +143,8 @@ def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
 
 def _check_arms(plans: Sequence[ArmPlan]) -> None:
     """Folders are free, rules are rules, and arms differ only in what is compared."""
+    if len(plans) > 1:
+        refuse_used(plans[0].folder.parent)
     for plan in plans:
         refuse_used(plan.folder)
         parse_rules(plan.config.gate.rules)

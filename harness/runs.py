@@ -89,15 +89,19 @@ def _cannot_write(path: Path, error: OSError) -> StorageError:
     )
 
 
+_KEPT = {EVENTS: "run", "comparison.json": "comparison"}
+
+
 def refuse_used(folder: Path) -> None:
-    """A run is never written over.
+    """A run or a comparison is never written over.
 
     Raises:
-        UsageError: the folder holds a run already.
+        UsageError: the folder holds one already.
     """
-    if (folder / EVENTS).exists():
+    kept = [what for name, what in _KEPT.items() if (folder / name).exists()]
+    if kept:
         raise UsageError(
-            "this folder holds a run already",
+            f"this folder holds a {kept[0]} already",
             value=str(folder),
             hint="choose another with hydra.run.dir=FOLDER, or remove it",
         )

@@ -23,7 +23,7 @@ from harness.telemetry import NoGpu, Telemetry
 from harness.verdicts import Verdict
 from harness.verdicts.baselines import Baseline, load_baseline, require_comparable
 from harness.verdicts.calibration import load_calibration
-from harness.verdicts.gates import judge
+from harness.verdicts.gates import check_arm, judge
 from harness.verdicts.sequential import SequentialPlan, confirm, to_confirm
 from harness.verdicts.validity import RunFacts, check_validity
 
@@ -124,7 +124,7 @@ def _ratio(unit: str, found: float | Slope | Missing) -> Ratio:
 def _repeats(run: Run) -> int:
     """As configured; with ``replay.until=decided`` as many as it took."""
     replayed = run.config["replay"]
-    if replayed["until"] == "decided":
+    if replayed.get("until") == "decided":
         return max((clip.repeat + 1 for clip in run.clips), default=replayed["repeats"])
     return int(replayed["repeats"])
 
@@ -156,11 +156,15 @@ def judge_runs(
         reference, name = against.baseline.clips, against.baseline.name
         calibration = load_calibration(runs[0].environment)
         bands = calibration.bands if calibration else None
+    names = [
+        {"name": run.name, **summary.arm} for run, summary in zip(runs, summaries, strict=True)
+    ]
+    check_arm(gate or gate_of(runs[0]), names)
     verdicts = [
         judge(
             run.clips,
             gate or gate_of(run),
-            arm={"name": run.name, **summary.arm},
+            arm=arm,
             validity=summary.validity,
             baseline=reference,
             baseline_name=name,
@@ -171,7 +175,7 @@ def judge_runs(
             share=_share(run),
             seed=run.environment["seed"],
         )
-        for run, summary in zip(runs, summaries, strict=True)
+        for run, summary, arm in zip(runs, summaries, names, strict=True)
     ]
     if against is None:
         return verdicts
@@ -181,7 +185,7 @@ def judge_runs(
 
 def _share(run: Run) -> float:
     replayed = run.config["replay"]
-    if replayed["until"] != "decided":
+    if replayed.get("until") != "decided":
         return 1.0
     return SequentialPlan(replayed["repeats"], replayed["most_repeats"]).share
 

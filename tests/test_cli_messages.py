@@ -131,3 +131,39 @@ def test_of_a_run_without_sessions_nothing_is_exported(
     assert export("out") == 4
     assert "nothing to export" in capsys.readouterr().err
     assert not Path("figures.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("rules: [failed = 0", "a config file is not YAML"),
+        ("rules:\n  - ttft_ms p50 vs baseline: at most +5 % and +10 ms", "stands in quotes"),
+        ("arm: 6wrod\nrules: [failed = 0]", "none of that name: '6wrod'"),
+    ],
+)
+def test_a_gate_that_cannot_be_asked(
+    text: str, complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine/gate").mkdir(parents=True)
+    Path("mine/gate/x.yaml").write_text(f"# @package gate\nname: x\n{text}\n", encoding="utf-8")
+    mine = f"hydra.searchpath=[file://{Path('mine').resolve()}]"
+    assert run("out", "gate=x", mine) == 2
+    assert complaint in capsys.readouterr().err
+    assert not Path("out/events.jsonl").exists()
+
+
+def test_a_comparison_does_not_go_into_a_runs_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("out") == 0
+    assert main(["compare", *QUICK, "chunking=1word,6word", "hydra.run.dir=out"]) == 2
+    assert "this folder holds a run already" in capsys.readouterr().err
+
+
+def test_runs_that_lie_in_one_folder_are_no_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("here/a") == 0
+    assert main(["gate", "here", "gate=ci"]) == 2
+    assert "no run in this folder" in capsys.readouterr().err
+
+
+def test_nothing_to_decide_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("out", "replay.until=decided") == 2
+    assert "no gate to decide" in capsys.readouterr().err

@@ -109,6 +109,14 @@ def test_wer_is_a_ratio_of_sums_with_its_edits():
     assert wer.ci95[0] <= 2 / 5 <= wer.ci95[1]
 
 
+def test_no_error_at_all_is_not_certainly_none():
+    right = [make_clip(c, r) for c in "abc" for r in range(4)]  # six words, four times
+    wrong = [make_clip(c, hypothesis="") for c in "abc"]
+
+    assert summarise(right, seed=0)["wer"].ci95 == pytest.approx((0, 1 - 0.025 ** (1 / 6)))
+    assert summarise(wrong, seed=0)["wer"].ci95 == pytest.approx((0.025 ** (1 / 6), 1))
+
+
 def test_wer_without_reference_words_is_null_not_zero():
     wer = summarise([make_clip("a", reference="", hypothesis="x y")], seed=0)["wer"]
 

@@ -185,6 +185,7 @@ class _Blocks:
         Interrupted, what was measured is kept, if it was at least one repeat of both.
         """
         writers: dict[str, RunWriter] = {}
+        refuse_used(folder)
         for side in self._sides:
             refuse_used(folder / side.name)
         place, repeats = 0, self._config.replay.repeats

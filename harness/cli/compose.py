@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import hydra
+import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -116,7 +117,7 @@ def with_hydra(verb: str, argv: list[str], task: Task) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise instead of exiting with 1
     try:
         decorate(guarded)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise as_config_error(error) from error
     except OSError as error:
         raise UsageError(
@@ -143,7 +144,7 @@ def compose(overrides: list[str]) -> DictConfig:
     """The config of ``overrides``, inside a task of :func:`with_hydra`."""
     try:
         return hydra.compose(config_name="config", overrides=[_as_override(o) for o in overrides])
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise as_config_error(error) from error
 
 
@@ -271,6 +272,8 @@ def as_config_error(error: Exception) -> ConfigError:
         first = causes[-1]
         return ConfigError(first.what, value=first.value, allowed=first.allowed, hint=first.hint)
     text = " ".join(line.strip() for one in causes for line in str(one).splitlines())
+    if isinstance(error, yaml.YAMLError):
+        return ConfigError("a config file is not YAML", value=text)
     if match := re.search(r"Key '(\w+)' not in '(\w+)'", text):
         full = re.search(r"full_key: ([\w.]+)", text)
         return _unknown_field(full[1] if full else match[1], fields_of(match[2]))

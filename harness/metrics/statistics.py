@@ -179,9 +179,19 @@ def mean_of(groups: Groups) -> Statistic:
 
 
 def ratio_of_sums(above: Sequence[float] | Floats, below: Sequence[float] | Floats) -> Statistic:
-    """Sum of one figure per clip over the sum of another, such as errors over words."""
+    """Sum of one figure per clip over the sum of another, such as errors over words.
+
+    NaN, which the bootstrap leaves out, where there is nothing to divide by.
+    """
     top, bottom = np.asarray(above, float), np.asarray(below, float)
-    return lambda weights: (weights @ top) / (weights @ bottom)
+
+    def statistic(weights: Floats) -> Floats:
+        divisor = weights @ bottom
+        nothing = np.full_like(divisor, np.nan)
+        found: Floats = np.divide(weights @ top, divisor, out=nothing, where=divisor > 0)
+        return found
+
+    return statistic
 
 
 def percentile_of(groups: Groups, q: float) -> Statistic:

@@ -141,6 +141,9 @@ def _ratio(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Ratio:
         statistic = ratio_of_sums(*zip(*shares.values(), strict=True))
         interval = Bootstrap(statistic, len(shares), smooth=True, seed=seed).interval(CONFIDENCE)
         ci95 = (interval.low, interval.high)
+    if edits and above in (0, below):  # none or all wrong: nothing to resample
+        once = shares_by_clip(metric, list({clip.clip: clip for clip in clips}.values()))
+        ci95 = _exact(int(sum(share[1] for share in once.values())), wrong=above > 0)
     return Ratio(
         unit=metric.unit,
         value=above / below,
@@ -150,6 +153,16 @@ def _ratio(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Ratio:
         deletions=total.deletions,
         insertions=total.insertions,
     )
+
+
+def _exact(words: int, *, wrong: bool) -> tuple[float, float]:
+    """The interval of Clopper and Pearson (1934) when all words are right, or all are wrong.
+
+    Args:
+        words: of every clip once: its repeats are the same words.
+    """
+    side = ((1 - CONFIDENCE) / 2) ** (1 / words)
+    return (side, 1.0) if wrong else (0.0, 1 - side)
 
 
 def shares_by_clip(

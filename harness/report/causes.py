@@ -102,7 +102,7 @@ def _budget_caption(arms: Sequence[Arm], totals: Sequence[float]) -> str:
         )
     return (
         "; ".join(words) + ". Closed: the parts add up to the TTFT within max(1 %, 0.5 ms). Same"
-        " axis in every panel. hold: what the chunking strategy cost;"
+        " axis in every panel. hold: until the word was whole and its chunk full;"
         " unattributed: time that no span of the engine covers."
     )
 

@@ -156,8 +156,9 @@ def _delta(rule: Delta, material: Material, reference: Clips) -> Evidence:
     shared = [clip for clip in new if clip in old]
     if not shared:
         return nothing(rule.metric, [*material.clips, *reference])
-    if len(shared) < LEAST_CLIPS:
-        return too_few_clips(len(shared))
+    counting = sum(old[clip][1] > 0 for clip in shared)
+    if counting < LEAST_CLIPS:
+        return too_few_clips(counting)
     rates = [ratio_of_sums(*zip(*(arm[c] for c in shared), strict=True)) for arm in (new, old)]
     change = Bootstrap(
         lambda w: rates[0](w) - rates[1](w), len(shared), smooth=False, seed=material.seed

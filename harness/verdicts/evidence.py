@@ -99,8 +99,9 @@ def _ratio_within(rule: Within, material: Material) -> Evidence:
     shares = shares_by_clip(rule.metric, material.clips)
     if not shares:
         return nothing(rule.metric, material.clips)
-    if len(shares) < LEAST_CLIPS:
-        return too_few_clips(len(shares))
+    counting = sum(share[1] > 0 for share in shares.values())  # others have nothing to be wrong
+    if counting < LEAST_CLIPS:
+        return too_few_clips(counting)
     above, below = (list(side) for side in zip(*shares.values(), strict=True))
     estimate = Bootstrap(ratio_of_sums(above, below), len(shares), smooth=True, seed=material.seed)
     found = estimated(
@@ -111,10 +112,11 @@ def _ratio_within(rule: Within, material: Material) -> Evidence:
         return found
     # No error to resample. That n words of text show none has probability (1 - rate)**n; repeats
     # of a clip are the same words.
-    words = sum(share[1] for share in shares_by_clip(rule.metric, _once(material.clips)).values())
+    what = "characters" if rule.metric.name == "cer" else "words"
+    count = sum(share[1] for share in shares_by_clip(rule.metric, _once(material.clips)).values())
     return msgspec.structs.replace(
-        found, interval=None, seen=f"no error in {words:g} words, allowed {say(rule.high, '1')}",
-        p_pass=(1 - min(rule.high, 1.0)) ** words, next="more clips would decide it",
+        found, interval=None, seen=f"no error in {count:g} {what}, allowed {say(rule.high, '1')}",
+        p_pass=(1 - min(rule.high, 1.0)) ** count, next="more clips would decide it",
     )  # fmt: skip
 
 
@@ -129,8 +131,10 @@ def every_clip(rule: EveryClip, clips: Clips) -> Evidence:
         broken = [f"{_name(c)}: {c.failed}" for c in clips if c.failed is not None]
         what, judged = "failed", clips
     elif rule.fact == "chunks":
-        broken = [f"{_name(c)}: {c.chunks}" for c in answered if c.chunks < rule.least]
-        what, judged = f"have fewer than {rule.least} chunks", answered
+        # What has fewer words cannot come in so many chunks.
+        judged = [c for c in answered if len(c.reference.split()) >= rule.least]
+        broken = [f"{_name(c)}: {c.chunks}" for c in judged if c.chunks < rule.least]
+        what = f"have fewer than {rule.least} chunks"
     else:
         judged = [clip for clip in answered if clip.session == "live"]
         if not judged:
@@ -149,26 +153,36 @@ def every_clip(rule: EveryClip, clips: Clips) -> Evidence:
     )  # fmt: skip
 
 
-def every_slope(rule: EverySlope, clips: Clips) -> Evidence:
-    """One session that falls behind is enough; each is tested by the interval of its own slope."""
-    found = []  # of each session: p-value against "it falls behind by less", and what was seen
-    for clip in clips:
+def every_slope(rule: EverySlope, material: Material) -> Evidence:
+    """One session that falls behind is enough; each is tested by the interval of its own slope.
+
+    A session without a slope may have fallen behind: with one there is no pass.
+    """
+    found = []  # of each session: p-values against "broken" and "kept", and what was seen
+    without = []
+    for clip in material.clips:
         slope, bounds = clip.lag_slope_ms_per_min, clip.lag_slope_ci95
-        if slope is not None and bounds is not None:
-            low, high = cast("tuple[float, float]", bounds)
-            # Sen's interval is that of a normal statistic (Kendall's): its width says the rest.
-            z = _Z95 * (rule.high - slope) / max((high - low) / 2, 1e-9)
-            found.append((float(special.ndtr(z)), slope, Interval(low, high, 0.95), _name(clip)))
+        if slope is None or bounds is None:
+            without.append(f"{_name(clip)}: {clip.why_null.get(rule.metric.name)}")
+            continue
+        below, above = slope - cast("float", bounds[0]), cast("float", bounds[1]) - slope
+        # Each side of Sen's interval as if normal: Kendall's statistic nearly is.
+        side = above if slope <= rule.high else below
+        z = _Z95 * (slope - rule.high) / max(side, 1e-9)
+        wide = float(special.ndtri(1 - material.alpha)) / _Z95
+        interval = Interval(slope - wide * below, slope + wide * above, 1 - 2 * material.alpha)
+        found.append((float(special.ndtr(z)), slope, interval, _name(clip)))
     if not found:
-        return nothing(rule.metric, clips)
-    p_kept, slope, interval, name = min(found, key=lambda session: session[0])
+        return nothing(rule.metric, material.clips)
+    p_broken, slope, interval, name = max(found, key=lambda session: session[0])
     unit = rule.metric.unit
+    lost = f"; {len(without)} sessions have no slope, such as {without[0]}" if without else ""
     return Evidence(
         seen=f"the worst of {len(found)} sessions, {name}, changes by {say(slope, unit)}"
-        f" {say_interval(interval, unit)}, allowed at most {say(rule.high, unit)}",
-        p_pass=1 - p_kept, p_fail=min(1.0, len(found) * p_kept),
+        f" {say_interval(interval, unit)}, allowed at most {say(rule.high, unit)}{lost}",
+        p_pass=1.0 if without else p_broken, p_fail=min(1.0, len(found) * (1 - p_broken)),
         observed=slope, limit=rule.high, unit=unit, interval=interval,
-        n=len(found), clips=len({clip.clip for clip in clips}),
+        n=len(found), clips=len({clip.clip for clip in material.clips}),
         next="longer sessions would decide it: dataset.loop_to_s",
     )  # fmt: skip
 
@@ -247,7 +261,7 @@ def _more(estimate: Estimate, low: float | None, high: float | None, alpha: floa
         middle = math.sqrt(few * enough)
         few, enough = (few, middle) if decides(middle) else (middle, enough)
     more = max(1, math.ceil(estimate.clusters * (enough - 1) - 0.5))
-    return f"about {more} more clips of as many repeats would decide it"
+    return f"about {more} more clip{'s' * (more > 1)} of as many repeats would decide it"
 
 
 def nothing(metric: Metric, clips: Clips) -> Evidence:
@@ -261,7 +275,7 @@ def nothing(metric: Metric, clips: Clips) -> Evidence:
 def too_few_clips(clips: int) -> Evidence:
     return Evidence(
         seen=f"{clips} clips; from fewer than {LEAST_CLIPS} nothing can be told",
-        next=f"measure {LEAST_CLIPS - clips} more clips at least",
+        next=f"measure {LEAST_CLIPS - clips} more clip{'s' * (LEAST_CLIPS - clips > 1)} at least",
         clips=clips,
     )
 

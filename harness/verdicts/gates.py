@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.config import GateConfig
+from harness.errors import ConfigError
 from harness.metrics.statistics import holm
 from harness.verdicts import RuleVerdict, Verdict, worst
 from harness.verdicts.comparisons import against
@@ -95,6 +96,18 @@ def judge(
     )
 
 
+def check_arm(gate: GateConfig, arms: Sequence[Mapping[str, str]]) -> None:
+    """Raises ConfigError: the gate is of one arm only, and there is none of that name."""
+    names = dict.fromkeys(name for arm in arms for name in arm.values())
+    if gate.rules and gate.arm is not None and gate.arm not in names:
+        raise ConfigError(
+            f"gate {gate.name} judges one arm, and there is none of that name",
+            value=gate.arm,
+            allowed=", ".join(names),
+            hint="run or compare with that arm, or choose another by gate.arm=NAME",
+        )
+
+
 def _why_not_asked(
     rule: Rule, arm: Mapping[str, str], references: Mapping[str, Clips], *, is_reference: bool
 ) -> str | None:
@@ -138,7 +151,7 @@ def _examine(rule: Rule, material: Material) -> Evidence:
     if isinstance(rule, Within):
         return within(rule, material)
     if isinstance(rule, EverySlope):
-        return every_slope(rule, material.clips)
+        return every_slope(rule, material)
     if isinstance(rule, EveryClip):
         return every_clip(rule, material.clips)
     return against(rule, material)

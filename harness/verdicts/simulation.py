@@ -4,12 +4,12 @@
 
     python -m harness.verdicts.simulation > docs/simulation.md
 
-Latencies as measured with Whisper tiny.en on a shared machine of two cores (66 sessions of 11 clips:
-302 ms; of a session's deviation from its clip's median, 1.48 times the median was 4.3 %, and 9 % of
-sessions were more than 12 % late, by 96 ms on average): noise of 4.5 % with heavy tails (Student's
-t with 4 degrees of freedom) that lingers from session to session (autocorrelation 0.3; 0.18 was
-measured), and a spike of 90 ms on average in 8 % of the sessions. Clips differ by more than those
-(a log-normal level each). Two arms share clips and come in an order by chance.
+Latencies as measured with Whisper tiny.en on a shared machine of two cores: 66 sessions of 11
+clips, 302 ms; of a session's deviation from its clip's median, 1.48 times the median was 4.3 %, 9 %
+of the sessions were over 12 % late, by 96 ms on average. So: noise of 4.5 % with heavy tails
+(Student's t with 4 degrees of freedom) that lingers from session to session (autocorrelation 0.3;
+0.18 was measured), and a spike of 90 ms on average in 8 % of the sessions. Clips differ by more
+than those (a log-normal level each). Two arms share clips and come in an order by chance.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def test_what_the_server_says_of_its_time_becomes_spans(kind: str) -> None:
                 await send(link, type="transcription.delta", delta="word", timing=timing)
                 await send(link, type="transcription.done", text="word")
 
-    with running(session) as url, client(url, replace(QUICK, kind="turn")) as engine:
+    with running(session) as url, client(url, replace(QUICK, kind=kind)) as engine:
         heard = speak(engine, 0.16, pace=20)
     assert heard.error is None
     spans = {name: (start_ns, end_ns) for name, start_ns, end_ns in heard.spans}
@@ -113,6 +113,21 @@ def test_what_the_server_says_of_its_time_becomes_spans(kind: str) -> None:
     assert spans["decode"] == (asked_ns + 500_000, asked_ns + 20_000_000)
     assert spans["delivery"] == (asked_ns + 20_500_000, heard.token_ns[0])
     assert spans["delivery"][1] - spans["delivery"][0] >= 25_000_000
+
+
+def test_a_server_of_another_kind_is_told() -> None:
+    timing = {"kind": "turn", "at_ms": 20.5, "spans": []}
+
+    async def session(link: ServerConnection) -> None:
+        await send(link, type="session.created")
+        async for message in link:
+            if json.loads(message).get("final"):
+                await send(link, type="transcription.delta", delta="word", timing=timing)
+
+    with running(session) as url, client(url, replace(QUICK, kind="live")) as engine:
+        heard = speak(engine, 0.16, pace=20)
+    assert heard.error is not None
+    assert "measure it with session=turn" in heard.error
 
 
 def test_times_that_are_none_are_garbage() -> None:

@@ -28,7 +28,7 @@ _CLOSE_TIMEOUT_S = 1.0
 _DEFAULT_HTTP_CAUSE = "the server does not take realtime sessions at this path"
 _HTTP_CAUSES = {
     401: "the key is missing or wrong: set engine.api_key_env",
-    403: "the key, the origin or the host is not allowed",
+    403: "the key, the origin or the host is not allowed, or there is no such path",
     404: "no realtime service at this path: check engine.url",
     429: "too many sessions or requests",
     503: "the server is full, starting or shutting down",

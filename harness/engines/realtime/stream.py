@@ -262,6 +262,7 @@ class RealtimeStream:
             self._received += 1
             self._quiet_received += 1
             if event.timing is not None:
+                self._check_kind(event.timing.kind)
                 self._tell_timing(event.timing, at_ns)
             match event.kind:
                 case Kind.TEXT:
@@ -274,6 +275,14 @@ class RealtimeStream:
                     raise Fault(explain_error(event))
             if self._end_fed:
                 self._expect_answer()
+
+    def _check_kind(self, served: SessionKind) -> None:
+        """Raises ``Fault``: our own server answers in another way than it is measured in."""
+        if served != self._config.kind:
+            raise Fault(
+                f"engine.kind={self._config.kind}, but this server answers {served} sessions:"
+                f" measure it with session={served}"
+            )
 
     def _tell_timing(self, timing: ServerTiming, at_ns: int) -> None:
         """The server's own spans, and as `delivery` what remains: the way there and back.
