@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from harness.datasets_manifest import (
     FOLDER_MANIFEST,
     Line,
     find_manifest,
+    id_of,
     locate_audio,
     parse_manifest,
     raise_all,
@@ -318,7 +318,7 @@ def _line_of(file: Path, folder: Path) -> Line:
             hint=f"write what is said into {file.stem}.txt, as UTF-8",
         ) from error
     return Line(
-        id=re.sub(r"\W+", "_", name.removesuffix(file.suffix)),
+        id=id_of(name),
         audio_filepath=name,
         duration=round(recording.duration_s, 6),
         text=" ".join(text.split()),

@@ -35,8 +35,8 @@ _HOW_TO_MAKE = (
 class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One line. Times are seconds; of speech and words, from the start of the clip."""
 
-    id: str  # letters, digits, `_`, `.` and `-`; unique in the manifest
     audio_filepath: str  # from the manifest's folder, absolute, or `package:NAME/PATH`
+    id: str = ""  # letters, digits, `_`, `.` and `-`, unique; "": made of the file's path
     offset: float = 0.0  # where the clip begins in the file
     duration: float | None = None  # None: to the end of the file
     text: str  # what is said; "" for a clip of noise, in which nothing is
@@ -210,6 +210,8 @@ def parse_manifest(path: Path) -> tuple[dict[int, Line], LineProblems]:
         except msgspec.DecodeError as error:
             problems.add(number, _not_a_line(row, error))
             continue
+        if not line.id:
+            line = msgspec.structs.replace(line, id=id_of(line.audio_filepath))
         lines[number] = line
         for problem in line.problems():
             problems.add(number, problem)
@@ -224,6 +226,12 @@ def parse_manifest(path: Path) -> tuple[dict[int, Line], LineProblems]:
     return lines, problems
 
 
+def id_of(audio_filepath: str) -> str:
+    """An id made of a file's path, less its suffix."""
+    stem = PurePosixPath(audio_filepath).with_suffix("").as_posix()
+    return re.sub(r"\W+", "_", stem).strip("_")
+
+
 def _not_a_line(row: str, error: msgspec.DecodeError) -> DatasetError:
     if not isinstance(error, msgspec.ValidationError):
         return DatasetError(f"not JSON ({error})", value=row[:60], allowed="one JSON object a line")
@@ -231,7 +239,7 @@ def _not_a_line(row: str, error: msgspec.DecodeError) -> DatasetError:
         str(error),
         allowed="fields "
         + ", ".join(Line.__struct_fields__)
-        + "; id, audio_filepath and text are required",
+        + "; audio_filepath and text are required",
         hint="the spelling; your own fields go into extra",
     )
 

@@ -16,7 +16,8 @@ too, unless ``undecided="skip"``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -80,9 +81,12 @@ class CheckedRun:
         Args:
             undecided: what becomes of the test when no rule fails and not every rule passes.
         """
-        verdict = self.judge(
-            *rules, confidence=confidence, baseline=baseline, baselines=baselines, allow=allow
-        )
+        if not rules:
+            pytest.fail("no rule was asked; such as `ttft_ms p95 <= 900 ms`", pytrace=False)
+        with _told():
+            verdict = self.judge(
+                *rules, confidence=confidence, baseline=baseline, baselines=baselines, allow=allow
+            )
         unmet = [rule for rule in verdict.rules if rule.status != "pass"]
         lines = [f"{verdict.status.upper()}: {self.run.folder}"]
         for rule in unmet:
@@ -92,6 +96,17 @@ class CheckedRun:
             pytest.skip("\n".join(lines))
         if verdict.status != "pass":
             pytest.fail("\n".join(lines), pytrace=False)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What the harness cannot do fails the test with its message, without our own frames."""
+    from harness.errors import HarnessError
+
+    try:
+        yield
+    except HarnessError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture
@@ -108,6 +123,7 @@ def stt_run(tmp_path: Path) -> Callable[..., CheckedRun]:
             code = main(["run", "report.plots=false", f"hydra.run.dir={folder}", *overrides])
             if code in (1, 2):
                 pytest.fail(f"the run ended with exit code {code}", pytrace=False)
-        return CheckedRun(load_run(Path(folder)))
+        with _told():
+            return CheckedRun(load_run(Path(folder)))
 
     return get

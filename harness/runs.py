@@ -84,8 +84,7 @@ def write_text(path: Path, text: str) -> None:
 def _cannot_write(path: Path, error: OSError) -> StorageError:
     return StorageError(
         f"cannot write {path}: {error.strerror or error}",
-        hint="free some space or choose another folder with hydra.run.dir=FOLDER;"
-        " clips that were written before are kept",
+        hint="free some space or choose another folder; clips that were written before are kept",
     )
 
 

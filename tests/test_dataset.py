@@ -185,7 +185,6 @@ def test_blank_lines_and_a_byte_order_mark_are_nothing(folder: Path) -> None:
     ("fields", "message"),
     [
         ({"id": "a/b"}, r"m.jsonl:1: id: 'a/b'\n  allowed: letters"),
-        ({"id": ""}, "id: ''"),
         ({"text": " "}, r"text: ' '\n  allowed: what is said, or \"\""),
         ({"text": 1}, r"Expected `str`, got `int` - at `\$.text`"),
         ({"offset": -1}, r"offset: -1.0\n  allowed: 0 or more"),
@@ -422,6 +421,13 @@ def test_silence_after_a_clip_moves_the_end_of_the_audio_and_nothing_else(folder
     assert (clip.speech_end_s, clip.words) == (before.speech_end_s, before.words)
     assert not clip.samples[len(before.samples) :].any()
     assert dataset.sha256 != plain.sha256
+
+
+def test_a_line_without_an_id_is_called_as_its_file(folder: Path) -> None:
+    rows = [{"audio_filepath": "a.wav", "text": "hi"}]
+    assert [clip.id for clip in load(manifest(folder, *rows)).clips] == ["a"]
+    with pytest.raises(DatasetError, match=r"id: 'a'\n  allowed: each id once"):
+        load(manifest(folder, *rows, *rows))
 
 
 def test_a_long_session_has_word_times_only_if_every_clip_has(folder: Path) -> None:

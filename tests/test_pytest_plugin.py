@@ -42,6 +42,22 @@ def test_a_failure_says_what_was_seen(outcome):
     result.stdout.no_fnmatch_line("*failed = 0*")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ('"tftt_ms p50 <= 1 ms"', "did you mean ttft_ms?"),
+        ("", "no rule was asked"),
+        ('"failed = 0", baseline="nothere"', "nothere"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_in_a_line(outcome, arguments, told):
+    result = outcome(arguments)
+    result.assert_outcomes(failed=1)
+    text = result.stdout.str()
+    assert told in text
+    assert "harness/" not in text.replace("harness/pytest_plugin", "")
+
+
 def test_undecided_fails_unless_told_otherwise(outcome):
     outcome('"ttft_ms p95 <= 900 ms"').assert_outcomes(failed=1)
 

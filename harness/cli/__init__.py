@@ -43,7 +43,7 @@ usage: python -m harness VERB [options or overrides]
 
 {verbs}
 
-A first run takes about three minutes, needs no GPU and no account:
+A first run takes about four minutes, needs no GPU and no account:
   python -m harness run chunking=1word
 Is one word at a time faster than six for the person who waits?
   python -m harness compare chunking=1word,6word

@@ -141,9 +141,10 @@ def _ratio(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Ratio:
         statistic = ratio_of_sums(*zip(*shares.values(), strict=True))
         interval = Bootstrap(statistic, len(shares), smooth=True, seed=seed).interval(CONFIDENCE)
         ci95 = (interval.low, interval.high)
-    if edits and above in (0, below):  # none or all wrong: nothing to resample
+    none_right = total.hits == 0 and total.insertions == 0
+    if edits and (above == 0 or none_right):  # all alike: nothing to resample
         once = shares_by_clip(metric, list({clip.clip: clip for clip in clips}.values()))
-        ci95 = _exact(int(sum(share[1] for share in once.values())), wrong=above > 0)
+        ci95 = _exact(int(sum(share[1] for share in once.values())), wrong=none_right)
     return Ratio(
         unit=metric.unit,
         value=above / below,
