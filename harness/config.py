@@ -533,12 +533,6 @@ class Config:
 
     def __post_init__(self) -> None:
         _require_number("seed", self.seed, 0)
-        if self.replay.until == "decided" and not self.gate.rules:
-            raise ConfigError(
-                "replay.until=decided, and no gate to decide",
-                value=f"gate={self.gate.name}",
-                hint="add gate=ci, or leave replay.until out",
-            )
         most = getattr(self.model, "max_streams", math.inf)
         if self.replay.streams > most:
             raise ConfigError(

@@ -35,8 +35,8 @@ _HOW_TO_MAKE = (
 class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One line. Times are seconds; of speech and words, from the start of the clip."""
 
-    audio_filepath: str  # from the manifest's folder, absolute, or `package:NAME/PATH`
     id: str = ""  # letters, digits, `_`, `.` and `-`, unique; "": made of the file's path
+    audio_filepath: str  # from the manifest's folder, absolute, or `package:NAME/PATH`
     offset: float = 0.0  # where the clip begins in the file
     duration: float | None = None  # None: to the end of the file
     text: str  # what is said; "" for a clip of noise, in which nothing is

@@ -147,7 +147,13 @@ def _check_arms(plans: Sequence[ArmPlan]) -> None:
         refuse_used(plans[0].folder.parent)
     for plan in plans:
         refuse_used(plan.folder)
-        parse_rules(plan.config.gate.rules)
+        gate = plan.config.gate
+        if not parse_rules(gate.rules) and plan.config.replay.until == "decided":
+            raise ConfigError(
+                "replay.until=decided, and no gate to decide",
+                value=f"gate={gate.name}",
+                hint="add gate=ci, or leave replay.until out",
+            )
     first = plans[0].config
     for plan in plans[1:]:
         for field in ("dataset", "seed"):

@@ -161,7 +161,7 @@ def test_a_comparison_does_not_go_into_a_runs_folder(capsys: pytest.CaptureFixtu
 def test_runs_that_lie_in_one_folder_are_no_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("here/a") == 0
     assert main(["gate", "here", "gate=ci"]) == 2
-    assert "no run in this folder" in capsys.readouterr().err
+    assert "were not compared" in capsys.readouterr().err
 
 
 def test_nothing_to_decide_is_told(capsys: pytest.CaptureFixture[str]) -> None:

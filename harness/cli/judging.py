@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from harness.cli.results import arms_of, finished, publish
+from harness.cli.results import COMPARISON, arms_of, finished, publish
 from harness.config import GateConfig
 from harness.errors import RunError, StorageError, UsageError
 from harness.runs import load_run, write_json
@@ -36,7 +36,14 @@ def gate(argv: list[str]) -> int:
         help="a field of the environment in which the baseline may differ; may be repeated",
     )  # fmt: skip
     options = parser.parse_args(argv)
-    runs = [finished(load_run(folder)) for folder in arms_of(options.run)]
+    folders = arms_of(options.run)
+    compared = any((options.run / name).is_file() for name in (COMPARISON, "run.log"))
+    if folders != [options.run] and not compared:
+        raise UsageError(
+            "runs lie in this folder, but were not compared", value=str(options.run),
+            hint=f"name one of them, such as {folders[0]}",
+        )  # fmt: skip
+    runs = [finished(load_run(folder)) for folder in folders]
     chosen = _gate(options.overrides) if options.overrides else gate_of(runs[0])
     chosen.allow = [*chosen.allow, *options.allow]
     against = load_against(chosen, runs[0].environment, options.baseline)

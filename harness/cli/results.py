@@ -153,8 +153,6 @@ def arms_of(folder: Path) -> list[Path]:
     if (folder / "events.jsonl").is_file() or not arms:
         return [folder]
     if not (folder / COMPARISON).is_file():
-        if not (folder / "run.log").is_file():
-            return [folder]  # runs may lie in it, but were not compared
         return arms  # cut off before it was written: in the order of their names
     named = msgspec.json.decode((folder / COMPARISON).read_bytes())["arms"]
     return [folder / name for name in named]

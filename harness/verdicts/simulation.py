@@ -86,7 +86,7 @@ def make_clips(
     return [
         ClipMetrics(
             clip=f"{clip}", repeat=repeat, order=0, lane=0, session="turn", duration_s=4.0,
-            reference="x", hypothesis="x", chunks=words, ttft_ms=float(value),
+            reference="x y", hypothesis="x y", chunks=words, ttft_ms=float(value),
             final_ms=float(value) + 400.0,
             word_edits=Edits(words, words - errors[clip], errors[clip], 0, 0),
         )

@@ -16,7 +16,7 @@ def test_nothing_changed_raises_no_alarm():
 
 
 def test_ten_per_cent_are_found():
-    outcomes = gate_outcomes(1.10, 120)
+    outcomes = gate_outcomes(1.10, 200)
     assert outcomes.failed >= 95
     assert outcomes.passed == 0
 
