@@ -11,6 +11,7 @@ V vocabulary.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,6 +28,8 @@ WINDOW_POSITIONS = 1500  # 30 s
 WINDOW_S = 30.0
 POSITIONS_PER_S = 50  # 20 ms each
 SILENT_FRAMES = 8  # more than the two convolutions see at once: 7
+# Libraries keep what they prepared for every shape they meet; so there are 30 of them, not 3000.
+_SHAPE_FRAMES = 100
 
 _onednn: Any = torch.ops.mkldnn  # what torch.compile itself calls; it has no public name
 _FEW_ROWS = 8  # rows for which a product is bound by reading the weights
@@ -55,7 +58,8 @@ class MelSpectrogram:
         f is even and at most ``frames``; below it, the last ``SILENT_FRAMES`` are silence.
         """
         heard = math.ceil((len(samples) + WINDOW_SAMPLES / 2) / HOP_SAMPLES)
-        kept = min(frames, heard + SILENT_FRAMES + heard % 2)
+        heard = math.ceil(heard / _SHAPE_FRAMES) * _SHAPE_FRAMES
+        kept = min(frames, heard + SILENT_FRAMES)
         # The end is reflected into the window of the last frame: one hop more keeps that silent.
         audio = F.pad(samples, (0, min(kept + 1, frames) * HOP_SAMPLES - len(samples)))
         spectrum = torch.stft(
@@ -75,14 +79,15 @@ class _Linear:
     Figures: ``docs/measurements.md``.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, *, packed: bool) -> None:
+        """Args: packed: for inputs of one length; oneDNN keeps a product for every length."""
         self._weight, self._bias = weight, bias
         blocks = next(n for n in (4, 3, 2, 1) if len(weight) % n == 0)
         self._blocked = weight.device.type == "cpu" and weight.dtype == torch.float32
         self._weight_blocks = weight.view(blocks, -1, weight.shape[1])
         self._bias_blocks = bias.view(blocks, -1, 1)
         self._packed: torch.Tensor | None = None
-        if has_packed_linear(weight.device):
+        if packed and has_packed_linear(weight.device):
             self._packed = _onednn._reorder_linear_weight(  # noqa: SLF001
                 weight, WINDOW_POSITIONS
             )
@@ -127,16 +132,17 @@ class _Layer:
     """The parts that encoder and decoder layers share, and the decoder's cross attention."""
 
     def __init__(self, state: _State, prefix: str, *, cross: bool) -> None:
+        linear = partial(state.linear, packed=not cross)
         self.attention_norm = state.norm(f"{prefix}.self_attn_layer_norm")
-        self.qkv = state.linear(*(f"{prefix}.self_attn.{x}_proj" for x in "qkv"))
-        self.attention_out = state.linear(f"{prefix}.self_attn.out_proj")
+        self.qkv = linear(*(f"{prefix}.self_attn.{x}_proj" for x in "qkv"))
+        self.attention_out = linear(f"{prefix}.self_attn.out_proj")
         if cross:
             self.cross_norm = state.norm(f"{prefix}.encoder_attn_layer_norm")
-            self.cross_query = state.linear(f"{prefix}.encoder_attn.q_proj")
-            self.cross_out = state.linear(f"{prefix}.encoder_attn.out_proj")
+            self.cross_query = linear(f"{prefix}.encoder_attn.q_proj")
+            self.cross_out = linear(f"{prefix}.encoder_attn.out_proj")
         self.mlp_norm = state.norm(f"{prefix}.final_layer_norm")
-        self.fc1 = state.linear(f"{prefix}.fc1")
-        self.fc2 = state.linear(f"{prefix}.fc2")
+        self.fc1 = linear(f"{prefix}.fc1")
+        self.fc2 = linear(f"{prefix}.fc2")
 
     def mlp(self, x: torch.Tensor) -> torch.Tensor:
         """With the residual."""
@@ -158,7 +164,7 @@ class _State:
     def norm(self, name: str) -> _Norm:
         return _Norm(self[f"{name}.weight"], self[f"{name}.bias"])
 
-    def linear(self, *names: str) -> _Linear:
+    def linear(self, *names: str, packed: bool) -> _Linear:
         """Several projections of the same input as one; Whisper's keys have no bias."""
         weights = [self[f"{name}.weight"] for name in names]
         biases = [
@@ -167,7 +173,7 @@ class _State:
             else weight.new_zeros(len(weight))
             for name, weight in zip(names, weights, strict=True)
         ]
-        return _Linear(torch.cat(weights), torch.cat(biases))
+        return _Linear(torch.cat(weights), torch.cat(biases), packed=packed)
 
 
 class WhisperNet:
@@ -206,7 +212,8 @@ class WhisperNet:
                 f"model.decoder.layers.{i}.encoder_attn.{x}_proj"
                 for i in range(self.layers)
                 for x in "kv"
-            )
+            ),
+            packed=True,
         )
         # (layer, head) that follow the audio; unknown ones: all of the upper half, as in OpenAI's.
         heads = getattr(model.generation_config, "alignment_heads", None) or [

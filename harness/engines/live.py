@@ -20,6 +20,7 @@ once. The rules (``docs/decisions/0007-live-windows.md``):
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -71,10 +72,27 @@ class WindowEngine(Protocol):
         """Give open sessions up and end the worker."""
 
 
+# glibc's mallopt: its numbers for trimming, for growing and for what it maps one by one, and ours.
+_MALLOC = ((-1, 256 << 20), (-2, 64 << 20), (-3, 8 << 20))
+
+
+def _keep_heap_whole() -> None:
+    """Keep glibc's heap from growing by holes: every pass has other sizes (a longer prefix).
+
+    Otherwise it raises the size from which a block is mapped for itself up to 32 MiB, and such blocks
+    among small ones leave holes that do not fit: +18 MiB a minute were measured
+    (docs/measurements.md). Elsewhere (macOS, musl) there is no such call.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    for option, value in _MALLOC if mallopt is not None else ():
+        mallopt(option, value)
+
+
 class LiveEngine:
     """``engine``, serving live sessions."""
 
     def __init__(self, engine: WindowEngine, config: LiveSession | AlignAttSession) -> None:
+        _keep_heap_whole()
         self._engine = engine
         self._config = config
         policy = "align_att" if isinstance(config, AlignAttSession) else "local_agreement"
