@@ -79,8 +79,8 @@ _MALLOC = ((-1, 256 << 20), (-2, 64 << 20), (-3, 8 << 20))
 def _keep_heap_whole() -> None:
     """Keep glibc's heap from growing by holes: every pass has other sizes (a longer prefix).
 
-    Otherwise it raises the size from which a block is mapped for itself up to 32 MiB, and such blocks
-    among small ones leave holes that do not fit: +18 MiB a minute were measured
+    Otherwise it raises the size from which a block is mapped for itself up to 32 MiB, and large
+    blocks among small ones leave holes that do not fit: +18 MiB a minute were measured
     (docs/measurements.md). Elsewhere (macOS, musl) there is no such call.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
