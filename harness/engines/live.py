@@ -84,7 +84,9 @@ def _keep_heap_whole() -> None:
     (docs/measurements.md). Elsewhere (macOS, musl) there is no such call.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    for option, value in _MALLOC if mallopt is not None else ():
+    if mallopt is None:
+        return
+    for option, value in _MALLOC:
         mallopt(option, value)
 
 
