@@ -80,14 +80,17 @@ class _Linear:
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, *, packed: bool) -> None:
-        """Args: packed: for inputs of one length; oneDNN keeps a product for every length."""
+        """Args: packed: for inputs of one length; oneDNN keeps a product for every length.
+
+        Where few rows have no faster way than oneDNN's (bfloat16), it is packed all the same.
+        """
         self._weight, self._bias = weight, bias
         blocks = next(n for n in (4, 3, 2, 1) if len(weight) % n == 0)
         self._blocked = weight.device.type == "cpu" and weight.dtype == torch.float32
         self._weight_blocks = weight.view(blocks, -1, weight.shape[1])
         self._bias_blocks = bias.view(blocks, -1, 1)
         self._packed: torch.Tensor | None = None
-        if packed and has_packed_linear(weight.device):
+        if (packed or not self._blocked) and has_packed_linear(weight.device):
             self._packed = _onednn._reorder_linear_weight(  # noqa: SLF001
                 weight, WINDOW_POSITIONS
             )
