@@ -46,12 +46,7 @@ NEW_TOKENS = 24
 POLICIES = [LiveSession(step_ms=1500), AlignAttSession(step_ms=1500)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
