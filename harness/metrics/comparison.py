@@ -17,6 +17,7 @@ from harness.metrics.statistics import (
     Bootstrap,
     Floats,
     Groups,
+    Method,
     Statistic,
     mean_of,
     percentile_of,
@@ -113,14 +114,16 @@ def _sample_differences(
     a, b = [a_samples[clip] for clip in shared], [b_samples[clip] for clip in shared]
     if not shared:
         return [_no_difference(metric, "mean", of, "no clip in which both arms have it")]
-    found = [_difference(metric, "mean", mean_of(a), mean_of(b), len(shared), of, seed)]
+    found = [
+        _difference(metric, "mean", mean_of(a), mean_of(b), len(shared), of, "percentile", seed)
+    ]
     fewest = min(_count(a), _count(b))
     for name, q in (("p50", 0.5), ("p95", 0.95)):
         if fewest < LEAST_N[name]:
             found.append(_no_difference(metric, name, of, f"n={fewest} < {LEAST_N[name]}"))
         else:
             statistics = percentile_of(a, q), percentile_of(b, q)
-            found.append(_difference(metric, name, *statistics, len(shared), of, seed))
+            found.append(_difference(metric, name, *statistics, len(shared), of, "smoothed", seed))
     return found
 
 
@@ -141,12 +144,13 @@ def _corpus_difference(
     if any(sum(below for _, below in shares) == 0 for shares in both):
         return _no_difference(metric, "value", of, "no clip in which both arms have it")
     a, b = (ratio_of_sums(*zip(*shares, strict=True)) for shares in both)
-    return _difference(metric, "value", a, b, len(shared), of, seed)
+    return _difference(metric, "value", a, b, len(shared), of, "percentile", seed)
 
 
 def _difference(
-    metric: Metric, statistic: str, a: Statistic, b: Statistic, clips: int, of: int, seed: int
-) -> Difference:
+    metric: Metric, statistic: str, a: Statistic, b: Statistic, clips: int, of: int,
+    method: Method, seed: int,
+) -> Difference:  # fmt: skip
     a, b = _remembered(a), _remembered(b)  # the difference and the ratio ask for the same draws
     once = np.ones((1, clips))
     a_value, b_value = float(a(once)[0]), float(b(once)[0])
@@ -154,7 +158,7 @@ def _difference(
     def bounds(combine: Callable[[Floats, Floats], Floats]) -> Bounds | None:
         if clips < 2:
             return None
-        both = Bootstrap(lambda w: combine(a(w), b(w)), clips, smooth=False, seed=seed)
+        both = Bootstrap(lambda w: combine(a(w), b(w)), clips, method, seed=seed)
         interval = both.interval(CONFIDENCE)
         return interval.low, interval.high
 

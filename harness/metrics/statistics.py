@@ -19,6 +19,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -31,6 +32,7 @@ Statistic = Callable[[Floats], Floats]  # weights of the clips [B, C] -> the sta
 
 RESAMPLES = 4_000
 _MOST_CELLS = 2**23  # of a [B, C] weight matrix: 64 MiB
+_ROUNDING = 1 + 1e-9
 _FEWEST_BEYOND = 10  # resamples beyond a point for its tail share to be counted, not extrapolated
 
 
@@ -76,7 +78,7 @@ def least_n(q: float, confidence: float, effect: float = 1.0) -> int:
 
 
 def design_effect(groups: Groups, limit: float | None = None) -> float:
-    """How many samples count as one independent sample, >= 1.
+    """How many samples count as one independent sample, >= 1: for tests.
 
     Variance of the samples' mean rank when whole clips are drawn, over its variance if samples
     were independent. Ranks, because the share beyond a far limit is too rare to tell; with
@@ -84,26 +86,31 @@ def design_effect(groups: Groups, limit: float | None = None) -> float:
     binomial, as by Korn and Graubard (1998). One sample per clip: exactly 1; at most what it is
     when all samples of a clip are the same.
     """
-    sizes = np.array([len(group) for group in groups if len(group)])
-    n, clusters = int(sizes.sum()), len(sizes)
-    if n == clusters:
-        return 1.0
-    most = float((sizes**2).sum() / n)  # a clip's samples all the same: one clip, one sample
-    if clusters < 2:
-        return most
-    values = np.concatenate([np.asarray(group, float) for group in groups if len(group)])
+    groups = [group for group in groups if len(group)]
+    values = np.concatenate([np.asarray(group, float) for group in groups])
     scores = [stats.rankdata(values)]
     if limit is not None:
         scores.append((values > limit).astype(float))
+    return max(_effect_of(score, groups) for score in scores)
+
+
+def _effect_of(score: Floats, groups: Groups) -> float:
+    """Variance of the mean score over clips, over that of independent samples; within limits."""
+    sizes = np.array([len(group) for group in groups])
+    n, clusters, most = len(score), len(sizes), _most_effect(groups)
+    if clusters < 2 or n == clusters:
+        return most
+    centred = score - score.mean()
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    worst = 1.0
-    for score in scores:
-        centred = score - score.mean()
-        independent = float(centred @ centred) * n / (n - 1)
-        clustered = float((np.add.reduceat(centred, starts) ** 2).sum()) * clusters / (clusters - 1)
-        if independent > 0:
-            worst = max(worst, clustered / independent)
-    return min(float(worst), most)
+    independent = float(centred @ centred) * n / (n - 1)
+    clustered = float((np.add.reduceat(centred, starts) ** 2).sum()) * clusters / (clusters - 1)
+    return min(max(1.0, clustered / independent), most) if independent > 0 else 1.0
+
+
+def _most_effect(groups: Groups) -> float:
+    """The design effect if all samples of a clip are the same."""
+    sizes = np.array([len(group) for group in groups], float)
+    return float((sizes**2).sum() / sizes.sum())
 
 
 def p_percentile_above(n: float, beyond: float, q: float) -> float:
@@ -119,24 +126,39 @@ def p_percentile_below(n: float, beyond: float, q: float) -> float:
     return 1.0 if n - beyond <= 0 else float(special.betainc(n - beyond, beyond + 1, q))
 
 
-def percentile_interval(
-    values: Sequence[float] | Floats, q: float, confidence: float, effect: float = 1.0
-) -> Interval:
+def percentile_interval(groups: Groups, q: float, confidence: float) -> Interval:
     """Distribution-free two-sided interval of the q-percentile, from order statistics.
 
-    The samples of rank r and s with P(fewer than r below the percentile) and P(s or more below
-    it) each at most (1 - confidence) / 2; binomial, with counts divided by ``effect``
-    (:func:`design_effect`). A side is None when n is too small for it.
+    The ranks at which a binomial(n, q) leaves (1 - confidence) / 2 on either side, continued
+    between whole ranks, and the samples between which they lie, interpolated (Hutson 1999): whole
+    ranks alone would cover more than was asked for. A side is None when n is too small for it.
+
+    n is the number of samples over their design effect, here of the share beyond the percentile,
+    and for few clips times the square of t(clips - 1) / t(samples - 1), as by Korn and Graubard
+    (1998).
     """
-    ordered, n, alpha = np.sort(values), len(values), (1 - confidence) / 2
-    # Inversion of the two tests above: the limit runs through the ordered samples.
-    rank = np.arange(1, n + 1)
-    above = special.betainc((n - rank + 1) / effect, (rank - 1) / effect + 1, 1 - q)
-    below = special.betainc(rank / effect, (n - rank) / effect + 1, q)
-    low, high = np.flatnonzero(above <= alpha), np.flatnonzero(below <= alpha)
+    groups = [group for group in groups if len(group)]
+    values = np.concatenate([np.asarray(group, float) for group in groups])
+    ordered, tail = np.sort(values), (1 - confidence) / 2
+    effect = _effect_of((values > percentile(ordered, q)).astype(float), groups)
+    if 2 <= len(groups) < len(values):
+        few = special.stdtrit(len(groups) - 1, tail) / special.stdtrit(len(values) - 1, tail)
+        effect = min(effect * float(few) ** 2, _most_effect(groups))
+    n = len(values) / effect
+
+    def bound(level: float) -> tuple[float, float]:
+        # Of n ranks; the j-th stands for samples (j - 1) * effect + 1 to j * effect.
+        rank = float(special.bdtrik(level, n, q)) + 1
+        place = min(max(effect * rank - (effect - 1) / 2, 1.0), float(len(ordered)))
+        below, above = ordered[math.floor(place) - 1], ordered[math.ceil(place) - 1]
+        if not math.isfinite(above):
+            return float(below), float(above)  # between a figure and none there is no middle
+        value = float(below + (place % 1) * (above - below))
+        return value, value
+
     return Interval(
-        low=float(ordered[low[-1]]) if len(low) else None,
-        high=float(ordered[high[0]]) if len(high) else None,
+        low=bound(tail)[0] if (1 - q) ** n <= tail * _ROUNDING else None,
+        high=bound(1 - tail)[1] if q**n <= tail * _ROUNDING else None,
         confidence=confidence,
     )
 
@@ -151,8 +173,7 @@ class Quantile:
         self.clusters = len(self._groups)
 
     def interval(self, confidence: float) -> Interval:
-        effect = design_effect(self._groups)
-        return percentile_interval(self._values, self._q, confidence, effect)
+        return percentile_interval(self._groups, self._q, confidence)
 
     def p_above(self, limit: float, *, inclusive: bool = False, times: float = 1.0) -> float:
         """P-value against "below ``limit``"; see :meth:`Bootstrap.p_above`."""
@@ -226,33 +247,49 @@ def _weights(clusters: int, seed: int) -> Floats:
     return weights
 
 
+Method = Literal["bca", "percentile", "smoothed"]
+
+
 class Bootstrap:
     """The distribution of a statistic over resampled clips, and what it says.
 
-    ``smooth``: BCa (Efron 1987), for means and ratios of one arm, which are skewed. Otherwise the
-    percentile method: for percentiles, where the jackknife that BCa needs is inconsistent, and for
-    differences of two arms that share clips, symmetric unless something changed, where BCa's
-    estimated skewness costs coverage. Both are widened for few clips as by Hesterberg (2015):
-    quantiles of Student's t with C - 1 degrees of freedom, times sqrt(C / (C - 1)), in place of
-    the normal ones.
+    ``method`` depends on the statistic:
+
+    * ``bca`` (Efron 1987) for means and ratios of one arm, which are skewed. Few clips tell their
+      skewness badly, so it may only widen: each bound is the farther of its and ``percentile``'s.
+    * ``percentile`` for differences of two arms that share clips: symmetric unless something
+      changed, where BCa's estimated skewness costs coverage.
+    * ``smoothed`` (Efron 2014) for tail percentiles of two arms, which jump from sample to sample:
+      the mean over resamples instead of the one value, with its own standard error, the
+      infinitesimal jackknife's, less what the finite number of resamples adds (Wager et al. 2014).
+
+    All are widened for few clips as by Hesterberg (2015): quantiles of Student's t with C - 1
+    degrees of freedom, times sqrt(C / (C - 1)), in place of the normal ones.
     """
 
-    def __init__(self, statistic: Statistic, clusters: int, *, smooth: bool, seed: int = 0) -> None:
+    def __init__(self, statistic: Statistic, clusters: int, method: Method, seed: int = 0) -> None:
         if clusters < 2:
             raise ValueError(f"a bootstrap over {clusters} clips")
         self.value = float(statistic(np.ones((1, clusters)))[0])
         self.clusters = clusters
-        drawn = statistic(_weights(clusters, seed))
-        self._draws = np.sort(drawn[np.isfinite(drawn)])  # a ratio whose divisor was 0 is not one
-        self._sd = float(self._draws.std())
-        self._bias = self._acceleration = 0.0
-        if smooth and not self.certain:
-            self._bias = float(special.ndtri(self._share_below(self.value)))
+        weights = _weights(clusters, seed)
+        drawn = statistic(weights)
+        finite = np.isfinite(drawn)  # a ratio whose divisor was 0 is not one
+        self._draws = np.sort(drawn[finite])
+        self._mean, self._sd = float(self._draws.mean()), float(self._draws.std())
+        # Of z: what is estimated of the statistic's bias and acceleration; none, and BCa's.
+        self._shapes = [(0.0, 0.0)]
+        self._normal = method == "smoothed" and not self.certain
+        if self._normal:
+            self._sd = _smoothed_sd(weights[finite], drawn[finite])
+        elif method == "bca" and not self.certain:
             left_out = statistic(1.0 - np.eye(clusters))
             centred = left_out.mean() - left_out
             spread = float((centred**2).sum())
-            if spread > 0:  # 0: clips that are all the same, but for rounding
-                self._acceleration = float((centred**3).sum()) / (6 * spread**1.5)
+            # Of no spread are clips that are all the same, but for rounding.
+            skewness = float((centred**3).sum()) / spread**1.5 if spread > 0 else 0.0
+            bias = float(special.ndtri(self._share_below(self.value)))
+            self._shapes.append((bias, skewness / 6))
 
     @property
     def certain(self) -> bool:
@@ -260,14 +297,20 @@ class Bootstrap:
         return self._sd <= 1e-12 * abs(self.value)
 
     def interval(self, confidence: float) -> Interval:
+        """Always with the value itself, which is not in the middle of a smoothed one."""
         tail = (1 - confidence) / 2
-        return Interval(self.bound(tail), self.bound(1 - tail), confidence)
+        low, high = self.bound(tail), self.bound(1 - tail)
+        return Interval(min(low, self.value), max(high, self.value), confidence)
 
     def bound(self, level: float) -> float:
         """The value that the truth is below with probability ``level``, one-sided."""
         wide = math.sqrt(self.clusters / (self.clusters - 1))
-        z = self._bias + wide * float(special.stdtrit(self.clusters - 1, level))
-        return self._quantile(self._bias + _accelerate(z, -self._acceleration))
+        z = wide * float(special.stdtrit(self.clusters - 1, level))
+        bounds = [
+            self._quantile(bias + _accelerate(bias + z, -acceleration))
+            for bias, acceleration in self._shapes
+        ]
+        return min(bounds) if level < 0.5 else max(bounds)
 
     def p_above(self, limit: float, *, inclusive: bool = False, times: float = 1.0) -> float:
         """P-value against "at most ``limit``": the level whose lower bound is ``limit``.
@@ -278,24 +321,29 @@ class Bootstrap:
         """
         if self.certain:
             return self._known(self.value > limit, limit, inclusive=inclusive)
-        return self._p(limit, times)
+        return max(self._levels(limit, times))
 
     def p_below(self, limit: float, *, inclusive: bool = False, times: float = 1.0) -> float:
         """P-value against "at least ``limit``"; see :meth:`p_above`."""
         if self.certain:
             return self._known(self.value < limit, limit, inclusive=inclusive)
-        return 1 - self._p(limit, times)
+        return 1 - min(self._levels(limit, times))
 
     def _known(self, beyond: bool, limit: float, *, inclusive: bool) -> float:
         equal = math.isclose(self.value, limit, rel_tol=1e-12)
         return 0.0 if (inclusive if equal else beyond) else 1.0
 
-    def _p(self, limit: float, times: float) -> float:
-        z = _accelerate(self._z(limit) - self._bias, self._acceleration) - self._bias
+    def _levels(self, limit: float, times: float) -> list[float]:
         wide = math.sqrt(self.clusters / (self.clusters - 1))
-        return float(special.stdtr(self.clusters * times - 1, z * math.sqrt(times) / wide))
+        levels = []
+        for bias, acceleration in self._shapes:
+            z = _accelerate(self._z(limit) - bias, acceleration) - bias
+            level = special.stdtr(self.clusters * times - 1, z * math.sqrt(times) / wide)
+            levels.append(float(level))
+        return levels
 
     # Beyond the outermost resamples a tail share cannot be counted: there it goes on as normal.
+    # A smoothed statistic is as good as normal everywhere.
 
     def _share_below(self, point: float) -> float:
         less = np.searchsorted(self._draws, point, "left")
@@ -304,14 +352,25 @@ class Bootstrap:
 
     def _z(self, point: float) -> float:
         share = self._share_below(point)
-        if min(share, 1 - share) * len(self._draws) < _FEWEST_BEYOND:
-            return (point - float(self._draws.mean())) / self._sd
+        if self._normal or min(share, 1 - share) * len(self._draws) < _FEWEST_BEYOND:
+            return (point - self._mean) / self._sd
         return float(special.ndtri(share))
 
     def _quantile(self, z: float) -> float:
-        if special.ndtr(-abs(z)) * len(self._draws) < _FEWEST_BEYOND:
-            return float(self._draws.mean()) + z * self._sd
+        if self._normal or special.ndtr(-abs(z)) * len(self._draws) < _FEWEST_BEYOND:
+            return self._mean + z * self._sd
         return float(np.quantile(self._draws, special.ndtr(z)))
+
+
+def _smoothed_sd(weights: Floats, drawn: Floats) -> float:
+    """Standard error of the mean over resamples, from how each clip's weight moves the statistic.
+
+    ``weights`` [B, C], ``drawn`` [B]. Never less than a tenth of the statistic's own: resamples
+    are too few to tell that a statistic does not depend on the clips.
+    """
+    moved = (weights - 1).T @ (drawn - drawn.mean()) / len(drawn)
+    variance = float(moved @ moved) - len(moved) / len(drawn) * float(drawn.var())
+    return max(math.sqrt(max(variance, 0.0)), 0.1 * float(drawn.std()))
 
 
 def _accelerate(z: float, acceleration: float) -> float:

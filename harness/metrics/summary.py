@@ -17,7 +17,6 @@ from harness.metrics.instants import Missing
 from harness.metrics.latency import METRICS, Metric
 from harness.metrics.statistics import (
     Bootstrap,
-    design_effect,
     least_n,
     mean_of,
     percentile,
@@ -83,7 +82,6 @@ def _distribution(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Di
     of = len(clips) if metric.scope == "clip" else n
     if n == 0:
         return _nothing(metric.unit, of, _why(metric.name, clips))
-    effect = design_effect(groups)
     found: dict[str, float] = {}
     why_null: dict[str, str] = {}
     ci95: dict[str, tuple[float | None, float | None]] = {}
@@ -92,10 +90,10 @@ def _distribution(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Di
             why_null[name] = f"n={n} < {LEAST_N[name]}"
         else:
             found[name] = percentile(values, q)
-            interval = percentile_interval(values, q, CONFIDENCE, effect)
+            interval = percentile_interval(groups, q, CONFIDENCE)
             ci95[name] = (interval.low, interval.high)
     if len(groups) >= 2:
-        mean = Bootstrap(mean_of(groups), len(groups), smooth=True, seed=seed)
+        mean = Bootstrap(mean_of(groups), len(groups), "bca", seed=seed)
         interval = mean.interval(CONFIDENCE)
         ci95["mean"] = (interval.low, interval.high)
     return Distribution(
@@ -115,7 +113,7 @@ def _median_of_clip_p95(metric: Metric, clips: Sequence[ClipMetrics]) -> Distrib
     if not groups:
         return _nothing(metric.unit, len(clips), _why(metric.name, clips))
     p95s = [percentile(group, 0.95) for group in groups.values()]
-    interval = percentile_interval(p95s, 0.5, CONFIDENCE)
+    interval = percentile_interval([[p95] for p95 in p95s], 0.5, CONFIDENCE)
     only_median = "of per-clip p95s only the median is told"
     return Distribution(
         unit=metric.unit,
@@ -139,7 +137,7 @@ def _ratio(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Ratio:
     ci95 = None
     if len(shares) >= 2:
         statistic = ratio_of_sums(*zip(*shares.values(), strict=True))
-        interval = Bootstrap(statistic, len(shares), smooth=True, seed=seed).interval(CONFIDENCE)
+        interval = Bootstrap(statistic, len(shares), "bca", seed=seed).interval(CONFIDENCE)
         ci95 = (interval.low, interval.high)
     none_right = total.hits == 0 and total.insertions == 0
     if edits and (above == 0 or none_right):  # all alike: nothing to resample

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import cast
+from typing import TypeGuard, cast
 
 import msgspec
 import numpy as np
@@ -19,6 +19,7 @@ from harness.metrics.statistics import (
     Bootstrap,
     Floats,
     Groups,
+    Method,
     Statistic,
     percentile,
     percentile_of,
@@ -80,7 +81,7 @@ def _compare(rule: NoWorse | Faster, material: Material, reference: Clips) -> Ev
         return too_few_clips(len(shared))
     new, old = [new_groups[c] for c in shared], [old_groups[c] for c in shared]
     n = min(sum(map(len, new)), sum(map(len, old)))
-    if q is not None and q > 0.5 and n * (1 - q) < LEAST_BEYOND - 1e-9:
+    if _pooled(q) and n * (1 - q) < LEAST_BEYOND - 1e-9:
         return _too_few_beyond(rule.statistic, q, n, len(shared))
     new_of, old_of = _statistic(new, q), _statistic(old, q)
     everything = np.ones((1, len(shared)))
@@ -92,7 +93,7 @@ def _compare(rule: NoWorse | Faster, material: Material, reference: Clips) -> Ev
     name = f"{metric.name} {rule.statistic}"
     if isinstance(rule, Faster):
         factor = Bootstrap(
-            lambda w: old_of(w) / new_of(w), len(shared), smooth=False, seed=material.seed
+            lambda w: old_of(w) / new_of(w), len(shared), _method(q), seed=material.seed
         )
         return estimated(
             factor, f"{name} of {rule.reference} divided by this one", "1", material.alpha,
@@ -112,7 +113,7 @@ def _rise(
         return np.maximum(max(rule.relative, band) * np.abs(old_of(weights)), rule.absolute)
 
     def bootstrap(statistic: Statistic) -> Bootstrap:
-        return Bootstrap(statistic, clips, smooth=False, seed=material.seed)
+        return Bootstrap(statistic, clips, _method(quantile(rule.statistic)), seed=material.seed)
 
     excess = bootstrap(lambda w: new_of(w) - old_of(w) - allowed(w))
     found = estimated(excess, name, unit, material.alpha, low=None, high=0.0, n=n)
@@ -131,8 +132,16 @@ def _rise(
     )  # fmt: skip
 
 
+def _pooled(q: float | None) -> TypeGuard[float]:
+    return q is not None and q > 0.5
+
+
+def _method(q: float | None) -> Method:
+    return "smoothed" if _pooled(q) else "percentile"
+
+
 def _statistic(groups: Groups, q: float | None) -> Statistic:
-    if q is not None and q > 0.5:
+    if _pooled(q):
         return percentile_of(groups, q)
     per_clip = [float(np.mean(g)) if q is None else percentile(g, q) for g in groups]
     return ratio_of_sums(per_clip, [1.0] * len(per_clip))
@@ -161,7 +170,7 @@ def _delta(rule: Delta, material: Material, reference: Clips) -> Evidence:
         return too_few_clips(counting)
     rates = [ratio_of_sums(*zip(*(arm[c] for c in shared), strict=True)) for arm in (new, old)]
     change = Bootstrap(
-        lambda w: rates[0](w) - rates[1](w), len(shared), smooth=False, seed=material.seed
+        lambda w: rates[0](w) - rates[1](w), len(shared), "percentile", seed=material.seed
     )
     return estimated(
         change, f"{name} less that of {rule.reference}", "1", material.alpha,

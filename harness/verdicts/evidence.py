@@ -88,7 +88,7 @@ def within(rule: Within, material: Material) -> Evidence:
         )
     else:
         mean = mean_of(list(groups.values()))
-        estimate = Bootstrap(mean, len(groups), smooth=True, seed=material.seed)
+        estimate = Bootstrap(mean, len(groups), "bca", seed=material.seed)
     return estimated(
         estimate, f"{rule.metric.name} {rule.statistic}", rule.metric.unit, material.alpha,
         low=rule.low, high=rule.high, n=len(values),
@@ -103,7 +103,7 @@ def _ratio_within(rule: Within, material: Material) -> Evidence:
     if counting < LEAST_CLIPS:
         return too_few_clips(counting)
     above, below = (list(side) for side in zip(*shares.values(), strict=True))
-    estimate = Bootstrap(ratio_of_sums(above, below), len(shares), smooth=True, seed=material.seed)
+    estimate = Bootstrap(ratio_of_sums(above, below), len(shares), "bca", seed=material.seed)
     found = estimated(
         estimate, rule.metric.name, rule.metric.unit, material.alpha,
         low=rule.low, high=rule.high, n=len(shares),

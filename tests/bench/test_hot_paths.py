@@ -87,7 +87,7 @@ PATHS: dict[str, Callable[[], object]] = {
     "replay 10 s in 20 ms frames": replayed,
     "metrics of a clip": lambda: clip_metrics(TRACE),
     "bootstrap of a mean, 40 clips": lambda: Bootstrap(
-        mean_of(CLUSTERS), len(CLUSTERS), smooth=True
+        mean_of(CLUSTERS), len(CLUSTERS), "bca"
     ).interval(0.95),
 }
 

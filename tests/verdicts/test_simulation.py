@@ -25,6 +25,11 @@ def test_looking_often_raises_no_more_alarms():
     assert gate_outcomes(1.0, 60, plan=SequentialPlan(2, 6)).failed == 0
 
 
+def test_a_tail_that_is_a_third_longer_is_found():
+    rules = ["ttft_ms p95 vs baseline: at most +5 % and +10 ms"]
+    assert gate_outcomes(1.30, 15, clips=40, rules=rules).failed >= 90
+
+
 def test_sessions_are_as_described():
     noise = Noise(clip_sd=0.3, sd=0.04, lingers=0.5, spike_share=0.0)
     old, new = sessions(np.random.default_rng(0), noise, 500, 8, (1.0, 1.1))
@@ -43,9 +48,9 @@ def test_error_rates_with_many_tries():
     assert on_the_limit.failed <= 5
     often = gate_outcomes(1.05, 300, plan=SequentialPlan(2, 6))
     assert often.failed <= 5
-    for found in coverages(1000):
-        assert found.covers >= 92.5, found
-        assert "p" in found.what or found.covers <= 97, found
+    for found in coverages(2000):
+        most = 98.5 if "pooled, factor, 11" in found.what else 97
+        assert 93 <= found.covers <= most, found
 
 
 @pytest.mark.slow
