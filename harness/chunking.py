@@ -198,10 +198,8 @@ def rechunk(tokens: Iterable[Token], ended_ns: int, config: ChunkingConfig) -> t
     chunks: list[Chunk] = []
 
     def release(texts: list[str], at_ns: int) -> None:
-        chunks.extend(
-            Chunk(index=len(chunks) + i, text=text, at_ns=at_ns, is_final=False)
-            for i, text in enumerate(texts)
-        )
+        for text in texts:
+            chunks.append(Chunk(index=len(chunks), text=text, at_ns=at_ns, is_final=False))
 
     def wake_before(now_ns: int) -> None:
         while (due_ns := chunker.deadline_ns) is not None and due_ns <= now_ns:

@@ -33,8 +33,10 @@ strategies: st.SearchStrategy[ChunkingConfig] = st.one_of(
     st.just(SentenceChunking()),
     st.builds(TimedChunking, st.floats(0.1, 500)),
 )
+# Mostly of few characters: a token of several words must be frequent, not a matter of luck.
+texts = st.text("ab .\n\u3000", max_size=8) | st.text(max_size=6)
 token_streams = st.lists(
-    st.tuples(st.text(max_size=6), st.integers(0, 300 * MS)), max_size=40
+    st.tuples(texts, st.integers(0, 300 * MS)), max_size=40
 )  # (text, time since the token before)
 
 
@@ -103,6 +105,11 @@ def test_timed_holds_no_whole_word_longer_than_stated(
         whole_ns = next(t.at_ns for t, n in zip(tokens, arrived, strict=True) if n > word_end)
         assert chunk.at_ns - whole_ns <= round(every * MS)
         released_chars += len(chunk.text)
+
+
+def test_chunks_are_numbered_in_order_when_one_token_brings_several_words() -> None:
+    chunks = rechunk(every_ms([" a b c d", " e f g"]), 10**9, WordsChunking(1))
+    assert [chunk.index for chunk in chunks] == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_a_word_is_whole_once_the_next_begins_or_the_stream_ends() -> None:

@@ -116,9 +116,9 @@ def test_what_a_test_of_a_percentile_decides_its_interval_shows(values, q, confi
     interval = quantile.interval(confidence)
     for limit in values:
         if quantile.p_below(limit, inclusive=True) <= alpha:
-            assert interval.high <= limit
+            assert interval.high <= limit or interval.high == pytest.approx(limit)
         if quantile.p_above(limit, inclusive=True) <= alpha:
-            assert interval.low >= limit
+            assert interval.low >= limit or interval.low == pytest.approx(limit)
 
 
 # --- samples of one clip -------------------------------------------------------------------------
@@ -133,8 +133,8 @@ def test_repeats_that_agree_count_once():
     assert design_effect(groups) == 3.0
     repeated = Quantile(groups, 0.5).interval(0.95)
     once = Quantile(singles(range(20)), 0.5).interval(0.95)
-    assert repeated.low == pytest.approx(once.low, abs=0.5)
-    assert repeated.high == pytest.approx(once.high, abs=0.5)
+    assert repeated.low == pytest.approx(once.low)
+    assert repeated.high == pytest.approx(once.high)
 
 
 def test_repeats_as_different_as_clips_count_in_full():

@@ -130,8 +130,8 @@ def percentile_interval(groups: Groups, q: float, confidence: float) -> Interval
     """Distribution-free two-sided interval of the q-percentile, from order statistics.
 
     The ranks at which a binomial(n, q) leaves (1 - confidence) / 2 on either side, continued
-    between whole ranks, and the samples between which they lie, interpolated (Hutson 1999): whole
-    ranks alone would cover more than was asked for. A side is None when n is too small for it.
+    between whole ranks, where samples are interpolated (Hutson 1999): whole ranks alone would cover
+    more than was asked for. A side is None when n is too small for it.
 
     n is the number of samples over their design effect, here of the share beyond the percentile,
     and for few clips times the square of t(clips - 1) / t(samples - 1), as by Korn and Graubard
@@ -146,21 +146,24 @@ def percentile_interval(groups: Groups, q: float, confidence: float) -> Interval
         effect = min(effect * float(few) ** 2, _most_effect(groups))
     n = len(values) / effect
 
-    def bound(level: float) -> tuple[float, float]:
-        # Of n ranks; the j-th stands for samples (j - 1) * effect + 1 to j * effect.
-        rank = float(special.bdtrik(level, n, q)) + 1
-        place = min(max(effect * rank - (effect - 1) / 2, 1.0), float(len(ordered)))
-        below, above = ordered[math.floor(place) - 1], ordered[math.ceil(place) - 1]
-        if not math.isfinite(above):
-            return float(below), float(above)  # between a figure and none there is no middle
-        value = float(below + (place % 1) * (above - below))
-        return value, value
+    places = np.arange(1, len(ordered) + 1)
 
-    return Interval(
-        low=bound(tail)[0] if (1 - q) ** n <= tail * _ROUNDING else None,
-        high=bound(1 - tail)[1] if q**n <= tail * _ROUNDING else None,
-        confidence=confidence,
-    )
+    def samples_at(level: float) -> tuple[Floats, Floats]:
+        # Of n ranks; the j-th are the samples (j - 1) * effect + 1 to j * effect, in shares.
+        end = effect * (float(special.bdtrik(level, n, q)) + 1) + 0.5
+        shares = np.minimum(end, places + 0.5) - np.maximum(end - effect, places - 0.5)
+        inside = shares > 0
+        return ordered[inside], shares[inside]
+
+    low = high = None
+    if (1 - q) ** n <= tail * _ROUNDING:
+        found, shares = samples_at(tail)
+        # Between a figure and none (a session that never answered) there is no middle.
+        low = float(np.average(found, weights=shares) if math.isfinite(found[-1]) else found[0])
+    if q**n <= tail * _ROUNDING:
+        found, shares = samples_at(1 - tail)
+        high = float(np.average(found, weights=shares))
+    return Interval(low, high, confidence)
 
 
 class Quantile:
