@@ -87,6 +87,9 @@ def test_a_finished_run_is_judged_again_by_another_gate() -> None:
     assert main(["gate", "out", "gate.rules=['ttft_ms p50 <= 200 ms']"]) == 3
     junit = ET.parse("out/junit.xml")  # noqa: S314 our own file
     assert len(junit.findall(".//failure")) == 1
+    assert verdict("out")["status"] == "fail"
+    assert main(["gate", "out", "gate=none"]) == 0
+    assert verdict("out")["status"] == "fail"  # nothing was judged: nothing is forgotten
 
 
 def test_a_baseline_is_saved_listed_shown_and_compared_with(
@@ -103,6 +106,10 @@ def test_a_baseline_is_saved_listed_shown_and_compared_with(
     assert main(["gate", "slow", "--baseline", "main"]) == 4  # another config: refused
     assert "config_identity" in capsys.readouterr().err
     assert main(["gate", "slow", "--baseline", "main", "--allow", "config_identity"]) == 3
+    assert main(["report", "slow"]) == 3
+    for name in ("report.md", "report.html"):
+        page = Path("slow", name).read_text(encoding="utf-8").replace("\\_", "_")
+        assert "by gate ci, against main (although these differ: config_identity)" in page
     assert main(["gate", "new", "--baseline", "missing"]) == 4
 
 

@@ -13,14 +13,18 @@ from rich.console import Console
 from harness.cli.results import COMPARISON, arms_of, finished, publish
 from harness.config import GateConfig
 from harness.errors import RunError, StorageError, UsageError
-from harness.runs import load_run, write_json
-from harness.summaries import CONFIRM, gate_of, judge_again, judge_runs, load_against
+from harness.runs import SUMMARY, Run, load_run, write_json
+from harness.summaries import CONFIRM, gate_of, judge_again, judge_runs, judged, load_against
+from harness.verdicts import Verdict
 from harness.verdicts.baselines import FOLDER, list_baselines, load_baseline, save_baseline
 from harness.verdicts.exports import bencher, github_action_benchmark, pytest_benchmark
 
 
 def gate(argv: list[str]) -> int:
-    """Judge a finished run, or the arms of a comparison, again: no model, nothing is replayed."""
+    """Judge a finished run, or the arms of a comparison, again: no model, nothing is replayed.
+
+    summary.json and junit.xml hold the new verdict from then on.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m harness gate", description=gate.__doc__,
         epilog="example: python -m harness gate reports/runs/RUN gate=ci --baseline main",
@@ -62,7 +66,16 @@ def gate(argv: list[str]) -> int:
         print(  # noqa: T201 the answer
             f"gate {chosen.name} has no rules: nothing to judge; name one with gate=ci"
         )
+    else:
+        _keep(runs, verdicts)
     return publish(runs, verdicts, options.run)
+
+
+def _keep(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> None:
+    """The new verdict takes the old one's place, so that a report made again shows it."""
+    for run, verdict in zip(runs, verdicts, strict=True):
+        if run.summary is not None and (run.folder / SUMMARY).is_file():  # not of a killed run
+            write_json(run.folder / SUMMARY, judged(run.summary, verdict))
 
 
 def _gate(overrides: Sequence[str]) -> GateConfig:

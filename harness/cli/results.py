@@ -22,6 +22,7 @@ from harness.metrics import METRICS_VERSION, Summary
 from harness.report import write_arms
 from harness.report.arms import Arm, make_arms
 from harness.report.terminal import print_comparison, print_summary
+from harness.report.text import judged_by
 from harness.runs import Run, load_run, write_json, write_text
 from harness.summaries import summarise_run
 from harness.verdicts import Verdict, ci, exit_code, worst
@@ -136,10 +137,8 @@ def print_verdicts(by_arm: dict[str, Verdict]) -> None:
     for arm, verdict in by_arm.items():
         if not verdict.rules:
             continue
-        against = f", against {verdict.baseline}" if verdict.baseline else ""
-        console.print(f"\n{arm}: {verdict.status.upper()} by gate {verdict.gate}{against}")
-        if verdict.allowed:
-            console.print(f"  compared although these differ: {', '.join(verdict.allowed)}")
+        by = judged_by(msgspec.to_builtins(verdict))
+        console.print(f"\n{arm}: {verdict.status.upper()} {by}")
         for rule in verdict.rules:
             status = rule.status.upper() if rule.status != "none" else "NOT ASKED"
             console.print(Text(f"  {status:<13}{rule.rule}", style=STYLES.get(rule.status, "dim")))

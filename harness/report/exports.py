@@ -12,7 +12,7 @@ from harness.metrics.comparison import Difference
 from harness.report.arms import Arm
 from harness.report.style import NoPlot, Plot
 from harness.report.table import Row, headline, show_ratio, wer_words
-from harness.report.text import DASH, TIMES, ms, n_of, plural, visible
+from harness.report.text import DASH, TIMES, judged_by, ms, n_of, plural, visible
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~!@$&])")
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99", "max")
@@ -56,7 +56,8 @@ def markdown(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot]) -> str:
 def _verdict(arm: Arm) -> str:
     summary = arm.summary
     status = str(summary.verdict.get("status", "none")).upper()
-    parts = ["no gate was asked for" if status == "NONE" else status]
+    by = f" {by}" if (by := escape_markdown(judged_by(summary.verdict))) else ""
+    parts = ["no gate was asked for" if status == "NONE" else status + by]
     parts.append("INVALID" if summary.validity else "valid")
     if summary.failed:
         parts.append(f"{summary.failed} sessions failed")

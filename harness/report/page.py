@@ -20,7 +20,7 @@ from harness.report.clips import clip_views
 from harness.report.playback import playback
 from harness.report.style import NoPlot, Plot, inline_svg
 from harness.report.table import headline, show_ratio
-from harness.report.text import DASH, TIMES, ms, n_of, percent, plural, visible
+from harness.report.text import DASH, TIMES, judged_by, ms, n_of, percent, plural, visible
 from harness.report.timeline import Audio
 from harness.verdicts.calibration import load_calibration
 
@@ -73,7 +73,8 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"ms": ms, "plural": plural}
-    made.globals |= {"show_ratio": show_ratio, "n_of": n_of, "DASH": DASH, "TIMES": TIMES}
+    made.globals |= {"show_ratio": show_ratio, "n_of": n_of, "judged_by": judged_by}
+    made.globals |= {"DASH": DASH, "TIMES": TIMES}
     return made
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 DASH, TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 
@@ -47,6 +48,18 @@ def n_of(n: int, of: int) -> str:
 
 def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def judged_by(verdict: Mapping[str, Any]) -> str:
+    """Of a verdict in ``summary.json``: the gate, what it compared with, what was let differ."""
+    if verdict.get("gate", "none") == "none":
+        return ""
+    said = f"by gate {verdict['gate']}"
+    if verdict.get("baseline"):
+        said += f", against {verdict['baseline']}"
+    if allowed := verdict.get("allowed"):
+        said += f" (although these differ: {', '.join(allowed)})"
+    return said
 
 
 _CONTROL = {code: chr(0x2400 + code) for code in range(32)} | {0x7F: "\u2421"}
