@@ -28,7 +28,7 @@ from harness.engines.null import NullEngine
 from harness.environment import identity
 from harness.errors import ConfigError
 from harness.events import SessionKind, Trace
-from harness.host import HostSampler
+from harness.host import HostSample, HostSampler
 from harness.metrics import Summary
 from harness.metrics.instants import request_ns
 from harness.replay import Arm, Pacing, Planned, arrivals_ns, replay
@@ -251,14 +251,17 @@ def _gpu_watched(world: World, recorders: Sequence[ArmRecorder]) -> Iterator[Non
 @contextmanager
 def _host_watched(world: World, recorders: Sequence[ArmRecorder]) -> Iterator[None]:
     """Sample the machine meanwhile; the arms share one process, and each keeps what was seen."""
-    sampler = HostSampler(world)
+
+    def keep(sample: HostSample) -> None:
+        for recorder in recorders:
+            recorder.writer.append_host([sample])
+
+    sampler = HostSampler(world, keep)
     sampler.start()
     try:
         yield
     finally:
-        samples = sampler.stop()
-        for recorder in recorders:
-            recorder.writer.append_host(samples)
+        sampler.stop()
 
 
 def _replay_all(

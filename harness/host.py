@@ -6,7 +6,7 @@ figures are pure functions of the samples, which the run's folder keeps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 
 from harness.clock import NS_PER_MS, NS_PER_S, World
+from harness.errors import HarnessError
 from harness.metrics.instants import Missing
 from harness.metrics.statistics import Slope, slope_of_series
 
@@ -40,19 +41,29 @@ class HostSample(msgspec.Struct, frozen=True):
 class HostSampler:
     """Samples this process and its machine from ``start`` to ``stop``."""
 
-    def __init__(self, world: World, *, every_ms: float = 1000.0, host: Any = psutil) -> None:
+    def __init__(
+        self,
+        world: World,
+        keep: Callable[[HostSample], None],
+        *,
+        every_ms: float = 1000.0,
+        host: Any = psutil,
+    ) -> None:
         """
         Args:
+            keep: is given every sample at once: a process that is killed for its memory leaves
+                behind what it held. What it raises ends the sampling, and :meth:`stop` raises it.
             world: in a simulated one a sample is taken every ``every_ms`` of simulated time; how
                 busy the machine was over it means nothing, and is not asked.
             host: what asks the operating system; another one in tests.
         """
         self._world = world
+        self._keep = keep
         self._every_ms = every_ms
         self._host = host
         self._process = host.Process()
         self._cores: int = host.cpu_count()
-        self._samples: list[HostSample] = []
+        self._failed: HarnessError | None = None
 
     def start(self) -> None:
         """Take the first sample; later ones come from a thread of their own."""
@@ -61,14 +72,23 @@ class HostSampler:
         self._sample()
         self._timeline.start()
 
-    def stop(self) -> tuple[HostSample, ...]:
-        """The last sample, and all of them, in order of time."""
+    def stop(self) -> None:
+        """Take the last sample.
+
+        Raises:
+            HarnessError: a sample could not be kept.
+        """
         self._timeline.stop()
-        self._samples.append(self._read())
-        return tuple(self._samples)
+        if self._failed is not None:
+            raise self._failed
+        self._keep(self._read())
 
     def _sample(self) -> None:
-        self._samples.append(self._read())
+        try:
+            self._keep(self._read())
+        except HarnessError as error:
+            self._failed = error
+            return
         self._due_ns += round(self._every_ms * NS_PER_MS)
         self._timeline.call_at(self._due_ns, self._sample)
 

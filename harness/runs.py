@@ -150,10 +150,10 @@ class RunWriter:
         write_json(self.folder / TELEMETRY, telemetry)
 
     def append_host(self, samples: Sequence[HostSample]) -> None:
-        """Keep what the machine did while one process measured."""
+        """Keep what the machine did; not synchronised: a killed process loses none, a crash may."""
         try:
             with (self.folder / HOST).open("ab") as file:
-                self._write(file, b"".join(_encode_line(sample) + b"\n" for sample in samples))
+                file.write(b"".join(_encode_line(sample) + b"\n" for sample in samples))
         except OSError as error:
             raise _cannot_write(self.folder / HOST, error) from error
 

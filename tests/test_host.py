@@ -11,6 +11,7 @@ import pytest
 
 from harness.__main__ import main
 from harness.clock import NS_PER_S, RealWorld, VirtualWorld
+from harness.errors import StorageError
 from harness.host import HostSample, HostSampler, memory_slope, most_memory_mib, others_cpu
 from harness.metrics import Ratio
 from harness.metrics.instants import Missing
@@ -64,9 +65,11 @@ def sample(second: float, **more: Any) -> HostSample:
 
 
 def test_a_reading_is_what_the_system_says() -> None:
-    sampler = HostSampler(RealWorld(), host=FakeHost())
+    samples: list[HostSample] = []
+    sampler = HostSampler(RealWorld(), samples.append, host=FakeHost())
     sampler.start()
-    first, last = sampler.stop()  # long before the second that the next one is due
+    sampler.stop()  # long before the second that the next one is due
+    first, last = samples
     assert (first.pid, first.cores, first.memory_bytes) == (7, 4, MIB)
     assert (last.own_cpu_s, last.all_cpu_s) == (4.0, 10.0)  # neither idle, iowait nor guest
     assert first.at_ns < last.at_ns
@@ -75,20 +78,42 @@ def test_a_reading_is_what_the_system_says() -> None:
 def test_in_simulated_time_a_sample_is_taken_every_simulated_second() -> None:
     world = VirtualWorld()
     driver = world.timeline("driver", costs=False)
-    sampler = HostSampler(world, host=FakeHost())
+    samples: list[HostSample] = []
+    sampler = HostSampler(world, samples.append, host=FakeHost())
     sampler.start()
     driver.call_at(3 * NS_PER_S + 1, driver.stop)
     driver.run()
-    samples = sampler.stop()
+    sampler.stop()
     assert [s.at_ns for s in samples] == [0, NS_PER_S, 2 * NS_PER_S, 3 * NS_PER_S, 3 * NS_PER_S + 1]
     assert [s.memory_bytes // MIB for s in samples] == [1, 2, 3, 4, 5]
     assert {s.all_cpu_s for s in samples} == {None}
 
 
-def test_this_system_answers() -> None:
-    sampler = HostSampler(RealWorld())
+def test_what_cannot_be_kept_is_said_when_the_run_ends() -> None:
+    kept: list[HostSample] = []
+
+    def keep(sample: HostSample) -> None:
+        if len(kept) == 2:
+            raise StorageError("the disk is full")
+        kept.append(sample)
+
+    world = VirtualWorld()
+    driver = world.timeline("driver", costs=False)
+    sampler = HostSampler(world, keep, host=FakeHost())
     sampler.start()
-    first, last = sampler.stop()
+    driver.call_at(9 * NS_PER_S, driver.stop)
+    driver.run()  # not here: what is measured goes on
+    with pytest.raises(StorageError, match="the disk is full"):
+        sampler.stop()
+    assert [s.at_ns for s in kept] == [0, NS_PER_S]
+
+
+def test_this_system_answers() -> None:
+    samples: list[HostSample] = []
+    sampler = HostSampler(RealWorld(), samples.append)
+    sampler.start()
+    sampler.stop()
+    first, last = samples
     assert first.memory_bytes > 10 * MIB
     assert 0 < first.own_cpu_s <= last.own_cpu_s
     assert first.all_cpu_s is not None
