@@ -432,7 +432,7 @@ class GateConfig:
     confirm: bool = True  # compare: measure a regression again, before it is called one
 
     def __post_init__(self) -> None:
-        _require_number("gate.confidence", self.confidence, 0.5, 0.9999)
+        _require_number("gate.confidence", self.confidence, 0.8, 0.9999)
         for rule in self.rules:
             if not isinstance(rule, str):
                 raise ConfigError(

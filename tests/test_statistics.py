@@ -121,6 +121,20 @@ def test_what_a_test_of_a_percentile_decides_its_interval_shows(values, q, confi
             assert interval.low >= limit or interval.low == pytest.approx(limit)
 
 
+def test_an_interval_holds_its_percentile():
+    one_long_clip = [100 + i * 0.01 for i in range(496)] + [1e4] * 4
+    interval = percentile_interval([one_long_clip], 0.99, 0.95)
+    assert interval.low <= percentile(one_long_clip, 0.99)
+
+
+@pytest.mark.parametrize("repeats", [2, 5])
+def test_repeats_of_a_clip_at_a_tied_maximum_count_once(repeats):
+    once = [1.0] * 3 + [0.5 + i / 30 for i in range(9)]
+    interval = percentile_interval([[value] * repeats for value in once], 0.9, 0.95)
+    assert interval.low == pytest.approx(percentile_interval(singles(once), 0.9, 0.95).low)
+    assert interval.high is None
+
+
 # --- samples of one clip -------------------------------------------------------------------------
 
 
@@ -229,6 +243,16 @@ def test_the_error_of_a_smoothed_mean_is_the_means():
     )
     assert smoothed.low == pytest.approx(plain.low, abs=0.3)
     assert smoothed.high == pytest.approx(plain.high, abs=0.3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_p_values_rise_and_fall_with_the_limit(method):
+    skewed = singles([297, 299, 300, 301, 303, 305, 298, 900])
+    bootstrap = Bootstrap(mean_of(skewed), 8, method)
+    above = [bootstrap.p_above(limit) for limit in range(100, 1200, 5)]
+    below = [bootstrap.p_below(limit) for limit in range(100, 1200, 5)]
+    assert above == sorted(above)
+    assert below == sorted(below, reverse=True)
 
 
 @pytest.mark.parametrize("limit", [-1e9, -10.0, 10.0, 1e9])

@@ -22,6 +22,7 @@ from harness.metrics.statistics import (
     mean_of,
     percentile_of,
     ratio_of_sums,
+    remembered,
 )
 from harness.metrics.summary import CONFIDENCE, LEAST_N, samples_by_clip, shares_by_clip
 
@@ -151,7 +152,7 @@ def _difference(
     metric: Metric, statistic: str, a: Statistic, b: Statistic, clips: int, of: int,
     method: Method, seed: int,
 ) -> Difference:  # fmt: skip
-    a, b = _remembered(a), _remembered(b)  # the difference and the ratio ask for the same draws
+    a, b = remembered(a), remembered(b)  # the difference and the ratio ask for the same draws
     once = np.ones((1, clips))
     a_value, b_value = float(a(once)[0]), float(b(once)[0])
 
@@ -176,19 +177,6 @@ def _difference(
         clips=clips,
         of=of,
     )
-
-
-def _remembered(statistic: Statistic) -> Statistic:
-    answers: list[tuple[Floats, Floats]] = []
-
-    def remembered(weights: Floats) -> Floats:
-        for asked, answer in answers:
-            if asked is weights:
-                return answer
-        answers.append((weights, statistic(weights)))
-        return answers[-1][1]
-
-    return remembered
 
 
 def _positive_ratio(a: Floats, b: Floats) -> Floats:

@@ -30,9 +30,10 @@ Floats = NDArray[np.float64]
 Groups = Sequence[Sequence[float]]  # one group per clip: its samples, over repeats
 Statistic = Callable[[Floats], Floats]  # weights of the clips [B, C] -> the statistic [B]
 
-RESAMPLES = 4_000
+RESAMPLES = 4_000  # fewer from some 2000 clips on
 _MOST_CELLS = 2**23  # of a [B, C] weight matrix: 64 MiB
 _ROUNDING = 1 + 1e-9
+_FEW_TAIL = 0.025  # at which Student's t is compared with the normal distribution
 _FEWEST_BEYOND = 10  # resamples beyond a point for its tail share to be counted, not extrapolated
 
 
@@ -68,17 +69,17 @@ def percentile(values: Sequence[float] | Floats, q: float) -> float:
     return float(np.sort(values)[_rank(len(values), q) - 1])
 
 
-def least_n(q: float, confidence: float, effect: float = 1.0) -> int:
+def least_n(q: float, confidence: float) -> int:
     """Fewest samples, none beyond the limit, that show ``q``-percentile <= limit.
 
     n independent samples all fall below the true q-percentile with probability q**n, so
-    n >= ln(1 - confidence) / ln(q); ``effect`` is the :func:`design_effect` of clustered samples.
+    n >= ln(1 - confidence) / ln(q).
     """
-    return math.ceil(effect * math.log(1 - confidence) / math.log(q) - 1e-9)
+    return math.ceil(math.log(1 - confidence) / math.log(q) - 1e-9)
 
 
 def design_effect(groups: Groups, limit: float | None = None) -> float:
-    """How many samples count as one independent sample, >= 1: for tests.
+    """How many samples count as one independent sample, >= 1.
 
     Variance of the samples' mean rank when whole clips are drawn, over its variance if samples
     were independent. Ranks, because the share beyond a far limit is too rare to tell; with
@@ -107,6 +108,25 @@ def _effect_of(score: Floats, groups: Groups) -> float:
     return min(max(1.0, clustered / independent), most) if independent > 0 else 1.0
 
 
+def _effect_beyond(groups: Groups, q: float) -> float:
+    """The design effect of the share beyond the q-percentile, increased for few clips.
+
+    Samples at the percentile are beyond it or not, whichever has the larger effect. Few clips tell
+    their variance badly: times the square of t(clips - 1) / t(samples - 1), as by Korn and Graubard
+    (1998), if there is any variance to tell. At most what it is when all samples of a clip are the
+    same.
+    """
+    values = np.concatenate([np.asarray(group, float) for group in groups])
+    value = percentile(values, q)
+    effect = max(
+        _effect_of((side).astype(float), groups) for side in (values > value, values >= value)
+    )
+    if len(groups) < 2 or len(groups) == len(values) or values.min() == values.max():
+        return effect
+    few = special.stdtrit(len(groups) - 1, _FEW_TAIL) / special.stdtrit(len(values) - 1, _FEW_TAIL)
+    return min(effect * float(few) ** 2, _most_effect(groups))
+
+
 def _most_effect(groups: Groups) -> float:
     """The design effect if all samples of a clip are the same."""
     sizes = np.array([len(group) for group in groups], float)
@@ -133,19 +153,13 @@ def percentile_interval(groups: Groups, q: float, confidence: float) -> Interval
     between whole ranks, where samples are interpolated (Hutson 1999): whole ranks alone would cover
     more than was asked for. A side is None when n is too small for it.
 
-    n is the number of samples over their design effect, here of the share beyond the percentile,
-    and for few clips times the square of t(clips - 1) / t(samples - 1), as by Korn and Graubard
-    (1998).
+    n is the number of samples over their design effect, here of the share beyond the percentile.
     """
     groups = [group for group in groups if len(group)]
-    values = np.concatenate([np.asarray(group, float) for group in groups])
-    ordered, tail = np.sort(values), (1 - confidence) / 2
-    effect = _effect_of((values > percentile(ordered, q)).astype(float), groups)
-    if 2 <= len(groups) < len(values):
-        few = special.stdtrit(len(groups) - 1, tail) / special.stdtrit(len(values) - 1, tail)
-        effect = min(effect * float(few) ** 2, _most_effect(groups))
-    n = len(values) / effect
-
+    ordered = np.sort(np.concatenate([np.asarray(group, float) for group in groups]))
+    value, tail = percentile(ordered, q), (1 - confidence) / 2
+    effect = _effect_beyond(groups, q)
+    n = len(ordered) / effect
     places = np.arange(1, len(ordered) + 1)
 
     def samples_at(level: float) -> tuple[Floats, Floats]:
@@ -159,10 +173,11 @@ def percentile_interval(groups: Groups, q: float, confidence: float) -> Interval
     if (1 - q) ** n <= tail * _ROUNDING:
         found, shares = samples_at(tail)
         # Between a figure and none (a session that never answered) there is no middle.
-        low = float(np.average(found, weights=shares) if math.isfinite(found[-1]) else found[0])
+        middle = np.average(found, weights=shares) if math.isfinite(found[-1]) else found[0]
+        low = min(float(middle), value)
     if q**n <= tail * _ROUNDING:
         found, shares = samples_at(1 - tail)
-        high = float(np.average(found, weights=shares))
+        high = max(float(np.average(found, weights=shares)), value)
     return Interval(low, high, confidence)
 
 
@@ -189,7 +204,7 @@ class Quantile:
         return p_percentile_below(*self._counts(beyond, limit, times), self._q)
 
     def _counts(self, beyond: NDArray[np.bool_], limit: float, times: float) -> tuple[float, float]:
-        effect = design_effect(self._groups, limit)
+        effect = max(design_effect(self._groups, limit), _effect_beyond(self._groups, self._q))
         return len(beyond) * times / effect, int(beyond.sum()) * times / effect
 
 
@@ -240,8 +255,23 @@ def percentile_of(groups: Groups, q: float) -> Statistic:
 # --- bootstrap over clips ------------------------------------------------------------------------
 
 
+def remembered(statistic: Statistic) -> Statistic:
+    """The same, asked only once about the same weights."""
+    answers: list[tuple[Floats, Floats]] = []
+
+    def answer(weights: Floats) -> Floats:
+        for asked, found in answers:
+            if asked is weights:
+                return found
+        answers.append((weights, statistic(weights)))
+        return answers[-1][1]
+
+    return answer
+
+
 @functools.lru_cache(maxsize=8)
-def _weights(clusters: int, seed: int) -> Floats:
+def resampled(clusters: int, seed: int) -> Floats:
+    """Weights of clips [B, C]: how often each was drawn, of ``clusters`` with replacement."""
     resamples = min(RESAMPLES, max(1000, _MOST_CELLS // clusters))
     rng = np.random.default_rng([seed, clusters])
     drawn = rng.multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
@@ -275,7 +305,7 @@ class Bootstrap:
             raise ValueError(f"a bootstrap over {clusters} clips")
         self.value = float(statistic(np.ones((1, clusters)))[0])
         self.clusters = clusters
-        weights = _weights(clusters, seed)
+        weights = resampled(clusters, seed)
         drawn = statistic(weights)
         finite = np.isfinite(drawn)  # a ratio whose divisor was 0 is not one
         self._draws = np.sort(drawn[finite])
@@ -324,13 +354,16 @@ class Bootstrap:
         """
         if self.certain:
             return self._known(self.value > limit, limit, inclusive=inclusive)
-        return max(self._levels(limit, times))
+        # A smoothed value may lie on the other side than the measured one: then neither is shown.
+        least = 0.5 if self._normal and self.value <= limit else 0.0
+        return max(least, *self._levels(limit, times))
 
     def p_below(self, limit: float, *, inclusive: bool = False, times: float = 1.0) -> float:
         """P-value against "at least ``limit``"; see :meth:`p_above`."""
         if self.certain:
             return self._known(self.value < limit, limit, inclusive=inclusive)
-        return 1 - min(self._levels(limit, times))
+        least = 0.5 if self._normal and self.value >= limit else 0.0
+        return max(least, 1 - min(self._levels(limit, times)))
 
     def _known(self, beyond: bool, limit: float, *, inclusive: bool) -> float:
         equal = math.isclose(self.value, limit, rel_tol=1e-12)
@@ -345,8 +378,8 @@ class Bootstrap:
             levels.append(float(level))
         return levels
 
-    # Beyond the outermost resamples a tail share cannot be counted: there it goes on as normal.
-    # A smoothed statistic is as good as normal everywhere.
+    # Beyond the outermost resamples a tail share cannot be counted: from there it goes on as
+    # normal. A smoothed statistic is as good as normal everywhere.
 
     def _share_below(self, point: float) -> float:
         less = np.searchsorted(self._draws, point, "left")
@@ -354,15 +387,25 @@ class Bootstrap:
         return float(less + at_most) / (2 * len(self._draws))
 
     def _z(self, point: float) -> float:
-        share = self._share_below(point)
-        if self._normal or min(share, 1 - share) * len(self._draws) < _FEWEST_BEYOND:
+        if self._normal:
             return (point - self._mean) / self._sd
-        return float(special.ndtri(share))
+        edge = self._edge()
+        low, high = self._quantile(-edge), self._quantile(edge)
+        if point < low:
+            return -edge + (point - low) / self._sd
+        if point > high:
+            return edge + (point - high) / self._sd
+        return min(max(float(special.ndtri(self._share_below(point))), -edge), edge)
 
     def _quantile(self, z: float) -> float:
-        if self._normal or special.ndtr(-abs(z)) * len(self._draws) < _FEWEST_BEYOND:
+        if self._normal:
             return self._mean + z * self._sd
-        return float(np.quantile(self._draws, special.ndtr(z)))
+        edge = self._edge()
+        within = min(max(z, -edge), edge)
+        return float(np.quantile(self._draws, special.ndtr(within))) + (z - within) * self._sd
+
+    def _edge(self) -> float:
+        return -float(special.ndtri(_FEWEST_BEYOND / len(self._draws)))
 
 
 def _smoothed_sd(weights: Floats, drawn: Floats) -> float:

@@ -135,7 +135,7 @@ def _ratio(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Ratio:
         reason = _why(metric.name, clips) if not shares else f"nothing to divide by ({above:g} / 0)"
         return Ratio(unit=metric.unit, value=None, why_null=reason, insertions=total.insertions)
     ci95 = None
-    if len(shares) >= 2:
+    if sum(share[1] > 0 for share in shares.values()) >= 2:
         statistic = ratio_of_sums(*zip(*shares.values(), strict=True))
         interval = Bootstrap(statistic, len(shares), "bca", seed=seed).interval(CONFIDENCE)
         ci95 = (interval.low, interval.high)

@@ -15,15 +15,19 @@ from typing import TypeGuard, cast
 import msgspec
 import numpy as np
 
+from harness.metrics import ClipMetrics
 from harness.metrics.statistics import (
     Bootstrap,
     Floats,
     Groups,
+    Interval,
     Method,
     Statistic,
     percentile,
     percentile_of,
     ratio_of_sums,
+    remembered,
+    resampled,
 )
 from harness.metrics.summary import shares_by_clip
 from harness.verdicts.evidence import (
@@ -73,7 +77,9 @@ def _no_reference(name: str) -> Evidence:
 
 def _compare(rule: NoWorse | Faster, material: Material, reference: Clips) -> Evidence:
     metric, q = rule.metric, quantile(rule.statistic)
-    new_groups, old_groups = samples(metric, material.clips), samples(metric, reference)
+    new_groups, old_groups = (
+        samples(metric, clips) for clips in _as_often(material.clips, reference)
+    )
     shared = [clip for clip in new_groups if clip in old_groups]
     if not shared:
         return nothing(metric, [*material.clips, *reference])
@@ -83,15 +89,20 @@ def _compare(rule: NoWorse | Faster, material: Material, reference: Clips) -> Ev
     n = min(sum(map(len, new)), sum(map(len, old)))
     if _pooled(q) and n * (1 - q) < LEAST_BEYOND - 1e-9:
         return _too_few_beyond(rule.statistic, q, n, len(shared))
-    new_of, old_of = _statistic(new, q), _statistic(old, q)
-    everything = np.ones((1, len(shared)))
-    if not math.isfinite(new_of(everything)[0] + old_of(everything)[0]):
+    new_of, old_of = remembered(_statistic(new, q)), remembered(_statistic(old, q))
+    everything, drawn = np.ones((1, len(shared))), resampled(len(shared), material.seed)
+    if not all(np.isfinite(of(w)).all() for of in (new_of, old_of) for w in (everything, drawn)):
         return Evidence(
             seen="clips without an answer waited for ever and cannot be compared",
             next="see why they have no text",
         )
     name = f"{metric.name} {rule.statistic}"
     if isinstance(rule, Faster):
+        if min(new_of(everything).min(), new_of(drawn).min()) <= 0:
+            return Evidence(
+                seen=f"{name} is not above 0: nothing can be that many times faster or slower",
+                next="judge the difference: at most +NUMBER % and +QUANTITY",
+            )
         factor = Bootstrap(
             lambda w: old_of(w) / new_of(w), len(shared), _method(q), seed=material.seed
         )
@@ -112,24 +123,53 @@ def _rise(
     def allowed(weights: Floats) -> Floats:
         return np.maximum(max(rule.relative, band) * np.abs(old_of(weights)), rule.absolute)
 
-    def bootstrap(statistic: Statistic) -> Bootstrap:
-        return Bootstrap(statistic, clips, _method(quantile(rule.statistic)), seed=material.seed)
+    def rise_beyond(weights: Floats) -> Floats:
+        old, limit = old_of(weights), allowed(weights)
+        beyond = new_of(weights) - old - limit
+        beyond[np.abs(beyond) <= 1e-9 * (np.abs(old) + limit)] = 0.0  # rounding is no difference
+        return beyond
 
-    excess = bootstrap(lambda w: new_of(w) - old_of(w) - allowed(w))
+    method = _method(quantile(rule.statistic))
+    excess = Bootstrap(rise_beyond, clips, method, seed=material.seed)
     found = estimated(excess, name, unit, material.alpha, low=None, high=0.0, n=n)
-    rise = bootstrap(lambda w: new_of(w) - old_of(w))
-    interval = rise.interval(1 - 2 * material.alpha)
     everything = np.ones((1, clips))
     old, limit = float(old_of(everything)[0]), float(allowed(everything)[0])
-    ends = [say(end, unit) for end in (cast("float", interval.low), cast("float", interval.high))]
-    share = f"{100 * rise.value / old:+.1f} %, " if old else ""
+    rise = limit + excess.value
+    confidence = 1 - 2 * material.alpha
+    low, high = (limit + end for end in _ends(excess.interval(confidence)))
+    share = f"{100 * rise / old:+.1f} %, " if old else ""
     widened = f" (the noise between runs is {100 * band:.1f} %)" if band > rule.relative else ""
     return msgspec.structs.replace(
-        found, observed=rise.value, limit=limit, interval=interval,
-        seen=f"{name} went from {say(old, unit)} to {say(old + rise.value, unit)}:"
-        f" {share}{rise.value:+.1f} {unit} ({100 * interval.confidence:.3g} % interval {ends[0]}"
-        f" to {ends[1]}), allowed +{say(limit, unit)}{widened}; n = {n} from {clips} clips",
+        found, observed=rise, limit=limit, interval=Interval(low, high, confidence),
+        seen=f"{name} went from {say(old, unit)} to {say(old + rise, unit)}:"
+        f" {share}{rise:+.1f} {unit} ({100 * confidence:.3g} % interval {say(low, unit)}"
+        f" to {say(high, unit)}), allowed +{say(limit, unit)}{widened}; n = {n} from {clips} clips",
     )  # fmt: skip
+
+
+def _ends(interval: Interval) -> tuple[float, float]:
+    return cast("float", interval.low), cast("float", interval.high)
+
+
+def _as_often(new: Clips, old: Clips) -> tuple[Clips, Clips]:
+    """The same number of repeats of each clip in both.
+
+    The median of two by nearest rank is the smaller of them, of three it is not: of unequal numbers
+    of repeats it would differ where nothing changed.
+    """
+
+    def by_clip(clips: Clips) -> dict[str, list[ClipMetrics]]:
+        found: dict[str, list[ClipMetrics]] = {}
+        for clip in sorted(clips, key=lambda clip: clip.repeat):
+            found.setdefault(clip.clip, []).append(clip)
+        return found
+
+    def cut(mine: dict[str, list[ClipMetrics]], other: dict[str, list[ClipMetrics]]) -> Clips:
+        most = {name: len(other.get(name, clips)) for name, clips in mine.items()}
+        return [clip for name, clips in mine.items() for clip in clips[: most[name]]]
+
+    news, olds = by_clip(new), by_clip(old)
+    return cut(news, olds), cut(olds, news)
 
 
 def _pooled(q: float | None) -> TypeGuard[float]:

@@ -26,7 +26,9 @@ def test_all_looks_together_spend_what_one_may():
 
 def test_it_stops_when_every_rule_is_decided_or_the_budget_is_spent():
     plan = SequentialPlan(first=2, most=6)
-    decided, undecided = ask(1.1), ask(1.05)
+    unclear = [[v * (1.03, 1.07)[i % 2] for v in clip] for i, clip in enumerate(spread())]
+    gate = GateConfig(name="test", rules=RULES)
+    decided, undecided = ask(1.1), judge(make_clips(unclear), gate, arm=ARM, baseline=OLD)
     assert (decided.status, undecided.status) == ("fail", "inconclusive")
     assert plan.stops(2, decided)
     assert not plan.stops(5, undecided)
