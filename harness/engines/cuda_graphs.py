@@ -81,10 +81,15 @@ def prepare(device: torch.device, make: Callable[[], T]) -> T:
     Raises:
         DeviceError: as `step_errors`.
     """
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # events and streams of this thread
+    use_device(device)
     with step_errors():
         return make()
+
+
+def use_device(device: torch.device) -> None:
+    """Make ``device`` that of this thread's events and streams."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device.index or 0)  # "cuda" without a number is refused
 
 
 class Capturer:

@@ -7,7 +7,7 @@ import torch
 
 from harness.clock import VirtualWorld
 from harness.config import Config, TorchEngine, WhisperModel
-from harness.engines.cuda_graphs import Capturer, StepOptions, step_errors, step_options
+from harness.engines.cuda_graphs import Capturer, StepOptions, prepare, step_errors, step_options
 from harness.engines.factory import make_engine
 from harness.errors import ConfigError, DeviceError
 
@@ -55,3 +55,14 @@ def test_a_step_that_cannot_run_says_what_to_try() -> None:
         Capturer(eager).capture(breaks)
     assert "page of details" not in str(caught.value)
     assert "model.max_streams" in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "index"), [("cuda", 0), ("cuda:0", 0), ("cuda:2", 2)])
+def test_the_thread_that_prepares_uses_the_device(
+    monkeypatch: pytest.MonkeyPatch, name: str, index: int
+) -> None:
+    used: list[int] = []
+    # Below torch.cuda.set_device, which has its own opinion of what names a device.
+    monkeypatch.setattr(torch._C, "_cuda_setDevice", used.append, raising=False)
+    assert prepare(torch.device(name), lambda: "made") == "made"
+    assert used == [index]
