@@ -143,10 +143,10 @@ class RingCache:
         for layer, (keys, values) in enumerate(zip(snapshot.keys, snapshot.values, strict=True)):
             self.keys[layer][row, :, :used] = keys
             self.values[layer][row, :, :used] = values
-        self.positions[row] = snapshot.position
+        self.positions[row].fill_(snapshot.position)
 
     def clear(self, row: int) -> None:
-        self.positions[row] = 0
+        self.positions[row].zero_()  # `= 0` would copy from the host: not to be captured
 
 
 def _round_up(slots: int) -> int:
