@@ -114,22 +114,23 @@ class VoxtralNet:
         self.attention = torch.zeros(BLOCK_EMBEDDINGS, device=device)
 
         prompts = {
-            count: torch.tensor(
-                transcription_prompt(loaded.tokenizer, count, language), device=device
-            )
+            count: transcription_prompt(loaded.tokenizer, count, language)
             for count in range(1, blocks + 1)
         }
-        self._audio_begin = int((prompts[1] == AUDIO).nonzero()[0])
+        self._audio_begin = prompts[1].index(AUDIO)
         capture = Capturer(options).capture
         self._features: dict[int, Step] = {}
         self._encode: dict[int, Step] = {}
         self._prefill: dict[int, Step] = {}
+        self._embedded: dict[int, torch.Tensor] = {}  # prompts [1, P, d], audio to be filled in
         for count, prompt in prompts.items():
             self._features[count] = capture(partial(self._run_features, count))
             self._encode[count] = capture(partial(self._run_encode, count))
-            # Of the prompt only the audio changes: its text is embedded once.
-            embedded = functional.embedding(prompt, self._token_embeddings)[None]
-            self._prefill[count] = capture(partial(self._run_prefill, count, embedded))
+            # Of the prompt only the audio changes: its text is embedded once. It is kept, because a
+            # captured prefill reads its memory and does not hold it.
+            ids = torch.tensor(prompt, device=device)
+            self._embedded[count] = functional.embedding(ids, self._token_embeddings)[None]
+            self._prefill[count] = capture(partial(self._run_prefill, count))
         self._steps = {
             reach: capture(partial(self._run_step, reach)) for reach in self._cache.reaches()
         }
@@ -179,8 +180,8 @@ class VoxtralNet:
         heard = self._projector(hidden.reshape(blocks * BLOCK_EMBEDDINGS, -1))
         self._heard[: blocks * BLOCK_EMBEDDINGS] = heard
 
-    def _run_prefill(self, blocks: int, prompt: torch.Tensor) -> None:
-        """``prompt [1, P, d]``: embedded, the audio still to be filled in."""
+    def _run_prefill(self, blocks: int) -> None:
+        prompt = self._embedded[blocks]
         begin, end = self._audio_begin, self._audio_begin + blocks * BLOCK_EMBEDDINGS
         heard = self._heard[None, : blocks * BLOCK_EMBEDDINGS]
         x = torch.cat((prompt[:, :begin], heard, prompt[:, end:]), dim=1)
