@@ -1,0 +1,162 @@
+"""What a GPU asks of captured steps, as far as a CPU can ask it."""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from harness.engines.cuda_graphs import Capturer, Step, StepOptions
+from harness.engines.ring_cache import RingCache, Snapshot
+from harness.engines.voxtral_net import VoxtralNet
+from harness.engines.voxtral_realtime_model import RealtimeModel
+from harness.engines.voxtral_weights import (
+    TINY_VOCABULARY,
+    Kind,
+    Loaded,
+    _build,
+    random_config,
+    random_tokenizer,
+)
+from tests.engines.simulated_graphs import simulate_graphs
+from tests.engines.test_voxtral_realtime import WINDOWS, step_through
+from tests.engines.voxtral_oracle import CPU, noise, tiny
+
+CUDA = torch.device("cuda")
+EAGER = StepOptions(cuda_graphs=False, compile=False, batching=True)
+GRAPHS = StepOptions(cuda_graphs=True, compile=False, batching=True)
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def turn_net(
+    loaded: Loaded,
+    options: StepOptions,
+    device: torch.device = CPU,
+    dtype: torch.dtype = torch.float32,
+) -> VoxtralNet:
+    return VoxtralNet(
+        loaded,
+        blocks=2,
+        new_tokens=24,
+        language="en",
+        device=device,
+        dtype=dtype,
+        options=options,
+        watch=True,
+    )
+
+
+def realtime_model(
+    model: Any,
+    options: StepOptions,
+    device: torch.device = CPU,
+    dtype: torch.dtype = torch.float32,
+) -> RealtimeModel:
+    return RealtimeModel(model, rows=2, delay_tokens=6, device=device, dtype=dtype, options=options)
+
+
+@torch.inference_mode()
+def test_a_replayed_utterance_is_the_eager_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = tiny("voxtral")
+    eager = turn_net(loaded, EAGER)
+    simulate_graphs(monkeypatch)
+    replayed = turn_net(loaded, GRAPHS)
+    for seconds in (2.5, 31.0, 4.0):
+        said = []
+        for net in (eager, replayed):
+            blocks = net.upload(noise(seconds))
+            net.features(blocks)
+            net.encode(blocks)
+            token = net.prefill(blocks)
+            tokens = [int(token), *(int(net.step(token)) for _ in range(6))]
+            said.append((tokens, net.logits.clone(), net.attention.clone()))
+        assert said[0][0] == said[1][0]
+        torch.testing.assert_close(said[0][1:], said[1][1:])
+
+
+@torch.inference_mode()
+def test_a_replayed_session_is_the_eager_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = tiny("voxtral_realtime", **WINDOWS)
+    eager = realtime_model(loaded.model, EAGER)
+    simulate_graphs(monkeypatch)
+    replayed = realtime_model(loaded.model, GRAPHS)
+    for row, seconds in ((0, 7.3), (1, 1.0), (0, 1.0)):  # beyond both windows; rows used again
+        tokens, logits = step_through(eager, row, noise(seconds), 6)
+        tokens_again, logits_again = step_through(replayed, row, noise(seconds), 6)
+        assert tokens == tokens_again
+        torch.testing.assert_close(logits, logits_again)
+
+
+def test_what_captured_steps_read_lives_as_long_as_they(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = simulate_graphs(monkeypatch)
+    turn, realtime = tiny("voxtral"), tiny("voxtral_realtime", **WINDOWS)
+    with torch.inference_mode():
+        nets = turn_net(turn, GRAPHS), realtime_model(realtime.model, GRAPHS)
+    for graph in graphs:
+        graph.forget()
+    gc.collect()
+    assert len(graphs) > 10
+    for graph in graphs:
+        assert not any(memory.expired() for memory in graph.reads.values())
+    del nets
+
+
+class NothingFromTheHost(TorchDispatchMode):
+    """Fails on copies between host and device, and on values that the host must see."""
+
+    _READS = ("_local_scalar_dense", "nonzero", "masked_select")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        assert name not in self._READS, f"{name} reads a value"
+        if name != "fill_":  # a number, given with the launch
+            leaves = _pytree.tree_leaves((args, kwargs, result))
+            devices = {leaf.device.type for leaf in leaves if isinstance(leaf, torch.Tensor)}
+            assert len(devices) < 2, f"{name} copies between host and device"
+        return result
+
+
+class _Event:
+    def __init__(self, **_: bool) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", ["voxtral", "voxtral_realtime"])
+def test_captured_steps_on_cuda_copy_nothing_from_the_host(
+    monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    captured: list[Step] = []
+
+    def capture(self: Capturer, step: Step) -> Step:
+        with NothingFromTheHost():
+            step()
+        captured.append(step)
+        return step
+
+    zeros = torch.zeros
+
+    def pageable_zeros(*shape: int, pin_memory: bool = False, **options: Any) -> torch.Tensor:
+        return zeros(*shape, **options)
+
+    monkeypatch.setattr(torch, "zeros", pageable_zeros)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
+    monkeypatch.setattr(torch.cuda, "Event", _Event)
+    monkeypatch.setattr(RingCache, "snapshot", lambda *_: Snapshot((), (), 0))  # reads a value
+    monkeypatch.setattr(Capturer, "capture", capture)
+    config = random_config(kind, "tiny")
+    tokenizer = random_tokenizer(kind, TINY_VOCABULARY)
+    with FakeTensorMode():  # shapes and devices of tensors, without the device
+        model = _build(config, CUDA, torch.bfloat16)
+        with torch.no_grad():
+            if kind == "voxtral":
+                loaded = Loaded(model, tokenizer, (), "random", None, None)
+                turn_net(loaded, GRAPHS, CUDA, torch.bfloat16)
+            else:
+                realtime_model(model, GRAPHS, CUDA, torch.bfloat16)
+    assert len(captured) > 4
