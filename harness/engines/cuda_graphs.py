@@ -97,7 +97,11 @@ class Capturer:
 
     def __init__(self, options: StepOptions) -> None:
         self._options = options
-        self._pool = torch.cuda.graph_pool_handle() if options.cuda_graphs else None
+        if options.cuda_graphs:
+            self._pool = torch.cuda.graph_pool_handle()
+            # Of this thread's device; torch's own stands on the device that captured first. One for
+            # all: libraries keep their workspace for every stream that they have seen.
+            self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def capture(self, step: Step) -> Step:
         """``step`` itself, run once to warm up; with CUDA graphs its replay.
@@ -110,15 +114,15 @@ class Capturer:
             step()
             return step
         # The first runs are eager and on a side stream, as capturing asks for.
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
             for _ in range(_WARM_UP_RUNS):
                 step()
-        torch.cuda.current_stream().wait_stream(side)
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         # thread_local: other threads (telemetry, loaders) may call CUDA meanwhile
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(
+            graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+        ):
             step()
         return graph.replay

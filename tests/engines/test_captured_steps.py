@@ -122,7 +122,7 @@ class NothingFromTheHost(TorchDispatchMode):
         return result
 
 
-class _Event:
+class _Handle:
     def __init__(self, **_: bool) -> None:
         pass
 
@@ -146,7 +146,8 @@ def test_captured_steps_on_cuda_copy_nothing_from_the_host(
 
     monkeypatch.setattr(torch, "zeros", pageable_zeros)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
-    monkeypatch.setattr(torch.cuda, "Event", _Event)
+    monkeypatch.setattr(torch.cuda, "Stream", _Handle)
+    monkeypatch.setattr(torch.cuda, "Event", _Handle)
     monkeypatch.setattr(RingCache, "snapshot", lambda *_: Snapshot((), (), 0))  # reads a value
     monkeypatch.setattr(Capturer, "capture", capture)
     config = random_config(kind, "tiny")
