@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -28,6 +29,7 @@ from harness.engines._whisper_net import (
     WhisperNet,
     has_packed_linear,
 )
+from harness.engines.cuda_graphs import use_device
 from harness.engines.local import Laps, LocalEngine, TurnStream, device_events, torch_device
 from harness.engines.policies import WindowToken
 from harness.errors import ConfigError, DatasetError
@@ -87,6 +89,7 @@ class WhisperEngine(LocalEngine):
                 "packed_linear": has_packed_linear(device),
             },
         )
+        self.run_on_worker(partial(use_device, device))
         self.run_on_worker(self._warm_up)
 
     def open(self, listener: Listener, reference: Reference | None = None) -> Stream:
