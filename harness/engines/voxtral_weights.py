@@ -392,7 +392,8 @@ def _check_memory(config: Any, device: torch.device, dtype: torch.dtype, extra_b
 def free_memory(device: torch.device) -> int:
     """Bytes that can be had on ``device`` now; an upper bound where the system does not say."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept  # torch keeps what it has freed
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():  # Linux: what could be had without swapping, caches included
         for line in meminfo.read_text().splitlines():
