@@ -125,4 +125,6 @@ class Capturer:
             graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
         ):
             step()
+        graph.replay()  # the first one also puts the graph onto the device
+        torch.cuda.synchronize()
         return graph.replay
