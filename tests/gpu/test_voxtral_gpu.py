@@ -160,12 +160,12 @@ def test_concurrent_sessions_give_what_each_gives_alone(
 def test_turn_tokens_are_those_of_generate(
     turn: Loaded, device: torch.device, how: dict[str, Any], tmp_path: Any
 ) -> None:
-    clips = [noise(2.5), noise(4.0, seed=1)]
+    clips = [noise(2.5), noise(31.0, seed=2), noise(4.0, seed=1)]  # one block, two, one
     turn.model.to("cpu")
     hugging_face = processor("voxtral", tmp_path)
     expected = [text_of(turn, generated_turn(turn, hugging_face, clip)[0]) for clip in clips]
     engine = VoxtralEngine(
-        VoxtralModel(weights="random", size="tiny", max_new_tokens=24),
+        VoxtralModel(weights="random", size="tiny", max_new_tokens=24, max_audio_s=60.0),
         moved(turn, device),
         device,
         torch.float32,
