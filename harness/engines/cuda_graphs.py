@@ -70,9 +70,16 @@ def step_errors() -> Iterator[None]:
     except RuntimeError as error:
         raise DeviceError(
             "the model's steps cannot be prepared on this machine",
-            value=str(error).strip().splitlines()[0],
+            value=str(_first(error)).strip().partition("\n")[0],
             hint="engine.compile=false, engine.cuda_graphs=false, or a smaller model.max_streams",
         ) from error
+
+
+def _first(error: BaseException) -> BaseException:
+    """A capture that was broken off fails once more when it ends: what broke it comes first."""
+    while isinstance(error.__context__, RuntimeError) and not error.__suppress_context__:
+        error = error.__context__
+    return error
 
 
 def prepare(device: torch.device, make: Callable[[], T]) -> T:

@@ -57,6 +57,18 @@ def test_a_step_that_cannot_run_says_what_to_try() -> None:
     assert "model.max_streams" in str(caught.value)
 
 
+def test_a_capture_that_was_broken_off_says_what_broke_it() -> None:
+    def breaks() -> None:
+        try:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        finally:
+            raise RuntimeError("capture failed due to a previous error")
+
+    with pytest.raises(DeviceError, match="not permitted") as caught, step_errors():
+        breaks()
+    assert "previous error" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("name", "index"), [("cuda", 0), ("cuda:0", 0), ("cuda:2", 2)])
 def test_the_thread_that_prepares_uses_the_device(
     monkeypatch: pytest.MonkeyPatch, name: str, index: int
