@@ -127,6 +127,7 @@ class RealtimeModel:
         encoder, decoder = self._silence
         self._encoder_cache.restore(row, encoder)
         self._decoder_cache.restore(row, decoder)
+        self._control_host[row, 0] = 0  # of a step that failed after it was staged
 
     def stage(self, row: int, audio: Samples, given: int) -> None:
         """Hand in what ``row`` needs for its next step.

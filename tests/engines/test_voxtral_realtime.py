@@ -76,11 +76,12 @@ def text_of(loaded: Loaded, tokens: list[int]) -> str:
 
 
 def step_through(
-    model: RealtimeModel, row: int, audio: Samples, delay_tokens: int
+    model: RealtimeModel, row: int, audio: Samples, delay_tokens: int, *, begun: bool = False
 ) -> tuple[list[int], torch.Tensor]:
     """Tokens and logits of one session, by hand."""
     padded = np.concatenate((np.zeros(WINDOW), audio, np.zeros(100_000))).astype(np.float32)
-    model.begin(row)
+    if not begun:
+        model.begin(row)
     tokens, logits = [], []
     for step in range(last_step(len(audio), delay_tokens) + 1):
         end = samples_needed(step) + WINDOW
@@ -172,6 +173,29 @@ def test_a_batched_step_has_the_logits_of_single_steps(loaded: Loaded) -> None:
         if step >= 2:
             for row in range(3):
                 assert (model.logits[row] - expected[row][step - 2]).abs().max() < 1e-4
+
+
+@torch.inference_mode()
+def test_a_step_that_failed_is_not_taken_by_the_next_session_of_its_row(loaded: Loaded) -> None:
+    parts: dict[str, Any] = {
+        "delay_tokens": 1, "device": CPU, "dtype": torch.float32, "options": EAGER
+    }  # fmt: skip
+    audio, nothing = noise(0.5), np.zeros(WINDOW, np.float32)
+    _, expected = step_through(RealtimeModel(loaded.model, rows=1, **parts), 0, audio, 1)
+    model = RealtimeModel(loaded.model, rows=2, **parts)
+    model.begin(1)
+    model.stage(1, nothing, OWN)  # and no more: the step broke off
+    model.begin(1)
+    model.begin(0)
+    model.stage(0, nothing, STREAMING_PAD)
+    both = model.span_of([0, 1])
+    model.upload(both)
+    model.features(both)
+    model.encode(both)
+    model.decode(both, 0)
+    model.read(both)
+    _, logits = step_through(model, 1, audio, 1, begun=True)
+    assert (logits - expected).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("delay_ms", [80, 480, 2400])
