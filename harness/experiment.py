@@ -26,7 +26,7 @@ from harness.engines import Engine
 from harness.engines.factory import injected, load_engine
 from harness.engines.null import NullEngine
 from harness.environment import identity
-from harness.errors import ConfigError
+from harness.errors import ConfigError, UsageError
 from harness.events import SessionKind, Trace
 from harness.host import HostSample, HostSampler
 from harness.metrics import Summary
@@ -155,6 +155,12 @@ def _check_arms(plans: Sequence[ArmPlan]) -> None:
                 hint="add gate=ci, or leave replay.until out",
             )
     first = plans[0].config
+    if len(plans) > 1 and first.gate.baseline is not None:
+        raise UsageError(
+            "a comparison is judged against its first arm, not against a baseline",
+            value=first.gate.baseline,
+            hint="leave gate.baseline out, or `run` one arm against it",
+        )
     for plan in plans[1:]:
         for field in ("dataset", "seed"):
             if getattr(plan.config, field) != getattr(first, field):

@@ -179,7 +179,7 @@ def judge_runs(
     ]
     if against is None:
         return verdicts
-    command = _compare_command(runs[0], gate or gate_of(runs[0]), against.baseline)
+    command = _compare_command(runs[0], gate or gate_of(runs[0]), against)
     return [_name_next(verdict, command) for verdict in verdicts]
 
 
@@ -190,15 +190,20 @@ def _share(run: Run) -> float:
     return SequentialPlan(replayed["repeats"], replayed["most_repeats"]).share
 
 
-def _compare_command(run: Run, gate: GateConfig, baseline: Baseline) -> str:
+def _compare_command(run: Run, gate: GateConfig, against: Against) -> str:
     """What tells a slower program from a slower machine: both revisions, in one go."""
-    made_of = baseline.environment["git_revision"]
+    if "config_identity" in against.allowed:  # both revisions would get this run's config
+        return "measure both configs in one go: compare"
+    made_of = against.baseline.environment["git_revision"]
     if made_of is None:
         return "measure old and new in one go: compare --against REVISION (the baseline names none)"
-    dropped = ("gate.baseline", "gate.allow")
+    own = gate_of(run)
+    dropped = ("gate.baseline", "gate.allow") if gate.rules == own.rules else ("gate",)
     overrides = [o for o in run.environment.get("overrides", []) if not o.startswith(dropped)]
-    if not any(override.startswith("gate") for override in overrides):
+    if gate.name != "none" and not any(override.startswith("gate=") for override in overrides):
         overrides.append(f"gate={gate.name}")
+    if gate.rules != own.rules and gate.name in ("none", own.name):  # rules given by hand
+        overrides.append(f"gate.rules={list(gate.rules)}")
     revision = made_of.removesuffix("+dirty")
     command = shlex.join(["python", "-m", "harness", "compare", "--against", revision, *overrides])
     note = "" if revision == made_of else " (the baseline had changes on top that are not in git)"

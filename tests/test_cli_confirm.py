@@ -110,8 +110,12 @@ def test_a_regression_against_a_stored_baseline_says_how_to_confirm_it(
     assert harness("run", "old") == 0
     assert main(["baseline", "save", "main", "old"]) == 0
     monkeypatch.setattr("harness.environment.git_revision", git_revision)
-    allowed = ["gate.baseline=main", "gate.allow=[config_identity]"]
-    assert harness("run", "new", RULES, "inject.delay_ms=38", *allowed) == 3
+    stored = Path("reports/baselines/main.json")
+    faster = json.loads(stored.read_text())
+    for clip in faster["clips"]:
+        clip["ttft_ms"] -= 38
+    stored.write_text(json.dumps(faster))
+    assert harness("run", "new", RULES, "gate.baseline=main") == 3
     what = regression("new")["next"]
     if made_of is None:
         assert "compare --against REVISION" in what
@@ -119,7 +123,26 @@ def test_a_regression_against_a_stored_baseline_says_how_to_confirm_it(
     assert ("not in git" in what) == made_of.endswith("+dirty")
     command = shlex.split(what.partition(": ")[2].partition(" (the baseline")[0])
     assert command[:6] == ["python", "-m", "harness", "compare", "--against", "0123456789abcdef"]
-    assert command[6:] == [*ENGINE, RULES, "inject.delay_ms=38"]
+    assert command[6:] == [*ENGINE, RULES]
+
+
+def test_a_regression_of_another_config_is_not_confirmed_by_the_revision() -> None:
+    assert harness("run", "old") == 0
+    assert main(["baseline", "save", "main", "old"]) == 0
+    allowed = ["gate.baseline=main", "gate.allow=[config_identity]"]
+    assert harness("run", "new", RULES, "inject.delay_ms=38", *allowed) == 3
+    assert regression("new")["next"] == "measure both configs in one go: compare"
+
+
+def test_a_regression_by_another_gate_is_confirmed_by_that_gate() -> None:
+    assert harness("run", "old") == 0
+    assert main(["baseline", "save", "main", "old"]) == 0
+    stored = Path("reports/baselines/main.json")
+    stored.write_text(stored.read_text().replace('"ttft_ms":3', '"ttft_ms":2'))
+    assert harness("run", "new", "gate=ci") == 0
+    assert main(["gate", "new", RULES, "--baseline", "main"]) == 3
+    what = regression("new")["next"].partition(": ")[2].partition(" (the baseline")[0]
+    assert shlex.split(what)[-2:] == ["gate=ci", RULES]
 
 
 def test_the_last_look_of_many_spends_no_more_than_its_share(

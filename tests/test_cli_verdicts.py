@@ -90,6 +90,27 @@ def test_a_finished_run_is_judged_again_by_another_gate() -> None:
     assert verdict("out")["status"] == "fail"
     assert main(["gate", "out", "gate=none"]) == 0
     assert verdict("out")["status"] == "fail"  # nothing was judged: nothing is forgotten
+    assert "<failure" in Path("out/junit.xml").read_text(encoding="utf-8")
+    assert main(["report", "out"]) == 3
+    assert "FAIL by rules given by hand" in Path("out/report.md").read_text(encoding="utf-8")
+
+
+def test_a_changed_field_is_of_the_gate_that_the_run_had() -> None:
+    assert harness("run", "out", "gate.rules=['ttft_ms p50 <= 200 ms']") == 3
+    assert main(["gate", "gate.confidence=0.99", "out"]) == 2  # RUN comes first
+    assert main(["gate", "out", "--allow", "python", "gate.confidence=0.99"]) == 3
+    assert verdict("out")["confidence"] == 0.99
+
+
+def test_a_comparison_has_no_stored_baseline(capsys: pytest.CaptureFixture[str]) -> None:
+    assert harness("compare", "out", "chunking=1word,6word", "gate=ci", "gate.baseline=x") == 2
+    assert "judged against its first arm" in capsys.readouterr().err
+
+
+def test_one_arm_judged_by_itself_leaves_the_comparisons_verdict() -> None:
+    assert harness("compare", "out", "chunking=1word,6word", "gate=ci", "gate.confirm=false") == 3
+    assert main(["gate", "out/6word", "gate.rules=['failed = 0']"]) == 0
+    assert verdict("out/6word")["gate"] == "ci"
 
 
 def test_a_baseline_is_saved_listed_shown_and_compared_with(

@@ -15,7 +15,7 @@ from harness.config import GateConfig
 from harness.errors import RunError, StorageError, UsageError
 from harness.runs import SUMMARY, Run, load_run, write_json
 from harness.summaries import CONFIRM, gate_of, judge_again, judge_runs, judged, load_against
-from harness.verdicts import Verdict
+from harness.verdicts import Verdict, exit_code, worst
 from harness.verdicts.baselines import FOLDER, list_baselines, load_baseline, save_baseline
 from harness.verdicts.exports import bencher, github_action_benchmark, pytest_benchmark
 
@@ -39,7 +39,7 @@ def gate(argv: list[str]) -> int:
         "--allow", action="append", default=[], metavar="FIELD",
         help="a field of the environment in which the baseline may differ; may be repeated",
     )  # fmt: skip
-    options = parser.parse_args(argv)
+    options = parser.parse_intermixed_args(argv)
     folders = arms_of(options.run)
     compared = any((options.run / name).is_file() for name in (COMPARISON, "run.log"))
     if folders != [options.run] and not compared:
@@ -48,7 +48,7 @@ def gate(argv: list[str]) -> int:
             hint=f"name one of them, such as {folders[0]}",
         )  # fmt: skip
     runs = [finished(load_run(folder)) for folder in folders]
-    chosen = _gate(options.overrides) if options.overrides else gate_of(runs[0])
+    chosen = _gate(runs[0], options.overrides) if options.overrides else gate_of(runs[0])
     chosen.allow = [*chosen.allow, *options.allow]
     against = load_against(chosen, runs[0].environment, options.baseline)
     if against is not None and len(runs) > 1:
@@ -66,8 +66,9 @@ def gate(argv: list[str]) -> int:
         print(  # noqa: T201 the answer
             f"gate {chosen.name} has no rules: nothing to judge; name one with gate=ci"
         )
-    else:
-        _keep(runs, verdicts)
+        return exit_code(worst([verdict.status for verdict in verdicts]))
+    if len(runs) > 1 or not (options.run.parent / COMPARISON).is_file():
+        _keep(runs, verdicts)  # of one arm of a comparison: the comparison's verdict stays
     return publish(runs, verdicts, options.run)
 
 
@@ -78,7 +79,8 @@ def _keep(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> None:
             write_json(run.folder / SUMMARY, judged(run.summary, verdict))
 
 
-def _gate(overrides: Sequence[str]) -> GateConfig:
+def _gate(run: Run, overrides: Sequence[str]) -> GateConfig:
+    """The gate that ``overrides`` name; where they only change fields, the run's own, changed."""
     from harness.cli.compose import compose_alone, to_config
 
     foreign = [override for override in overrides if not override.startswith("gate")]
@@ -87,7 +89,10 @@ def _gate(overrides: Sequence[str]) -> GateConfig:
             "a finished run is judged as it is", value=" ".join(foreign),
             allowed="gate=NAME and gate.FIELD=VALUE",
         )  # fmt: skip
-    return to_config(compose_alone(list(overrides))).gate
+    own = []
+    if not any(override.startswith("gate=") for override in overrides):
+        own = [o for o in run.environment.get("overrides", []) if o.startswith("gate")]
+    return to_config(compose_alone([*own, *overrides])).gate
 
 
 BASELINE_USAGE = """\
@@ -146,6 +151,7 @@ def export(argv: list[str]) -> int:
             "a run without a single session: nothing to export", value=str(options.run)
         )
     runs = [finished(run) for run in loaded]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = any(run.summary is None for run in loaded)
     summaries = {run.name: run.summary for run in runs if run.summary is not None}
     invalid = [name for name, summary in summaries.items() if summary.validity]

@@ -52,9 +52,10 @@ def plural(count: int, noun: str) -> str:
 
 def judged_by(verdict: Mapping[str, Any]) -> str:
     """Of a verdict in ``summary.json``: the gate, what it compared with, what was let differ."""
-    if verdict.get("gate", "none") == "none":
+    if verdict.get("status", "none") == "none" or not verdict.get("rules"):
         return ""
-    said = f"by gate {verdict['gate']}"
+    name = verdict.get("gate", "none")
+    said = "by rules given by hand" if name == "none" else f"by gate {name}"
     if verdict.get("baseline"):
         said += f", against {verdict['baseline']}"
     if allowed := verdict.get("allowed"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -184,9 +184,15 @@ def require_comparable(
             f"the run may not be compared with baseline {baseline.name}:\n  "
             + "\n  ".join(map(str, refused)),
             hint="save a baseline here, measure both in one go with `compare`, or, if you know"
-            f" that it does not matter, --allow {refused[0].field}",
+            f" that it does not matter, {_allowing(refused)}",
         )
     return tuple(map(str, check_comparable(baseline.environment, environment)))
+
+
+def _allowing(refused: Sequence[Mismatch]) -> str:
+    names = list(dict.fromkeys(mismatch.field for mismatch in refused))
+    by_gate = " ".join(f"--allow {name}" for name in names)
+    return f"gate.allow=[{','.join(names)}] (of `gate RUN`: {by_gate})"
 
 
 def _covers(field: str, name: str) -> bool:

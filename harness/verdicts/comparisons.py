@@ -77,9 +77,10 @@ def _no_reference(name: str) -> Evidence:
 
 def _compare(rule: NoWorse | Faster, material: Material, reference: Clips) -> Evidence:
     metric, q = rule.metric, quantile(rule.statistic)
-    new_groups, old_groups = (
-        samples(metric, clips) for clips in _as_often(material.clips, reference)
-    )
+    both = material.clips, reference
+    if not _pooled(q):
+        both = _as_often(*both)
+    new_groups, old_groups = (samples(metric, clips) for clips in both)
     shared = [clip for clip in new_groups if clip in old_groups]
     if not shared:
         return nothing(metric, [*material.clips, *reference])
@@ -88,7 +89,8 @@ def _compare(rule: NoWorse | Faster, material: Material, reference: Clips) -> Ev
     new, old = [new_groups[c] for c in shared], [old_groups[c] for c in shared]
     n = min(sum(map(len, new)), sum(map(len, old)))
     if _pooled(q) and n * (1 - q) < LEAST_BEYOND - 1e-9:
-        return _too_few_beyond(rule.statistic, q, n, len(shared))
+        here = sum(map(len, new)) == n
+        return _too_few_beyond(rule, q, n, len(shared), of="this one" if here else "the reference")
     new_of, old_of = remembered(_statistic(new, q)), remembered(_statistic(old, q))
     everything, drawn = np.ones((1, len(shared))), resampled(len(shared), material.seed)
     if not all(np.isfinite(of(w)).all() for of in (new_of, old_of) for w in (everything, drawn)):
@@ -187,13 +189,13 @@ def _statistic(groups: Groups, q: float | None) -> Statistic:
     return ratio_of_sums(per_clip, [1.0] * len(per_clip))
 
 
-def _too_few_beyond(statistic: str, q: float, n: int, clips: int) -> Evidence:
+def _too_few_beyond(rule: NoWorse | Faster, q: float, n: int, clips: int, *, of: str) -> Evidence:
     needed = math.ceil(LEAST_BEYOND / (1 - q) - 1e-9)
-    more = math.ceil(clips * (needed / n - 1))
+    times = math.ceil(needed / n - 1e-9)
     return Evidence(
-        seen=f"n = {n}; two {statistic} can be compared from n = {needed} on,"
+        seen=f"n = {n} in {of}; two {rule.statistic} can be compared from n = {needed} on,"
         f" when {LEAST_BEYOND} samples lie beyond it",
-        next=f"measure {more} more clips of as many repeats, or judge p50",
+        next=f"measure {times} times as many clips or repeats in {of}, or judge p50",
         n=n,
         clips=clips,
     )

@@ -40,6 +40,18 @@ def test_unequal_numbers_of_repeats_are_no_regression_and_hide_none(repeats):
     assert statuses.count("inconclusive") >= 9  # the truth is on the limit
 
 
+def test_a_tail_is_of_all_repeats_and_the_arm_that_is_short_is_named():
+    rng = np.random.default_rng(2)
+    old = 300 + 10 * rng.standard_normal((20, 5))
+    new = np.hstack([old, np.full((20, 1), 900.0)])  # what came last is what is slow
+    worse = ask(make_clips(new.tolist()), P95, baseline=make_clips(old.tolist()))
+    assert worse.status == "fail"
+    short = ask(make_clips(new.tolist()), P95, baseline=make_clips(old[:, :2].tolist()))
+    assert short.status == "inconclusive"
+    assert "n = 40 in the reference" in short.why
+    assert "3 times as many clips or repeats in the reference" in short.next
+
+
 def test_nothing_can_be_so_many_times_faster_than_what_takes_no_time():
     clips = make_clips([[0.0]] * 6), make_clips([[5.0]] * 6)
     found = ask(clips[0], FASTER, other_arms={"x": clips[1]})
