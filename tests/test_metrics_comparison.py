@@ -58,6 +58,12 @@ def test_swapping_the_arms_turns_the_sign():
     assert back.ratio == pytest.approx(1 / forth.ratio)
 
 
+def test_the_text_of_a_failed_session_is_like_no_other():
+    failed = [msgspec.structs.replace(clip, failed="timed out") for clip in arm(clips=1)]
+    assert compare_arms(arm(clips=1), failed, seed=0).same_text == 0
+    assert compare_arms(failed, failed, seed=0).same_text == 0
+
+
 def test_texts_that_differ_are_named():
     heard = ("it", " was", " a", " best", " of", " times", " it", " was")
     comparison = compare_arms(arm(), arm(hypothesis=heard), seed=0)

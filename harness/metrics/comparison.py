@@ -62,7 +62,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     differences: tuple[Difference, ...]
     sessions: int  # clip and repeat replayed by both arms
     same_text: int  # of these
-    texts: tuple[TextDifference, ...]  # where they differ
+    texts: tuple[TextDifference, ...]  # the others; a failed session has none, so is like no other
 
 
 def compare_arms(
@@ -87,9 +87,9 @@ def compare_arms(
     a_texts, b_texts = _texts(a_clips), _texts(b_clips)
     shared = [key for key in a_texts if key in b_texts]
     texts = [
-        TextDifference(clip, repeat, a_texts[clip, repeat], b_texts[clip, repeat])
-        for clip, repeat in shared
-        if a_texts[clip, repeat] != b_texts[clip, repeat]
+        TextDifference(*key, a_texts[key] or "", b_texts[key] or "")
+        for key in shared
+        if a_texts[key] is None or a_texts[key] != b_texts[key]
     ]
     return Comparison(
         differences=tuple(differences),
@@ -99,8 +99,8 @@ def compare_arms(
     )
 
 
-def _texts(clips: Sequence[ClipMetrics]) -> dict[tuple[str, int], str]:
-    return {(clip.clip, clip.repeat): clip.hypothesis for clip in clips}
+def _texts(clips: Sequence[ClipMetrics]) -> dict[tuple[str, int], str | None]:
+    return {(c.clip, c.repeat): c.hypothesis if c.failed is None else None for c in clips}
 
 
 def _sample_differences(
