@@ -100,6 +100,7 @@ def test_a_changed_field_is_of_the_gate_that_the_run_had() -> None:
     assert main(["gate", "gate.confidence=0.99", "out"]) == 2  # RUN comes first
     assert main(["gate", "out", "--allow", "python", "gate.confidence=0.99"]) == 3
     assert verdict("out")["confidence"] == 0.99
+    assert main(["gate", "out", "gate.confidnce=0.99"]) == 2
 
 
 def test_a_comparison_has_no_stored_baseline(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -89,10 +90,11 @@ def _gate(run: Run, overrides: Sequence[str]) -> GateConfig:
             "a finished run is judged as it is", value=" ".join(foreign),
             allowed="gate=NAME and gate.FIELD=VALUE",
         )  # fmt: skip
-    own = []
-    if not any(override.startswith("gate=") for override in overrides):
-        own = [o for o in run.environment.get("overrides", []) if o.startswith("gate")]
-    return to_config(compose_alone([*own, *overrides])).gate
+    changed = to_config(compose_alone(list(overrides))).gate
+    if any(override.startswith("gate=") for override in overrides):
+        return changed
+    names = {o.partition("=")[0].removeprefix("gate.").partition(".")[0] for o in overrides}
+    return replace(gate_of(run), **{name: getattr(changed, name) for name in names})
 
 
 BASELINE_USAGE = """\

@@ -119,7 +119,7 @@ def _effect_beyond(groups: Groups, q: float) -> float:
     values = np.concatenate([np.asarray(group, float) for group in groups])
     value = percentile(values, q)
     effect = max(
-        _effect_of((side).astype(float), groups) for side in (values > value, values >= value)
+        _effect_of(side.astype(float), groups) for side in (values > value, values >= value)
     )
     if len(groups) < 2 or len(groups) == len(values) or values.min() == values.max():
         return effect
@@ -189,6 +189,7 @@ class Quantile:
         self._values = np.concatenate([np.asarray(group, float) for group in self._groups])
         self.value = percentile(self._values, q)
         self.clusters = len(self._groups)
+        self._effect = _effect_beyond(self._groups, q)
 
     def interval(self, confidence: float) -> Interval:
         return percentile_interval(self._groups, self._q, confidence)
@@ -204,7 +205,7 @@ class Quantile:
         return p_percentile_below(*self._counts(beyond, limit, times), self._q)
 
     def _counts(self, beyond: NDArray[np.bool_], limit: float, times: float) -> tuple[float, float]:
-        effect = max(design_effect(self._groups, limit), _effect_beyond(self._groups, self._q))
+        effect = max(design_effect(self._groups, limit), self._effect)
         return len(beyond) * times / effect, int(beyond.sum()) * times / effect
 
 
