@@ -39,6 +39,8 @@ _BY_NAME = {metric.name: metric for metric in METRICS}
 _DELTAS = ("wer_delta", "cer_delta")
 _OPENINGS = (*_BY_NAME, *_DELTAS, "text", "failed", "chunks", "first")
 _SLOPE = "lag_slope_ms_per_min"
+# How else they are written. Likeness is no guide: =< is as like >= as <=.
+_OPERATORS = {"<": "<=", "=<": "<=", ">": ">=", "=>": ">="}
 BASELINE = "baseline"
 
 
@@ -154,7 +156,7 @@ class _Parser:
         if metric.name == _SLOPE and self.peek() == "<=":
             self._at += 1
             return EverySlope(text=self._text, metric=metric, high=self._quantity(metric))
-        statistic = self._statistic()
+        statistic = self._statistic(metric)
         if self.peek() != "vs":
             return self._within(metric, statistic)
         reference = self._reference()
@@ -200,7 +202,7 @@ class _Parser:
         return Within(text=self._text, metric=metric, statistic=statistic, low=low, high=high)
 
     def _delta(self, opening: str) -> Delta:
-        self.word("<=")
+        self.one_of(("<=",))
         high = self.number()
         reference = self._reference() if self.peek() == "vs" else BASELINE
         metric = _BY_NAME[opening.removesuffix("_delta")]
@@ -217,7 +219,7 @@ class _Parser:
         return EveryClip(text=self._text, fact="failed")
 
     def _chunk_count(self) -> EveryClip:
-        self.word(">=")
+        self.one_of((">=",))
         least = self.number(above=0)
         if least != int(least):
             self._at -= 1
@@ -229,11 +231,14 @@ class _Parser:
             self.word(word)
         return EveryClip(text=self._text, fact="first_text")
 
-    def _statistic(self) -> str:
+    def _statistic(self, metric: Metric) -> str:
         word = self.peek()
         percentile = re.fullmatch(r"p(\d{1,2}(?:\.\d+)?)", word)
         if word != "mean" and not (percentile and float(percentile[1]) > 0):
-            self.refuse("mean, or a percentile such as p50, p95, p99")
+            allowed = "mean, or a percentile such as p50, p95, p99"
+            if metric.name == _SLOPE:
+                self.refuse(f"<=, {allowed}", near=("<=",))
+            self.refuse(allowed)
         return self.take()
 
     def _reference(self) -> str:
@@ -288,7 +293,16 @@ class _Parser:
 
     def refuse(self, allowed: str, *, near: Sequence[str] = ()) -> NoReturn:
         seen = self.peek()
-        close = difflib.get_close_matches(seen, near, n=1, cutoff=0.5) if seen else []
-        hint = f"did you mean {close[0]}?" if close else "docs/methodology.md has the grammar"
+        meant = _meant(seen, near)
+        hint = f"did you mean {meant}?" if meant else "docs/methodology.md has the grammar"
         where = f"at {seen!r}" if seen else "it ends too early"
         raise ConfigError(f"rule {self._text!r}, {where}", allowed=allowed, hint=hint)
+
+
+def _meant(seen: str, allowed: Sequence[str]) -> str | None:
+    """Which of the allowed words a misspelt one is likely to be."""
+    if re.fullmatch("[<>=]+", seen):
+        operator = _OPERATORS.get(seen)
+        return operator if operator in allowed else None
+    close = difflib.get_close_matches(seen, allowed, n=1, cutoff=0.5)
+    return close[0] if close else None

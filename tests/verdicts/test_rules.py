@@ -131,6 +131,30 @@ def test_a_misspelt_word_is_guessed(text, meant):
         raise_with_hint(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("ttft_ms p95 =< 9 ms", "<="),
+        ("ttft_ms p95 => 9 ms", ">="),
+        ("ttft_ms p95 > 9 ms", ">="),
+        ("wer =< 0.1", "<="),
+        ("wer_delta =< 0.1", "<="),
+        ("lag_slope_ms_per_min =< 300 ms/min", "<="),
+        ("chunks => 2", ">="),
+    ],
+)
+def test_an_operator_the_other_way_round_is_guessed_in_its_direction(text, meant):
+    with pytest.raises(ConfigError, match=f"did you mean {meant}"):
+        raise_with_hint(text)
+
+
+@pytest.mark.parametrize("text", ["chunks =< 2", "wer == 0.1", "wer_delta => 0.1"])
+def test_an_operator_that_is_not_allowed_there_is_not_guessed(text):
+    with pytest.raises(ConfigError) as refused:
+        parse_rules([text])
+    assert "did you mean" not in refused.value.hint
+
+
 def raise_with_hint(text):
     try:
         parse_rules([text])
