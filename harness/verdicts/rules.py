@@ -42,6 +42,8 @@ _SLOPE = "lag_slope_ms_per_min"
 # How else they are written. Likeness is no guide: =< is as like >= as <=.
 _OPERATORS = {"<": "<=", "=<": "<=", ">": ">=", "=>": ">="}
 BASELINE = "baseline"
+# The name of an arm is one word, whatever is in it: threads=2. Elsewhere signs need no blanks.
+_WORD = re.compile(r"(?<=\barm )[^\s:]+|[:%]|[<>=]+|[^\s:%<>=]+")
 
 
 class Within(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +131,7 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._words: list[str] = re.sub(r"([:%]|[<>=]+)", r" \1 ", text).split()
+        self._words: list[str] = _WORD.findall(" ".join(text.split()))
         self._at = 0
 
     def rule(self) -> Rule:

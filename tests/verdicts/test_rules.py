@@ -83,6 +83,12 @@ def test_spaces_do_not_matter():
     assert parse("ttft_ms p50 vs baseline : at most +5% and +10 ms").relative == 0.05
 
 
+def test_an_arm_that_is_called_by_a_field_can_be_named():
+    assert parse("wer_delta<=0.1  vs  arm  pad_s=0").reference == "pad_s=0"
+    rule = parse("ttft_ms p50 vs arm 1word-threads=2: at least 3 times faster")
+    assert rule.reference == "1word-threads=2"
+
+
 @pytest.mark.parametrize(
     ("text", "at", "allowed"),
     [
