@@ -43,7 +43,7 @@ from harness.summaries import (
     to_be_confirmed,
 )
 from harness.telemetry import GpuSampler
-from harness.verdicts.gates import check_arm
+from harness.verdicts.gates import check_arm, check_references
 from harness.verdicts.rules import parse_rules
 from harness.verdicts.sequential import SequentialPlan
 
@@ -142,12 +142,13 @@ def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
 
 
 def _check_arms(plans: Sequence[ArmPlan]) -> None:
-    """Folders are free, rules are rules, and arms differ only in what is compared."""
+    """Folders are free, rules name arms that are there, arms differ only in what is compared."""
     if len(plans) > 1:
         refuse_used(plans[0].folder.parent)
     for plan in plans:
         refuse_used(plan.folder)
         gate = plan.config.gate
+        check_references(gate, [other.name for other in plans])
         if not parse_rules(gate.rules) and plan.config.replay.until == "decided":
             raise ConfigError(
                 "replay.until=decided, and no gate to decide",

@@ -23,7 +23,7 @@ from harness.telemetry import NoGpu, Telemetry
 from harness.verdicts import Verdict
 from harness.verdicts.baselines import Baseline, load_baseline, require_comparable
 from harness.verdicts.calibration import load_calibration
-from harness.verdicts.gates import check_arm, judge
+from harness.verdicts.gates import check_arm, check_references, judge
 from harness.verdicts.sequential import SequentialPlan, confirm, to_confirm
 from harness.verdicts.validity import RunFacts, check_validity
 
@@ -148,6 +148,9 @@ def judge_runs(
         runs: the arms of one go; rules `vs baseline` compare with the first of several.
         gate: in place of the one that each run was configured with.
         against: what a run that is alone is compared with.
+
+    Raises:
+        ConfigError: the gate, or a rule of it, names an arm that is not there.
     """
     reference, name, bands = None, None, None
     if len(runs) > 1:
@@ -160,6 +163,11 @@ def judge_runs(
         {"name": run.name, **summary.arm} for run, summary in zip(runs, summaries, strict=True)
     ]
     check_arm(gate or gate_of(runs[0]), names)
+    arms = [run.name for run in runs]
+    if len(runs) == 1:  # it may lie in a folder of any name
+        arms.append(summaries[0].arm["chunking"])
+    for run in runs:
+        check_references(gate or gate_of(run), arms)
     verdicts = [
         judge(
             run.clips,

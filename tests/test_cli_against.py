@@ -91,6 +91,17 @@ def test_what_was_made_slower_since_a_revision_is_found(
 
 
 @pytest.mark.e2e
+def test_a_rule_that_names_no_arm_is_told_before_a_side_is_measured(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commit = git("rev-parse", "HEAD")[:9]
+    rules = "gate.rules=['text parity vs arm main']"
+    assert main(["compare", "--against", "HEAD", *QUICK, rules]) == 2
+    assert f"allowed: old-{commit}, new-{commit}" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+@pytest.mark.e2e
 def test_a_revision_that_cannot_run_says_why(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

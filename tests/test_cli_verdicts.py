@@ -154,6 +154,32 @@ def test_a_rule_that_is_none_is_an_error_before_anything_runs(
     assert not Path("out/events.jsonl").exists()
 
 
+def test_a_rule_that_names_no_arm_is_an_error_before_anything_runs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    misspelt = "gate.rules=['text parity vs arm 6wrod']"
+    assert harness("compare", "out", "chunking=1word,6word", misspelt) == 2
+    assert "'6wrod'\n  allowed: 1word, 6word\n" in capsys.readouterr().err
+    assert harness("run", "out", "chunking=1word", "gate=seed") == 2  # nor is it there in a run
+    assert "`compare` with 6word among the arms" in capsys.readouterr().err
+    one_by_one = ["-m", *ENGINE, "chunking=1word,6word", "hydra.sweep.dir=each", misspelt]
+    assert main(["run", *one_by_one]) == 2
+    assert not Path("out").exists()
+    assert not list(Path("each").rglob("events.jsonl"))
+
+
+def test_a_finished_comparison_is_not_judged_against_an_arm_that_it_has_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert harness("compare", "out", "engine.token_ms=20,30", "replay.repeats=1", "gate=ci") == 3
+    capsys.readouterr()
+    assert main(["gate", "out", "gate.rules=['text parity vs arm token=30']"]) == 2
+    assert "allowed: token_ms=20, token_ms=30" in capsys.readouterr().err
+    assert verdict("out/token_ms=30")["gate"] == "ci"
+    assert main(["gate", "out", "gate.rules=['text parity vs arm token_ms=30']"]) == 0
+    assert main(["gate", "out/token_ms=20", "gate.rules=['text parity vs arm token_ms=30']"]) == 2
+
+
 def test_the_seed_claim_is_judged_on_the_one_word_arm() -> None:
     ours = ["gate=seed", "chunking=1word,6word", "engine.token_ms=60", "engine.jitter_ms=0"]
     assert harness("compare", "held", *ours, "engine.first_ms=20") == 0  # 80 ms against 380

@@ -32,7 +32,7 @@ from harness.errors import ConfigError, UsageError
 from harness.metrics.latency import clip_metrics
 from harness.runs import SUMMARY, Run, RunWriter, load_run, refuse_used
 from harness.summaries import CONFIRM, finish_arms, to_be_confirmed
-from harness.verdicts.rules import parse_rules
+from harness.verdicts.gates import check_references
 
 log = logging.getLogger("harness")
 
@@ -75,7 +75,6 @@ def compare_against(revision: str, sweep: hydra_side.Sweep) -> int:
 
 
 def _compare(revision: str, config: Config, overrides: Sequence[str], folder: Path) -> int:
-    parse_rules(config.gate.rules)
     if config.replay.until == "decided":
         raise ConfigError(
             "--against repeats a number of times that is known before",
@@ -85,16 +84,18 @@ def _compare(revision: str, config: Config, overrides: Sequence[str], folder: Pa
     if not (root / "harness" / "__main__.py").is_file():
         raise UsageError("this is no checkout of the harness", value=str(root))
     commit = _git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    now = git_revision(root) or "unknown"
+    short, dirty = now[:9], "+dirty" if now.endswith("+dirty") else ""
+    names = f"old-{commit[:9]}", f"new-{short}{dirty}"
+    check_references(config.gate, names)
     with (
         TerminalProgress() as progress,
         tempfile.TemporaryDirectory(prefix="harness-") as scratch,
         _worktree(root, commit, Path(scratch, "worktree")) as old_root,
     ):
         python = _environment(root, old_root, progress)
-        now = git_revision(root) or "unknown"
-        short, dirty = now[:9], "+dirty" if now.endswith("+dirty") else ""
-        old = Side(f"old-{commit[:9]}", old_root, python, commit)
-        new = Side(f"new-{short}{dirty}", root, sys.executable, now)
+        old = Side(names[0], old_root, python, commit)
+        new = Side(names[1], root, sys.executable, now)
         blocks = _Blocks((old, new), config, overrides, Path(scratch), progress)
         writers = blocks.measure(folder)
         again: list[RunWriter] = []

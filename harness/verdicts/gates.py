@@ -108,6 +108,20 @@ def check_arm(gate: GateConfig, arms: Sequence[Mapping[str, str]]) -> None:
         )
 
 
+def check_references(gate: GateConfig, arms: Sequence[str]) -> None:
+    """Raises ConfigError: a rule names an arm that is none of ``arms``, or is no rule."""
+    for rule in parse_rules(gate.rules):
+        if isinstance(rule, Within | EverySlope | EveryClip):
+            continue
+        if rule.reference not in (None, BASELINE, *arms):
+            raise ConfigError(
+                f"rule {rule.text!r} names an arm, and there is none of that name",
+                value=rule.reference,
+                allowed=", ".join(arms),
+                hint=f"name one that is there, or `compare` with {rule.reference} among the arms",
+            )
+
+
 def _why_not_asked(
     rule: Rule, arm: Mapping[str, str], references: Mapping[str, Clips], *, is_reference: bool
 ) -> str | None:

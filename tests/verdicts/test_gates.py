@@ -8,9 +8,10 @@ from harness.config import GateConfig
 from harness.errors import ConfigError
 from harness.metrics import Edits
 from harness.verdicts import exit_code, worst
-from harness.verdicts.gates import check_arm, judge
+from harness.verdicts.gates import check_arm, check_references, judge
 
 NO_WORSE = "ttft_ms p50 vs baseline: at most +5 % and +10 ms"
+FASTER = "ttft_ms p50 vs arm 6word: at least 3 times faster"
 
 
 def ask(clips, *rules, confidence=0.95, **more):
@@ -164,12 +165,11 @@ def test_a_tail_is_compared_from_five_samples_beyond_it_on():
 
 
 def test_three_times_faster():
-    rule = "ttft_ms p50 vs arm 6word: at least 3 times faster"
     six = make_clips(spread())
     fast = make_clips(spread(slower=1 / 4))
-    assert status(fast, rule, other_arms={"6word": six}) == "pass"
-    assert status(make_clips(spread(slower=1 / 2)), rule, other_arms={"6word": six}) == "fail"
-    (missing,) = ask(fast, rule).rules
+    assert status(fast, FASTER, other_arms={"6word": six}) == "pass"
+    assert status(make_clips(spread(slower=1 / 2)), FASTER, other_arms={"6word": six}) == "fail"
+    (missing,) = ask(fast, FASTER).rules
     assert "there is no arm 6word" in missing.why
 
 
@@ -337,6 +337,24 @@ def test_a_gate_of_an_arm_that_is_not_there_is_refused():
         check_arm(gate, [{"chunking": "1word"}, {"chunking": "6word"}])
     assert refused.value.allowed == "1word, 6word"
     check_arm(GateConfig(name="mine", rules=["failed = 0"], arm="6word"), [{"chunking": "6word"}])
+
+
+@pytest.mark.parametrize(
+    "rule", [FASTER, "text parity vs arm 6word", "wer_delta <= 1 vs arm 6word"]
+)
+def test_a_rule_that_names_an_arm_that_is_not_there_is_refused(rule):
+    gate = GateConfig(name="mine", rules=["failed = 0", NO_WORSE, "text parity", rule])
+    check_references(gate, ["1word", "6word"])
+    with pytest.raises(ConfigError, match=r"none of that name.*6word") as refused:
+        check_references(gate, ["1word", "5word"])
+    assert refused.value.allowed == "1word, 5word"
+
+
+def test_an_arm_that_is_there_without_a_session_is_inconclusive():
+    verdict = ask(
+        make_clips(spread()), FASTER, "text parity vs arm 6word", other_arms={"6word": []}
+    )
+    assert [rule.status for rule in verdict.rules] == ["inconclusive", "inconclusive"]
 
 
 def test_a_gate_of_one_arm_asks_nothing_of_others():
