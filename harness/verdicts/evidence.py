@@ -266,9 +266,15 @@ def _more(estimate: Estimate, low: float | None, high: float | None, alpha: floa
 
 def nothing(metric: Metric, clips: Clips) -> Evidence:
     reasons = [clip.why_null[metric.name] for clip in clips if metric.name in clip.why_null]
+    # Of a live session whose words are timed and matched, only its length denies it a slope.
+    short = any(clip.session == "live" and clip.word_delay_ms for clip in clips)
+    if metric.name == "lag_slope_ms_per_min" and short:
+        what_next = "measure a longer session, as by dataset.loop_to_s=120, or take the rule out"
+    else:
+        what_next = "take the rule out, or run what it asks for"
     return Evidence(
         seen=f"{metric.name} was not measured: {reasons[0] if reasons else 'no sample'}",
-        next="take the rule out, or run what it asks for",
+        next=what_next,
     )
 
 

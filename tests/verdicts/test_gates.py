@@ -280,6 +280,17 @@ def test_no_slope_is_no_pass():
     assert rule.status == "inconclusive"
 
 
+@pytest.mark.parametrize("rule", [SLOPE, "lag_slope_ms_per_min p50 <= 300 ms/min"])
+def test_a_session_too_short_for_a_slope_is_to_be_longer(rule):
+    why = {"lag_slope_ms_per_min": "11 words in 3.1 s; a slope needs 10 in 10 s"}
+    said = {"session": "live", "word_delay_ms": (900.0,) * 11, "why_null": why}
+    (short,) = ask(make_clips(spread(), **said), rule).rules
+    assert short.next.startswith("measure a longer session, as by dataset.loop_to_s=")
+    untimed = {"lag_slope_ms_per_min": "the clip has no word timings"}
+    (other,) = ask(make_clips(spread(), session="live", why_null=untimed), rule).rules
+    assert "longer" not in other.next
+
+
 # --- the run -------------------------------------------------------------------------------------
 
 
