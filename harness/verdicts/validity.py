@@ -72,6 +72,7 @@ class Finding(NamedTuple):
 
     seen: str
     invalid: bool
+    remedy: str | None = None  # in place of the check's own
 
 
 class Check(NamedTuple):
@@ -95,7 +96,7 @@ def check_validity(
     for check in CHECKS:
         finding = check.find(_Run(traces, clips, facts))
         if finding is not None:
-            text = f"{check.id}: {finding.seen}; {check.remedy}"
+            text = f"{check.id}: {finding.seen}; {finding.remedy or check.remedy}"
             (invalid if finding.invalid else warnings).append(text)
     return tuple(invalid), tuple(warnings)
 
@@ -223,8 +224,15 @@ def _fake_streaming(run: _Run) -> Finding | None:
     judged = [fake for trace in run.traces if (fake := _said_at_once(trace)) is not None]
     if not judged or sum(judged) <= len(judged) / 2:
         return None
-    seen = f"in {sum(judged)} of {len(judged)} sessions all text came at once, after the work"
-    return Finding(seen, invalid=False)
+    where = f"in {sum(judged)} of {len(judged)} sessions"
+    if run.traces[0].session.kind is SessionKind.LIVE:
+        return Finding(
+            f"{where} the engine gave no text before the end of the audio",
+            invalid=False,
+            remedy="judge final_ms, or replay longer sessions; TTFT and word delays may only tell"
+            " how long the audio is",
+        )
+    return Finding(f"{where} all text came at once, after the work", invalid=False)
 
 
 def _said_at_once(trace: Trace) -> bool | None:

@@ -26,6 +26,13 @@ def judged(traces, **facts):
     return [text.split(":")[0] for text in invalid], [text.split(":")[0] for text in warnings]
 
 
+def warned(traces):
+    """The only warning, all of it."""
+    facts = RunFacts(planned=len(traces), clock_resolution_ns=50)
+    _, (warning,) = check_validity(traces, [clip_metrics(trace) for trace in traces], facts)
+    return warning
+
+
 def test_a_good_run_has_nothing_to_tell():
     assert judged(run_of()) == ([], [])
 
@@ -115,12 +122,26 @@ def test_a_machine_that_others_use():
 
 def test_text_that_comes_all_at_once_after_the_work_is_no_streaming():
     at_once = [(text, 2600) for text, _ in SLOW_WORDS]
-    at_the_end = [(text, 2010 + 40 * k) for k, (text, _) in enumerate(SLOW_WORDS)]
 
     assert judged(run_of(tokens=at_once)) == ([], ["fake_streaming"])
-    assert judged(run_of(tokens=at_the_end, kind=SessionKind.LIVE)) == ([], ["fake_streaming"])
+    assert warned(run_of(tokens=at_once)) == (
+        "fake_streaming: in 8 of 8 sessions all text came at once, after the work;"
+        " judge response_ms; TTFT and gaps mean nothing here"
+    )
     too_fast_to_tell = [(text, 2001) for text, _ in SLOW_WORDS]
     assert judged(run_of(tokens=too_fast_to_tell)) == ([], [])
+
+
+def test_text_that_comes_after_all_audio_is_no_live_streaming():
+    one_by_one = [(text, 2010 + 40 * k) for k, (text, _) in enumerate(SLOW_WORDS)]
+    during = [(text, 1990 + 40 * k) for k, (text, _) in enumerate(SLOW_WORDS)]
+
+    assert warned(run_of(tokens=one_by_one, kind=SessionKind.LIVE)) == (
+        "fake_streaming: in 8 of 8 sessions the engine gave no text before the end of the audio;"
+        " judge final_ms, or replay longer sessions; TTFT and word delays may only tell how long"
+        " the audio is"
+    )
+    assert judged(run_of(tokens=during, kind=SessionKind.LIVE)) == ([], [])
 
 
 def test_gaps_that_are_the_engines_step():
