@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rich.text import Text
 from harness.events import SessionKind
 from harness.metrics import Distribution, Ratio, Summary
 from harness.report.arms import Arm
-from harness.report.table import ONLY_LIVE, headline, show_ratio, wer_words
+from harness.report.table import ONLY_LIVE, Row, headline, show_ratio, wer_words
 from harness.report.text import DASH, TIMES, interval, ms, n_of, percent, plural, shorten, visible
 
 _STATUS_STYLES = {
@@ -28,6 +29,7 @@ _LATENCIES = {
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _GUTTER = 2  # blanks between columns
 _BAR_WIDTHS = (4, 24)
+_LEAST_NAME = 8  # characters that are left of an arm's name before a column is left out
 _ALWAYS = ("", "arm", "p50", "value", "n")  # never left out, however narrow the terminal
 
 
@@ -129,18 +131,60 @@ def _latencies(summary: Summary, console: Console) -> Table:
 
 
 def _comparison(arms: Sequence[Arm], console: Console) -> Table:
-    rows: list[list[str]] = []
+    figures = headline(arms)
     shares: list[float] = []
-    for row in headline(arms):
+    for row in figures:
         longest = max((abs(cell.value or 0.0) for cell in row.cells), default=0.0)
-        for arm, cell, difference in zip(arms, row.cells, row.differences, strict=True):
-            rows.append([
-                row.label if arm.index == 0 else "", arm.label, row.show(cell.value),
-                row.show_difference(difference), show_ratio(difference), _n(cell.n, cell.of),
-            ])  # fmt: skip
-            shares.append((cell.value or 0.0) / (longest or 1.0))
-    headers = ("", "arm", "value", f"- {shorten(arms[0].label, 20)}", "ratio", "n")
+        shares += [(cell.value or 0.0) / (longest or 1.0) for cell in row.cells]
+    headers, *rows = _figures_for(console.width, figures, [arm.label for arm in arms])
     return _with_bars(headers, rows, shares, console, after=3)
+
+
+def _figures_for(width: int, figures: Sequence[Row], labels: Sequence[str]) -> list[list[str]]:
+    """Headers and rows in which the differences have room, if there can be any.
+
+    As far as needed, in this order: the ratios are left out, names are shortened, intervals get a
+    line of their own, the differences are left out.
+    """
+    longest = max(map(len, labels))
+    for without, below in ((1, False), (1, True), (2, False)):
+        for size in range(longest, min(longest, _LEAST_NAME) - 1, -1):
+            first = shorten(_names(labels, min(size, 20))[0], 20)
+            lines = _figures(figures, first, _names(labels, size), interval_below=below)
+            columns = list(zip(*lines, strict=True))
+            if _width([*columns[: 5 - without], columns[5]]) <= width:
+                return lines
+    return lines
+
+
+def _figures(
+    figures: Sequence[Row], first: str, names: Sequence[str], *, interval_below: bool
+) -> list[list[str]]:
+    lines = [["", "arm", "value", f"- {first}", "ratio", "n"]]
+    for row in figures:
+        label = row.label
+        for name, cell, difference in zip(names, row.cells, row.differences, strict=True):
+            shown = row.show_difference(difference)
+            lines.append([
+                label, name, row.show(cell.value),
+                shown.replace(" [", "\n[") if interval_below else shown,
+                show_ratio(difference), _n(cell.n, cell.of),
+            ])  # fmt: skip
+            label = ""
+    return lines
+
+
+def _names(names: Sequence[str], size: int) -> list[str]:
+    """Names of at most so many characters, as different as they were.
+
+    They lose their middles, cut where they stay different. Where there is no such place, each is
+    whole, on several lines.
+    """
+    for end in sorted(range(1, size - 1), key=lambda end: abs(2 * end - size)):
+        cut = [n if len(n) <= size else f"{n[: size - end - 1]}…{n[-end:]}" for n in names]
+        if len(set(cut)) == len(set(names)):
+            return cut
+    return ["\n".join(textwrap.wrap(name, size)) for name in names]
 
 
 def _with_bars(
@@ -192,7 +236,8 @@ def _add_caption(table: Table, lines: Sequence[str]) -> None:
 
 
 def _width(columns: Sequence[Sequence[str]]) -> int:
-    return sum(max(cell_len(cell) for cell in column) + _GUTTER for column in columns)
+    lines = [[line for cell in column for line in cell.split("\n")] for column in columns]
+    return sum(max(map(cell_len, column)) + _GUTTER for column in lines)
 
 
 def _bar(share: float, width: int, *, ascii_only: bool) -> Text:

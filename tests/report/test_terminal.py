@@ -1,4 +1,5 @@
 import io
+import itertools
 import re
 from pathlib import Path
 
@@ -66,6 +67,45 @@ def test_a_narrow_terminal_leaves_out_other_columns_than_n(runs: list[Run]) -> N
     assert words_of(both, "arm") == ["arm", "value", "n"]
     assert words_of(both, "TTFT p50") == ["TTFT", "p50", "1word", "321.5", "ms", "21"]
     assert "no room for: - 1word, ratio" in both
+
+
+def table_of(width: int, *names: str) -> str:
+    """What is printed above the facts for two arms of these names."""
+    runs = [
+        make_run(Path(), WordsChunking(k), name=name, clips=7) for k, name in enumerate(names, 1)
+    ]
+    difference = make_arms(runs, [run.summary for run in runs])[1].difference("ttft_ms", "p50")
+    table, _, facts = printed(runs, width).partition("\nno room for: ratio")
+    assert f"{difference.difference:+.1f} ms" in table  # whatever the names
+    assert all(name[:30] in facts for name in names)
+    assert max(len(line) for line in table.splitlines()) <= width
+    return table
+
+
+@pytest.mark.parametrize("width", [70, 80])
+def test_long_names_are_shortened_before_the_differences_are_left_out(width: int) -> None:
+    names = "1word (old-0123456789)", "2word (old-0123456789)", "1word (new-0123456789+dirty)"
+    for first, second in itertools.permutations(names, 2):
+        lines = table_of(width, first, second).splitlines()
+        at = next(i for i, line in enumerate(lines) if line.startswith("TTFT p50"))
+        shown = [re.match(r"(?:TTFT p50)? +(\S+(?: \S+)*)  ", lines[at + i])[1] for i in (0, 1)]
+        assert shown[0] != shown[1]
+        assert all("…" in name for name in shown)
+
+
+def test_names_that_differ_in_their_middles_alone_are_shown_whole_on_several_lines() -> None:
+    table = table_of(70, *(f"the-same-beginning-{one}-and-the-same-end" for one in "AB"))
+    assert "A-and-the-" in table
+    assert "B-and-the-" in table
+    assert "same-end" in table
+    assert "…" not in table.partition("TTFT p50")[2]
+
+
+def test_long_differences_get_their_intervals_below() -> None:
+    names = "a-name-of-19-letters", "another-of-18-lette"
+    one_line, two_lines = (table_of(width, *names) for width in (80, 66))
+    assert re.search(r"\d ms \[", one_line)
+    assert re.search(r"\d ms +\d+ *\n +\[[^ ]+, [^ ]+\]", two_lines)
 
 
 def test_a_narrow_terminal_shows_of_how_many_where_some_failed() -> None:
