@@ -1,4 +1,4 @@
-"""Steps that are captured once as CUDA graphs and replayed, and the options that ask for it.
+"""Steps that are compiled, captured once as CUDA graphs and replayed; the options that ask for it.
 
 A replay launches hundreds of kernels with one call. It runs on the same addresses every time, so
 what changes from step to step is copied into buffers that live as long as the graph.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 
@@ -17,9 +17,11 @@ from harness.config import TorchEngine
 from harness.errors import ConfigError, DeviceError
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Step = Callable[[], None]
 
 _WARM_UP_RUNS = 3  # libraries choose kernels and take workspace in their first runs
+_SHAPES = 64  # more than one function has: batch sizes of all stacks times reaches of their caches
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,22 @@ def use_device(device: torch.device) -> None:
     """Make ``device`` that of this thread's events and streams."""
     if device.type == "cuda":
         torch.cuda.set_device(device.index or 0)  # "cuda" without a number is refused
+
+
+def compiled(function: Callable[P, T]) -> Callable[P, T]:
+    """``function`` in as few kernels as inductor needs, compiled once for each shape.
+
+    It must not depend on anything but its arguments and what never changes. Every shape is to be
+    met while loading: one that was not would be compiled in the middle of a session.
+    """
+    from torch._dynamo import config as dynamo_config  # slow to import
+
+    dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, _SHAPES)
+    # Coordinate descent searches each kernel's blocks on the device. It also turns a product of a
+    # matrix and one row, on a GPU, into a kernel that its neighbours are fused into, as in
+    # gpt-fast; libraries' own leave a sum and an activation to kernels of their own.
+    options: dict[str, Any] = {"coordinate_descent_tuning": True}
+    return torch.compile(function, fullgraph=True, dynamic=False, options=options)
 
 
 class Capturer:

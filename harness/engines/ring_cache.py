@@ -13,11 +13,17 @@ of one step, T new positions a row, W reached slots (the first W of S).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
+from harness.engines.cuda_graphs import compiled
+
 _SLOT_MULTIPLE = 64  # attention kernels want aligned masks
 _LEAST_REACH = 1024  # reading fewer slots than this saves less than it costs in captured graphs
+
+
+Where = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +31,23 @@ class Place:
     """Where one step's new keys go, and what its queries may see."""
 
     span: slice  # the n rows
-    rows: torch.Tensor  # int64 [n, 1, 1]
-    slots: torch.Tensor  # int64 [n, T, 1]
+    where: Where  # rows [n, 1, 1], heads [H] and slots [n, T, 1], int64: what [n, T, H, D] goes to
     positions: torch.Tensor  # int64 [n, T], from the beginning of the session
     mask: torch.Tensor  # bool [n, T, W]; True: may be seen
     reach: int  # W
+
+
+class Room(NamedTuple):
+    """One layer's memory, and where in it the new positions go."""
+
+    keys: torch.Tensor  # [R, H, S + 1, D]
+    values: torch.Tensor
+    where: Where
+
+    def write(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Store ``[n, T, H, D]``."""
+        self.keys.index_put_(self.where, keys)
+        self.values.index_put_(self.where, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +87,11 @@ class RingCache:
         self._row_ids = torch.arange(rows, device=device)[:, None, None]
         self._head_ids = torch.arange(heads, device=device)
         self._slot_ids = torch.arange(self.size, device=device)
+        self._plan = self._positions_slots_mask
+
+    def compile(self) -> None:
+        """Plan each step in a few kernels instead of some fifteen."""
+        self._plan = compiled(self._positions_slots_mask)
 
     @staticmethod
     def bytes_needed(
@@ -102,31 +125,41 @@ class RingCache:
             span: the n rows.
             active: bool [n]; False: the row sits this step out.
             new: T, at most ``step``.
-            reach: W, at least the slots that these rows use; 0: the rows are empty, and their new
-                positions see each other only.
+            reach: W, at least the slots that these rows use; 0: a prompt, the rows are empty and
+                their new positions see each other only.
         """
+        positions, slots, mask = self._plan(
+            self.positions[span], active, self._slot_ids[:reach], new
+        )
+        # A copy, since what is compiled would make one in each layer: rows lie at any address.
+        where = (self._row_ids[span].clone(), self._head_ids, slots)
+        return Place(span, where, positions, mask, reach)
+
+    def _positions_slots_mask(
+        self, begin: torch.Tensor, active: torch.Tensor, slot_ids: torch.Tensor, new: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """``begin, active [n]``, ``slot_ids [W]``: see `Place`."""
         offsets = torch.arange(new, device=active.device)
-        positions = self.positions[span, None] + offsets
+        positions = begin[:, None] + offsets
         slots = (positions % self.size).masked_fill(~active[:, None], self.size)[:, :, None]
         newest = positions[:, -1:]
-        held = newest - (newest - self._slot_ids[:reach]) % self.size  # the position in each slot
+        held = newest - (newest - slot_ids) % self.size  # the position in each slot
         age = positions[:, :, None] - held[:, None]
         mask = (held >= 0)[:, None] & (age >= 0) & (age < self.window)
-        return Place(span, self._row_ids[span], slots, positions, mask, reach)
+        return positions, slots, mask
 
-    def write(
-        self, layer: int, place: Place, keys: torch.Tensor, values: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store ``[n, T, H, D]``; returns views ``[n, H, W, D]`` of all that can be seen."""
-        where = (place.rows, self._head_ids, place.slots)
-        self.keys[layer].index_put_(where, keys)
-        self.values[layer].index_put_(where, values)
-        seen = (place.span, slice(None), slice(place.reach))
+    def room(self, layer: int, place: Place) -> Room:
+        return Room(self.keys[layer], self.values[layer], place.where)
+
+    def seen(self, layer: int, place: Place) -> tuple[torch.Tensor, torch.Tensor]:
+        """Views ``[n, H, W, D]``; of a prompt (no reach) its own T positions."""
+        slots = place.reach or place.positions.shape[1]
+        seen = (place.span, slice(None), slice(slots))
         return self.keys[layer][seen], self.values[layer][seen]
 
     def advance(self, span: slice, active: torch.Tensor, new: int) -> None:
         """The step is over in all layers: active rows have ``new`` more positions."""
-        self.positions[span].add_(active.long() * new)
+        self.positions[span].add_(active, alpha=new)
 
     def snapshot(self, row: int) -> Snapshot:
         position = int(self.positions[row])

@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
-from harness.engines.ring_cache import Place, RingCache
+from harness.engines.cuda_graphs import compiled
+from harness.engines.ring_cache import Place, RingCache, Room
 
-_SHAPES = 64  # more than the batch sizes of all stacks: each is compiled once, when loading
+Rotary = tuple[torch.Tensor, torch.Tensor]  # cosines and signed sines, each [n, T, 1, D]
 
 
 class Block(NamedTuple):
@@ -36,6 +37,18 @@ class Block(NamedTuple):
     gate_up: torch.Tensor  # [2 F, d]
     down: torch.Tensor  # [d, F]
     down_bias: torch.Tensor | None
+
+
+class _Pieces(NamedTuple):
+    """What a step runs, layer by layer; each piece the same function for all layers of a shape."""
+
+    prepare: Callable[[torch.Tensor, torch.Tensor, torch.dtype], tuple[Rotary, torch.Tensor]]
+    enter: Callable[[torch.Tensor, Block, Rotary, Room], torch.Tensor]
+    attend: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+    between: Callable[
+        [torch.Tensor, torch.Tensor, Block, Block, Rotary, Room], tuple[torch.Tensor, torch.Tensor]
+    ]
+    leave: Callable[[torch.Tensor, torch.Tensor, Block], torch.Tensor]
 
 
 class Stack:
@@ -59,6 +72,7 @@ class Stack:
             _join(layer, mlp_scales[index] if mlp_scales else None)
             for index, layer in enumerate(module.layers)
         ]
+        self._pieces = _Pieces(self._prepare, self._enter, _attend, self._between, self._leave)
 
     def __call__(
         self,
@@ -76,36 +90,73 @@ class Stack:
             attention: is given, for each layer of the upper half, where the last position's heads
                 look: float32 ``[n, H, W]``, for a prompt ``[n, H, T]``; each row a distribution.
         """
-        cos, sin = self._rotary(place.positions, x.dtype)
-        bias = _attention_bias(place.mask, self.heads // self.kv_heads, x.dtype)
+        run = self._pieces
+        rotary, bias = run.prepare(place.positions, place.mask, x.dtype)
+        q = run.enter(x, self.blocks[0], rotary, cache.room(0, place))
         for layer, block in enumerate(self.blocks):
-            q, k, v = self._before(x, block, cos, sin)
-            seen_k, seen_v = cache.write(layer, place, k, v)
-            y = _attend(q, seen_k, seen_v, bias) if place.reach else _attend_causal(q, k, v)
+            k, v = cache.seen(layer, place)
+            y = run.attend(q, k, v, bias) if place.reach else _attend_causal(q, k, v)
             if attention is not None and layer >= len(self.blocks) // 2:
-                seen = (seen_k, bias) if place.reach else (k.transpose(1, 2), None)
-                attention.append(_last_attention(q, *seen))
-            x = self._after(x, y, block)
-        return functional.rms_norm(x, (x.shape[-1],), self.norm, self.eps)
+                attention.append(_last_attention(q, k, bias if place.reach else None))
+            if layer + 1 < len(self.blocks):
+                room = cache.room(layer + 1, place)
+                x, q = run.between(x, y, block, self.blocks[layer + 1], rotary, room)
+        return run.leave(x, y, self.blocks[-1])
 
     def compile(self) -> None:
-        """Fuse what lies between the products of a layer, once for all layers of one shape."""
-        from torch._dynamo import config as dynamo_config  # slow to import
+        """Fuse what lies between the products; all layers of one shape are one compilation."""
+        self._pieces = _Pieces(
+            prepare=compiled(self._prepare),
+            enter=compiled(self._enter),
+            attend=compiled(_attend_spread),
+            between=compiled(self._between),
+            leave=compiled(self._leave),
+        )
 
-        dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, _SHAPES)
-        self._before = _compiled(self._before)  # type: ignore[method-assign]
-        self._after = _compiled(self._after)  # type: ignore[method-assign]
+    # --- the pieces ---------------------------------------------------------------------------
 
-    def _before(
-        self, x: torch.Tensor, block: Block, cos: torch.Tensor, sin: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """``x [n, T, d]`` -> queries ``[n, T, H, D]``, keys and values ``[n, T, K, D]``."""
+    def _prepare(
+        self, positions: torch.Tensor, mask: torch.Tensor, dtype: torch.dtype
+    ) -> tuple[Rotary, torch.Tensor]:
+        """What all layers of a step share.
+
+        Args:
+            positions: ``[n, T]``.
+            mask: ``[n, T, W]``, True where a position may look.
+
+        Returns: the rotary embedding, and what attention adds, 0 or -inf ``[n, 1, G T, W]``: a
+            boolean mask would be turned into this in every layer.
+        """
+        angles = positions[..., None].float() * self.inverse_frequencies
+        cos, sin = angles.cos(), angles.sin()
+        cos = torch.cat((cos, cos), dim=-1)[:, :, None]
+        sin = torch.cat((-sin, sin), dim=-1)[:, :, None]
+        bias = torch.zeros(mask.shape, device=mask.device, dtype=dtype)
+        bias = bias.masked_fill(~mask, -torch.inf)[:, None]
+        group = self.heads // self.kv_heads
+        return (cos.to(dtype), sin.to(dtype)), bias.repeat(1, 1, group, 1)
+
+    def _enter(self, x: torch.Tensor, block: Block, rotary: Rotary, room: Room) -> torch.Tensor:
+        """``x [n, T, d]`` -> queries ``[n, T, H, D]``; keys and values are stored."""
         y = functional.rms_norm(x, (x.shape[-1],), block.attention_norm, self.eps)
         heads = functional.linear(y, block.qkv, block.qkv_bias)
         heads = heads.view(*x.shape[:2], -1, self.head_dim)  # [n, T, H + 2K, D]
-        rotated = _rotate(heads[:, :, : self.heads + self.kv_heads], cos, sin)
-        v = heads[:, :, self.heads + self.kv_heads :]
-        return rotated[:, :, : self.heads], rotated[:, :, self.heads :], v
+        rotated = _rotate(heads[:, :, : self.heads + self.kv_heads], *rotary)
+        room.write(rotated[:, :, self.heads :], heads[:, :, self.heads + self.kv_heads :])
+        return rotated[:, :, : self.heads]
+
+    def _between(
+        self,
+        x: torch.Tensor,
+        y: torch.Tensor,
+        block: Block,
+        following: Block,
+        rotary: Rotary,
+        room: Room,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """From what ``block`` attended to, to the queries of the block that follows it."""
+        x = self._after(x, y, block)
+        return x, self._enter(x, following, rotary, room)
 
     def _after(self, x: torch.Tensor, y: torch.Tensor, block: Block) -> torch.Tensor:
         """What was attended to, ``y [n, T, H D]``, joins ``x``; then the MLP."""
@@ -114,35 +165,14 @@ class Stack:
         gate, up = functional.linear(y, block.gate_up).chunk(2, dim=-1)
         return x + functional.linear(functional.silu(gate) * up, block.down, block.down_bias)
 
-    def _rotary(
-        self, positions: torch.Tensor, dtype: torch.dtype
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """``[n, T]`` -> cosines and signed sines, each ``[n, T, 1, D]``."""
-        angles = positions[..., None].float() * self.inverse_frequencies
-        cos, sin = angles.cos(), angles.sin()
-        cos = torch.cat((cos, cos), dim=-1)[:, :, None]
-        sin = torch.cat((-sin, sin), dim=-1)[:, :, None]
-        return cos.to(dtype), sin.to(dtype)
+    def _leave(self, x: torch.Tensor, y: torch.Tensor, block: Block) -> torch.Tensor:
+        x = self._after(x, y, block)
+        return functional.rms_norm(x, (x.shape[-1],), self.norm, self.eps)
 
 
 def _rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotary positions on ``[n, T, heads, D]``: halves swapped, the first one's sine negated."""
     return torch.addcmul(heads * cos, heads.roll(heads.shape[-1] // 2, dims=-1), sin)
-
-
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    # Each layer of a shape is the same graph: weights are arguments. `dynamic=False`: a shape that
-    # was not warmed up would be compiled in the middle of a session, so every shape is warmed up.
-    return torch.compile(function, fullgraph=True, dynamic=False)
-
-
-def _attention_bias(mask: torch.Tensor, group: int, dtype: torch.dtype) -> torch.Tensor:
-    """``[n, T, W]`` -> what attention adds: 0 where it may look, else -inf; ``[n, 1, G T, W]``.
-
-    Made once a step: a boolean mask would be turned into this in every layer.
-    """
-    bias = torch.zeros(mask.shape, device=mask.device, dtype=dtype)
-    return bias.masked_fill(~mask, -torch.inf)[:, None].repeat(1, 1, group, 1)
 
 
 def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
@@ -154,10 +184,26 @@ def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tenso
     return y.reshape(rows, heads, new, head_dim).transpose(1, 2).flatten(2)
 
 
+def _attend_spread(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    """As `_attend`, to be compiled: three kernels that each spread over the whole device.
+
+    Attention kernels walk through a head's keys in one block, and one session has few heads: most
+    of the device would wait, the longer the cache the longer.
+    """
+    rows, new, heads, head_dim = q.shape
+    q = q.transpose(1, 2).reshape(rows, k.shape[1], -1, 1, head_dim)  # [n, K, G T, 1, D]
+    scores: torch.Tensor = (q.float() * k[:, :, None]).sum(dim=-1) * head_dim**-0.5 + bias
+    weights = scores.softmax(dim=-1)[..., None]  # [n, K, G T, W, 1]
+    y: torch.Tensor = (weights * v[:, :, None]).sum(dim=-2).to(q.dtype)  # [n, K, G T, D]
+    return y.reshape(rows, heads, new, head_dim).transpose(1, 2).flatten(2)
+
+
 def _attend_causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """``q [n, T, H, D]``, ``k, v [n, T, K, D]`` -> ``[n, T, H D]``."""
+    """``q [n, T, H, D]``, ``k, v [n, K, T, D]`` -> ``[n, T, H D]``."""
     y = functional.scaled_dot_product_attention(
-        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True, enable_gqa=True
+        q.transpose(1, 2), k, v, is_causal=True, enable_gqa=True
     )
     return y.transpose(1, 2).flatten(2)
 

@@ -93,11 +93,12 @@ class VoxtralNet:
         self._head: torch.Tensor = loaded.model.lm_head.weight.data
         self._log_mel = LogMel(device, loudest=None)
         self._decoder = Stack(core.language_model)
-        if options.compile:
-            self._decoder.compile()
         self._cache = RingCache(
             **cache_shape(text_config, blocks, new_tokens), device=device, dtype=dtype
         )
+        if options.compile:
+            self._decoder.compile()
+            self._cache.compile()
         self._active = torch.ones(1, device=device, dtype=torch.bool)
 
         samples = blocks * BLOCK_SAMPLES

@@ -93,13 +93,13 @@ class RealtimeModel:
         self._log_mel = LogMel(device, _LOUDEST)
         self._encoder = Stack(core.audio_tower)
         self._decoder = Stack(core.language_model, _delay_scales(core, delay_tokens, device, dtype))
-        if options.compile:
-            self._encoder.compile()
-            self._decoder.compile()
         self._encoder_cache = _cache(
             core.audio_tower.config, rows, ENCODER_POSITIONS, device, dtype
         )
         self._decoder_cache = _cache(core.language_model.config, rows, 1, device, dtype)
+        if options.compile:
+            for part in (self._encoder, self._decoder, self._encoder_cache, self._decoder_cache):
+                part.compile()
 
         width = self._token_embeddings.shape[1]
         pinned = device.type == "cuda"

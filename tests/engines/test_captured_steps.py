@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from harness.engines import ring_cache, voxtral_layers
 from harness.engines.cuda_graphs import Capturer, Step, StepOptions
 from harness.engines.ring_cache import RingCache, Snapshot
 from harness.engines.voxtral_net import VoxtralNet
@@ -30,6 +33,7 @@ from tests.engines.voxtral_oracle import CPU, noise, tiny
 CUDA = torch.device("cuda")
 EAGER = StepOptions(cuda_graphs=False, compile=False, batching=True)
 GRAPHS = StepOptions(cuda_graphs=True, compile=False, batching=True)
+COMPILED = StepOptions(cuda_graphs=False, compile=True, batching=True)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -60,23 +64,34 @@ def realtime_model(
     return RealtimeModel(model, rows=2, delay_tokens=6, device=device, dtype=dtype, options=options)
 
 
+def assert_same_utterances(net: VoxtralNet, other: VoxtralNet) -> None:
+    for seconds in (2.5, 31.0, 4.0):
+        said = []
+        for each in (net, other):
+            blocks = each.upload(noise(seconds))
+            each.features(blocks)
+            each.encode(blocks)
+            token = each.prefill(blocks)
+            tokens = [int(token), *(int(each.step(token)) for _ in range(6))]
+            said.append((tokens, each.logits.clone(), each.attention.clone()))
+        assert said[0][0] == said[1][0]
+        torch.testing.assert_close(said[0][1:], said[1][1:])
+
+
+def assert_same_sessions(model: RealtimeModel, other: RealtimeModel) -> None:
+    for row, seconds in ((0, 7.3), (1, 1.0), (0, 1.0)):  # beyond both windows; rows used again
+        tokens, logits = step_through(model, row, noise(seconds), 6)
+        tokens_again, logits_again = step_through(other, row, noise(seconds), 6)
+        assert tokens == tokens_again
+        torch.testing.assert_close(logits, logits_again)
+
+
 @torch.inference_mode()
 def test_a_replayed_utterance_is_the_eager_one(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = tiny("voxtral")
     eager = turn_net(loaded, EAGER)
     simulate_graphs(monkeypatch)
-    replayed = turn_net(loaded, GRAPHS)
-    for seconds in (2.5, 31.0, 4.0):
-        said = []
-        for net in (eager, replayed):
-            blocks = net.upload(noise(seconds))
-            net.features(blocks)
-            net.encode(blocks)
-            token = net.prefill(blocks)
-            tokens = [int(token), *(int(net.step(token)) for _ in range(6))]
-            said.append((tokens, net.logits.clone(), net.attention.clone()))
-        assert said[0][0] == said[1][0]
-        torch.testing.assert_close(said[0][1:], said[1][1:])
+    assert_same_utterances(eager, turn_net(loaded, GRAPHS))
 
 
 @torch.inference_mode()
@@ -84,12 +99,45 @@ def test_a_replayed_session_is_the_eager_one(monkeypatch: pytest.MonkeyPatch) ->
     loaded = tiny("voxtral_realtime", **WINDOWS)
     eager = realtime_model(loaded.model, EAGER)
     simulate_graphs(monkeypatch)
-    replayed = realtime_model(loaded.model, GRAPHS)
-    for row, seconds in ((0, 7.3), (1, 1.0), (0, 1.0)):  # beyond both windows; rows used again
-        tokens, logits = step_through(eager, row, noise(seconds), 6)
-        tokens_again, logits_again = step_through(replayed, row, noise(seconds), 6)
-        assert tokens == tokens_again
-        torch.testing.assert_close(logits, logits_again)
+    assert_same_sessions(eager, realtime_model(loaded.model, GRAPHS))
+
+
+@pytest.fixture
+def compilations(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Lets the pieces of a step be traced, as for compiling, and counts how often each is."""
+    counts: Counter[str] = Counter()
+
+    def trace(function: Callable[..., Any]) -> Callable[..., Any]:
+        def backend(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Callable[..., Any]:
+            counts[function.__name__] += 1
+            return graph.forward
+
+        return torch.compile(function, fullgraph=True, dynamic=False, backend=backend)
+
+    monkeypatch.setattr(ring_cache, "compiled", trace)
+    monkeypatch.setattr(voxtral_layers, "compiled", trace)
+    return counts
+
+
+@torch.inference_mode()
+def test_a_compiled_utterance_is_the_eager_one(compilations: Counter[str]) -> None:
+    loaded = tiny("voxtral")
+    eager, compiled = turn_net(loaded, EAGER), turn_net(loaded, COMPILED)
+    assert compilations["_between"] == 3  # prompts of one and two blocks, and a step
+    loading = compilations.total()
+    assert_same_utterances(eager, compiled)
+    assert compilations.total() == loading
+
+
+@torch.inference_mode()
+def test_a_compiled_session_is_the_eager_one(compilations: Counter[str]) -> None:
+    """What is compiled is compiled when loading: not again for a layer, a row or a session."""
+    loaded = tiny("voxtral_realtime", **WINDOWS)
+    eager, compiled = realtime_model(loaded.model, EAGER), realtime_model(loaded.model, COMPILED)
+    assert compilations["_attend_spread"] == 4  # encoder and decoder, one row and two
+    loading = compilations.total()
+    assert_same_sessions(eager, compiled)
+    assert compilations.total() == loading
 
 
 def test_what_captured_steps_read_lives_as_long_as_they(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,10 +175,12 @@ class _Handle:
         pass
 
 
+@pytest.mark.parametrize("compile_", [False, True])
 @pytest.mark.parametrize("kind", ["voxtral", "voxtral_realtime"])
 def test_captured_steps_on_cuda_copy_nothing_from_the_host(
-    monkeypatch: pytest.MonkeyPatch, kind: Kind
+    monkeypatch: pytest.MonkeyPatch, kind: Kind, compile_: bool
 ) -> None:
+    options = StepOptions(cuda_graphs=True, compile=compile_, batching=True)
     captured: list[Step] = []
 
     def capture(self: Capturer, step: Step) -> Step:
@@ -150,6 +200,8 @@ def test_captured_steps_on_cuda_copy_nothing_from_the_host(
     monkeypatch.setattr(torch.cuda, "Event", _Handle)
     monkeypatch.setattr(RingCache, "snapshot", lambda *_: Snapshot((), (), 0))  # reads a value
     monkeypatch.setattr(Capturer, "capture", capture)
+    monkeypatch.setattr(ring_cache, "compiled", lambda function: function)  # its operations, eager
+    monkeypatch.setattr(voxtral_layers, "compiled", lambda function: function)
     config = random_config(kind, "tiny")
     tokenizer = random_tokenizer(kind, TINY_VOCABULARY)
     with FakeTensorMode():  # shapes and devices of tensors, without the device
@@ -157,7 +209,7 @@ def test_captured_steps_on_cuda_copy_nothing_from_the_host(
         with torch.no_grad():
             if kind == "voxtral":
                 loaded = Loaded(model, tokenizer, (), "random", None, None)
-                turn_net(loaded, GRAPHS, CUDA, torch.bfloat16)
+                turn_net(loaded, options, CUDA, torch.bfloat16)
             else:
-                realtime_model(model, GRAPHS, CUDA, torch.bfloat16)
+                realtime_model(model, options, CUDA, torch.bfloat16)
     assert len(captured) > 4
