@@ -10,19 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from harness.metrics.bootstrap import Bootstrap, mean_of, percentile_of, ratio_of_sums
 from harness.metrics.statistics import (
-    Bootstrap,
     Quantile,
     design_effect,
     holm,
     least_n,
-    mean_of,
     p_percentile_above,
     p_percentile_below,
     percentile,
     percentile_interval,
-    percentile_of,
-    ratio_of_sums,
     slope,
     slope_of_series,
 )

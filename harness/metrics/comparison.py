@@ -12,11 +12,8 @@ import msgspec
 import numpy as np
 
 from harness.metrics import ClipMetrics
-from harness.metrics.latency import METRICS, Metric
-from harness.metrics.statistics import (
+from harness.metrics.bootstrap import (
     Bootstrap,
-    Floats,
-    Groups,
     Method,
     Statistic,
     mean_of,
@@ -24,6 +21,8 @@ from harness.metrics.statistics import (
     ratio_of_sums,
     remembered,
 )
+from harness.metrics.latency import METRICS, Metric
+from harness.metrics.statistics import Floats, Groups
 from harness.metrics.summary import CONFIDENCE, LEAST_N, samples_by_clip, shares_by_clip
 
 Bounds = tuple[float | None, float | None]

@@ -16,19 +16,16 @@ import msgspec
 import numpy as np
 
 from harness.metrics import ClipMetrics
-from harness.metrics.statistics import (
+from harness.metrics.bootstrap import (
     Bootstrap,
-    Floats,
-    Groups,
-    Interval,
     Method,
     Statistic,
-    percentile,
     percentile_of,
     ratio_of_sums,
     remembered,
     resampled,
 )
+from harness.metrics.statistics import Floats, Groups, Interval, percentile
 from harness.metrics.summary import shares_by_clip
 from harness.verdicts.evidence import (
     LEAST_CLIPS,

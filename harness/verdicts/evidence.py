@@ -16,15 +16,9 @@ import msgspec
 from scipy import special
 
 from harness.metrics import ClipMetrics
+from harness.metrics.bootstrap import Bootstrap, mean_of, ratio_of_sums
 from harness.metrics.latency import Metric
-from harness.metrics.statistics import (
-    Bootstrap,
-    Interval,
-    Quantile,
-    least_n,
-    mean_of,
-    ratio_of_sums,
-)
+from harness.metrics.statistics import Interval, Quantile, least_n
 from harness.metrics.summary import samples_by_clip, shares_by_clip
 from harness.verdicts.rules import EveryClip, EverySlope, Within, quantile
 

@@ -25,14 +25,8 @@ from numpy.typing import NDArray
 
 from harness.config import GateConfig
 from harness.metrics import ClipMetrics, Edits
-from harness.metrics.statistics import (
-    Bootstrap,
-    Quantile,
-    mean_of,
-    percentile,
-    percentile_of,
-    ratio_of_sums,
-)
+from harness.metrics.bootstrap import Bootstrap, mean_of, percentile_of, ratio_of_sums
+from harness.metrics.statistics import Quantile, percentile
 from harness.verdicts.gates import judge
 from harness.verdicts.sequential import SequentialPlan
 
