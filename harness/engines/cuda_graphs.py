@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import torch
 
@@ -101,7 +101,7 @@ def use_device(device: torch.device) -> None:
         torch.cuda.set_device(device.index or 0)  # "cuda" without a number is refused
 
 
-def compiled(function: Callable[P, T]) -> Callable[P, T]:
+def compiled(function: Callable[P, T], **options: bool) -> Callable[P, T]:
     """``function`` in as few kernels as inductor needs, compiled once for each shape.
 
     It must not depend on anything but its arguments and what never changes. Every shape is to be
@@ -110,11 +110,16 @@ def compiled(function: Callable[P, T]) -> Callable[P, T]:
     from torch._dynamo import config as dynamo_config  # slow to import
 
     dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, _SHAPES)
-    # Coordinate descent searches each kernel's blocks on the device. It also turns a product of a
-    # matrix and one row, on a GPU, into a kernel that its neighbours are fused into, as in
-    # gpt-fast; libraries' own leave a sum and an activation to kernels of their own.
-    options: dict[str, Any] = {"coordinate_descent_tuning": True}
-    return torch.compile(function, fullgraph=True, dynamic=False, options=options)
+    return torch.compile(function, fullgraph=True, dynamic=False, options=dict(options) or None)
+
+
+def tuned(function: Callable[P, T]) -> Callable[P, T]:
+    """`compiled`, and tried with other block sizes on the device; takes a minute to load.
+
+    On a GPU a product of a matrix and one vector becomes a kernel that its neighbours are fused
+    into, as in gpt-fast; cuBLAS leaves a norm, an activation and a sum to kernels of their own.
+    """
+    return compiled(function, coordinate_descent_tuning=True)
 
 
 class Capturer:

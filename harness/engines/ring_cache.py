@@ -33,7 +33,7 @@ class Place:
     span: slice  # the n rows
     where: Where  # rows [n, 1, 1], heads [H] and slots [n, T, 1], int64: what [n, T, H, D] goes to
     positions: torch.Tensor  # int64 [n, T], from the beginning of the session
-    mask: torch.Tensor  # bool [n, T, W]; True: may be seen
+    mask: torch.Tensor  # bool [n, T, S]; True: may be seen. Of a prompt: [n, T, 0]
     reach: int  # W
 
 
@@ -128,9 +128,8 @@ class RingCache:
             reach: W, at least the slots that these rows use; 0: a prompt, the rows are empty and
                 their new positions see each other only.
         """
-        positions, slots, mask = self._plan(
-            self.positions[span], active, self._slot_ids[:reach], new
-        )
+        slot_ids = self._slot_ids if reach else self._slot_ids[:0]
+        positions, slots, mask = self._plan(self.positions[span], active, slot_ids, new)
         # A copy, since what is compiled would make one in each layer: rows lie at any address.
         where = (self._row_ids[span].clone(), self._head_ids, slots)
         return Place(span, where, positions, mask, reach)
@@ -138,7 +137,7 @@ class RingCache:
     def _positions_slots_mask(
         self, begin: torch.Tensor, active: torch.Tensor, slot_ids: torch.Tensor, new: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """``begin, active [n]``, ``slot_ids [W]``: see `Place`."""
+        """``begin, active [n]``, ``slot_ids [S]`` or none: see `Place`."""
         offsets = torch.arange(new, device=active.device)
         positions = begin[:, None] + offsets
         slots = (positions % self.size).masked_fill(~active[:, None], self.size)[:, :, None]

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn import functional
 
-from harness.engines.cuda_graphs import compiled
+from harness.engines.cuda_graphs import compiled, tuned
 from harness.engines.ring_cache import Place, RingCache, Room
 
 Rotary = tuple[torch.Tensor, torch.Tensor]  # cosines and signed sines, each [n, T, 1, D]
@@ -73,6 +73,7 @@ class Stack:
             for index, layer in enumerate(module.layers)
         ]
         self._pieces = _Pieces(self._prepare, self._enter, _attend, self._between, self._leave)
+        self._one_position = self._pieces
 
     def __call__(
         self,
@@ -90,14 +91,15 @@ class Stack:
             attention: is given, for each layer of the upper half, where the last position's heads
                 look: float32 ``[n, H, W]``, for a prompt ``[n, H, T]``; each row a distribution.
         """
-        run = self._pieces
+        run = self._pieces if x.shape[:2].numel() > 1 else self._one_position
         rotary, bias = run.prepare(place.positions, place.mask, x.dtype)
+        seen = bias[..., : place.reach]
         q = run.enter(x, self.blocks[0], rotary, cache.room(0, place))
         for layer, block in enumerate(self.blocks):
             k, v = cache.seen(layer, place)
-            y = run.attend(q, k, v, bias) if place.reach else _attend_causal(q, k, v)
+            y = run.attend(q, k, v, seen) if place.reach else _attend_causal(q, k, v)
             if attention is not None and layer >= len(self.blocks) // 2:
-                attention.append(_last_attention(q, k, bias if place.reach else None))
+                attention.append(_last_attention(q, k, seen if place.reach else None))
             if layer + 1 < len(self.blocks):
                 room = cache.room(layer + 1, place)
                 x, q = run.between(x, y, block, self.blocks[layer + 1], rotary, room)
@@ -112,6 +114,10 @@ class Stack:
             between=compiled(self._between),
             leave=compiled(self._leave),
         )
+        # Of the products too, where each is of a matrix and one vector: see `tuned`.
+        self._one_position = self._pieces._replace(
+            enter=tuned(self._enter), between=tuned(self._between), leave=tuned(self._leave)
+        )
 
     # --- the pieces ---------------------------------------------------------------------------
 
@@ -122,9 +128,9 @@ class Stack:
 
         Args:
             positions: ``[n, T]``.
-            mask: ``[n, T, W]``, True where a position may look.
+            mask: ``[n, T, S]``, True where a position may look.
 
-        Returns: the rotary embedding, and what attention adds, 0 or -inf ``[n, 1, G T, W]``: a
+        Returns: the rotary embedding, and what attention adds, 0 or -inf ``[n, 1, G T, S]``: a
             boolean mask would be turned into this in every layer.
         """
         angles = positions[..., None].float() * self.inverse_frequencies

@@ -102,6 +102,12 @@ def test_a_replayed_session_is_the_eager_one(monkeypatch: pytest.MonkeyPatch) ->
     assert_same_sessions(eager, realtime_model(loaded.model, GRAPHS))
 
 
+def compile_with(monkeypatch: pytest.MonkeyPatch, how: Callable[..., Any]) -> None:
+    monkeypatch.setattr(ring_cache, "compiled", how)
+    monkeypatch.setattr(voxtral_layers, "compiled", how)
+    monkeypatch.setattr(voxtral_layers, "tuned", how)
+
+
 @pytest.fixture
 def compilations(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Lets the pieces of a step be traced, as for compiling, and counts how often each is."""
@@ -114,8 +120,7 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         return torch.compile(function, fullgraph=True, dynamic=False, backend=backend)
 
-    monkeypatch.setattr(ring_cache, "compiled", trace)
-    monkeypatch.setattr(voxtral_layers, "compiled", trace)
+    compile_with(monkeypatch, trace)
     return counts
 
 
@@ -200,8 +205,7 @@ def test_captured_steps_on_cuda_copy_nothing_from_the_host(
     monkeypatch.setattr(torch.cuda, "Event", _Handle)
     monkeypatch.setattr(RingCache, "snapshot", lambda *_: Snapshot((), (), 0))  # reads a value
     monkeypatch.setattr(Capturer, "capture", capture)
-    monkeypatch.setattr(ring_cache, "compiled", lambda function: function)  # its operations, eager
-    monkeypatch.setattr(voxtral_layers, "compiled", lambda function: function)
+    compile_with(monkeypatch, lambda function: function)  # the same operations, eager
     config = random_config(kind, "tiny")
     tokenizer = random_tokenizer(kind, TINY_VOCABULARY)
     with FakeTensorMode():  # shapes and devices of tensors, without the device
