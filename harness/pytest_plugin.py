@@ -68,6 +68,7 @@ class CheckedRun:
             baseline=None if reference is None else reference.clips,
             baseline_name=baseline,
             allowed=allowed,
+            figures=summary.metrics,
             seed=self.run.environment["seed"],
         )
 

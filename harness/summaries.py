@@ -178,6 +178,7 @@ def judge_runs(
             baseline_name=name,
             allowed=against.allowed if against else (),
             is_reference=len(runs) > 1 and run is runs[0],
+            figures=summary.metrics,
             other_arms={other.name: other.clips for other in runs if other is not run},
             bands=bands,
             share=_share(run),

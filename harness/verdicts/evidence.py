@@ -15,18 +15,23 @@ from typing import cast
 import msgspec
 from scipy import special
 
-from harness.metrics import ClipMetrics
+from harness.metrics import ClipMetrics, Ratio
 from harness.metrics.bootstrap import Bootstrap, mean_of, ratio_of_sums
 from harness.metrics.latency import Metric
 from harness.metrics.statistics import Interval, Quantile, least_n
 from harness.metrics.summary import samples_by_clip, shares_by_clip
-from harness.verdicts.rules import EveryClip, EverySlope, Within, quantile
+from harness.verdicts.rules import EveryClip, EverySlope, Memory, Within, quantile
 
 # With fewer, not even all clips agreeing tells 95 % from chance: 0.5**5 = 0.03.
 LEAST_CLIPS = least_n(0.5, 0.95)
 # A session that was to answer and did not has waited for ever: it counts as beyond any limit.
 _ANSWERS = frozenset({"ttft_ms", "first_token_ms", "response_ms", "final_ms"})
 _Z95 = float(special.ndtri(0.975))
+_WHY_NO_MEMORY = {
+    "memory_mib": "the run's folder has no host.jsonl",
+    "memory_slope_mib_per_min": "the run's folder has no host.jsonl",
+    "gpu_memory_mib": "the engine was not on a GPU of this machine",
+}
 _HOPELESS = 100.0  # times the clips at hand: nobody will measure that
 
 Clips = Sequence[ClipMetrics]
@@ -38,6 +43,7 @@ class Material(msgspec.Struct, frozen=True, kw_only=True):
 
     clips: Clips
     references: Mapping[str, Clips]  # `baseline`, and other arms by name
+    memory: Mapping[str, Ratio]  # what is known of the run's memory, by its name in the summary
     bands: Mapping[str, float]  # "ttft_ms p50" -> relative noise between runs; empty: unknown
     alpha: float  # of each one-sided decision
     seed: int
@@ -159,13 +165,8 @@ def every_slope(rule: EverySlope, material: Material) -> Evidence:
         if slope is None or bounds is None:
             without.append(f"{_name(clip)}: {clip.why_null.get(rule.metric.name)}")
             continue
-        below, above = slope - cast("float", bounds[0]), cast("float", bounds[1]) - slope
-        # Each side of Sen's interval as if normal: Kendall's statistic nearly is.
-        side = above if slope <= rule.high else below
-        z = _Z95 * (slope - rule.high) / max(side, 1e-9)
-        wide = float(special.ndtri(1 - material.alpha)) / _Z95
-        interval = Interval(slope - wide * below, slope + wide * above, 1 - 2 * material.alpha)
-        found.append((float(special.ndtr(z)), slope, interval, _name(clip)))
+        p_broken, interval = _slope_within(slope, bounds, rule.high, material.alpha)
+        found.append((p_broken, slope, interval, _name(clip)))
     if not found:
         return nothing(rule.metric, material.clips)
     p_broken, slope, interval, name = max(found, key=lambda session: session[0])
@@ -178,6 +179,45 @@ def every_slope(rule: EverySlope, material: Material) -> Evidence:
         observed=slope, limit=rule.high, unit=unit, interval=interval,
         n=len(found), clips=len({clip.clip for clip in material.clips}),
         next="longer sessions would decide it: dataset.loop_to_s",
+    )  # fmt: skip
+
+
+def _slope_within(
+    slope: float, ci95: tuple[float | None, float | None], high: float, alpha: float
+) -> tuple[float, Interval]:
+    """P-value against "``slope`` is more than ``high``", and the interval that goes with alpha."""
+    below, above = slope - cast("float", ci95[0]), cast("float", ci95[1]) - slope
+    # Each side of Sen's interval as if normal: Kendall's statistic nearly is.
+    z = _Z95 * (slope - high) / max(above if slope <= high else below, 1e-9)
+    wide = float(special.ndtri(1 - alpha)) / _Z95
+    return float(special.ndtr(z)), Interval(
+        slope - wide * below, slope + wide * above, 1 - 2 * alpha
+    )
+
+
+def memory(rule: Memory, material: Material) -> Evidence:
+    """The most is a fact of the run; growth is a slope with an interval."""
+    figure = material.memory.get(rule.figure)
+    if figure is None or figure.value is None:
+        why = figure.why_null if figure else _WHY_NO_MEMORY[rule.figure]
+        return Evidence(
+            seen=f"{rule.figure} was not measured: {why}",
+            next="take the rule out, or run what it asks for",
+        )
+    said = f"{rule.figure} is {say(figure.value, rule.unit)}"
+    allowed = f"allowed at most {say(rule.high, rule.unit)}"
+    if figure.ci95 is None:
+        kept = figure.value <= rule.high
+        return Evidence(
+            seen=f"{said}, {allowed}", p_pass=float(not kept), p_fail=float(kept), exact=True,
+            observed=figure.value, limit=rule.high, unit=rule.unit,
+        )  # fmt: skip
+    p_broken, interval = _slope_within(figure.value, figure.ci95, rule.high, material.alpha)
+    return Evidence(
+        seen=f"{said} {say_interval(interval, rule.unit)}, {allowed}",
+        p_pass=p_broken, p_fail=1 - p_broken,
+        observed=figure.value, limit=rule.high, unit=rule.unit, interval=interval,
+        next="a longer run would decide it: replay.repeats or dataset.loop_to_s",
     )  # fmt: skip
 
 

@@ -17,11 +17,28 @@ from collections.abc import Mapping, Sequence
 
 from harness.config import GateConfig
 from harness.errors import ConfigError
+from harness.metrics import Distribution, Ratio
 from harness.metrics.statistics import holm
 from harness.verdicts import RuleVerdict, Verdict, worst
 from harness.verdicts.comparisons import against
-from harness.verdicts.evidence import Clips, Evidence, Material, every_clip, every_slope, within
-from harness.verdicts.rules import BASELINE, EveryClip, EverySlope, Rule, Within, parse_rules
+from harness.verdicts.evidence import (
+    Clips,
+    Evidence,
+    Material,
+    every_clip,
+    every_slope,
+    memory,
+    within,
+)
+from harness.verdicts.rules import (
+    BASELINE,
+    EveryClip,
+    EverySlope,
+    Memory,
+    Rule,
+    Within,
+    parse_rules,
+)
 
 _NO_BASELINE = "no baseline is named: gate.baseline=NAME, --baseline NAME, or `compare`"
 
@@ -37,6 +54,7 @@ def judge(
     allowed: Sequence[str] = (),
     is_reference: bool = False,
     other_arms: Mapping[str, Clips] | None = None,
+    figures: Mapping[str, Distribution | Ratio] | None = None,
     bands: Mapping[str, float] | None = None,
     share: float = 1.0,
     seed: int = 0,
@@ -52,6 +70,7 @@ def judge(
         allowed: mismatches with the baseline that were allowed by hand.
         is_reference: this arm is what others are compared with; rules `vs baseline` are not asked.
         other_arms: of the same go, by name, for rules `vs arm NAME` and `text parity`.
+        figures: ``metrics`` of the run's summary, for rules on memory.
         bands: relative noise between runs (``Calibration.bands``), for a stored baseline only.
         share: of alpha that this look may spend (``sequential``).
         seed: of the bootstrap.
@@ -68,6 +87,7 @@ def judge(
     material = Material(
         clips=clips,
         references=references,
+        memory={k: v for k, v in (figures or {}).items() if isinstance(v, Ratio)},
         bands=bands or {},
         alpha=(1 - gate.confidence) * share,
         seed=seed,
@@ -111,7 +131,7 @@ def check_arm(gate: GateConfig, arms: Sequence[Mapping[str, str]]) -> None:
 def check_references(gate: GateConfig, arms: Sequence[str]) -> None:
     """Raises ConfigError: a rule names an arm that is none of ``arms``, or is no rule."""
     for rule in parse_rules(gate.rules):
-        if isinstance(rule, Within | EverySlope | EveryClip):
+        if isinstance(rule, Within | EverySlope | EveryClip | Memory):
             continue
         if rule.reference not in (None, BASELINE, *arms):
             raise ConfigError(
@@ -130,7 +150,7 @@ def _why_not_asked(
     A gate of which no rule at all can be asked for want of a baseline is asked all the same: that
     is INCONCLUSIVE, not nothing to judge.
     """
-    if isinstance(rule, Within | EverySlope | EveryClip):
+    if isinstance(rule, Within | EverySlope | EveryClip | Memory):
         return None
     if is_reference and (rule.reference in (None, BASELINE) or rule.reference in arm.values()):
         return "this arm is what the others are compared with"
@@ -166,6 +186,8 @@ def _examine(rule: Rule, material: Material) -> Evidence:
         return within(rule, material)
     if isinstance(rule, EverySlope):
         return every_slope(rule, material)
+    if isinstance(rule, Memory):
+        return memory(rule, material)
     if isinstance(rule, EveryClip):
         return every_clip(rule, material.clips)
     return against(rule, material)
@@ -178,7 +200,11 @@ def _verdict(rule: Rule, seen: Evidence, status: str, validity: Sequence[str]) -
     elif status == "inconclusive":
         what_next = seen.next or "several rules share the risk of a false alarm: add clips"
     elif status == "fail":
-        what_next = "see the report for where the time or the text was lost"
+        what_next = (
+            "host.jsonl, of a GPU telemetry.json, has its course over the run"
+            if isinstance(rule, Memory)
+            else "see the report for where the time or the text was lost"
+        )
     return RuleVerdict(
         rule=rule.text,
         status=status,

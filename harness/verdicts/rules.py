@@ -6,6 +6,7 @@
     METRIC STATISTIC between QUANTITY and QUANTITY
     RATIO <= NUMBER
     lag_slope_ms_per_min <= QUANTITY
+    MEMORY <= QUANTITY
     METRIC STATISTIC vs REFERENCE: at most +NUMBER % and +QUANTITY
     METRIC STATISTIC vs REFERENCE: at least NUMBER times faster
     wer_delta <= NUMBER [vs REFERENCE]
@@ -18,8 +19,9 @@
     ttft_ms p50 vs baseline: at most +5 % and +10 ms
     ttft_ms p50 vs arm 6word: at least 3 times faster
 
-``>=`` stands wherever ``<=`` does. STATISTIC is ``mean`` or a percentile (``p50``, ``p95``,
-``p99.9``). QUANTITY is a number and the metric's own unit. REFERENCE is ``baseline`` or
+``>=`` stands wherever ``<=`` does, but for slopes and memory. STATISTIC is ``mean`` or a percentile
+(``p50``, ``p95``, ``p99.9``). MEMORY is ``memory_mib``, ``memory_slope_mib_per_min`` or
+``gpu_memory_mib``. QUANTITY is a number and the figure's own unit. REFERENCE is ``baseline`` or
 ``arm NAME``. What each means and how it is decided: ``docs/methodology.md``.
 """
 
@@ -37,7 +39,12 @@ from harness.metrics.latency import METRICS, Metric
 
 _BY_NAME = {metric.name: metric for metric in METRICS}
 _DELTAS = ("wer_delta", "cer_delta")
-_OPENINGS = (*_BY_NAME, *_DELTAS, "text", "failed", "chunks", "first")
+_MEMORY = {
+    "memory_mib": "MiB",
+    "memory_slope_mib_per_min": "MiB/min",
+    "gpu_memory_mib": "MiB",
+}
+_OPENINGS = (*_BY_NAME, *_DELTAS, *_MEMORY, "text", "failed", "chunks", "first")
 _SLOPE = "lag_slope_ms_per_min"
 # How else they are written. Likeness is no guide: =< is as like >= as <=.
 _OPERATORS = {"<": "<=", "=<": "<=", ">": ">=", "=>": ">="}
@@ -109,7 +116,16 @@ class EveryClip(msgspec.Struct, frozen=True, kw_only=True):
     least: int = 0  # of chunks
 
 
-Rule = Within | EverySlope | NoWorse | Faster | Delta | TextParity | EveryClip
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """What the run held at most, or by how much that grew, is at most ``high``."""
+
+    text: str
+    figure: str  # its name in `summary.json`
+    unit: str
+    high: float
+
+
+Rule = Within | EverySlope | NoWorse | Faster | Delta | TextParity | EveryClip | Memory
 
 
 def parse_rules(texts: Iterable[str]) -> tuple[Rule, ...]:
@@ -140,6 +156,8 @@ class _Parser:
             rule: Rule = self._delta(opening)
         elif opening in _BY_NAME:
             rule = self._of_metric(_BY_NAME[opening])
+        elif opening in _MEMORY:
+            rule = self._memory(opening)
         elif opening == "text":
             rule = self._text_parity()
         elif opening == "failed":
@@ -209,6 +227,12 @@ class _Parser:
         reference = self._reference() if self.peek() == "vs" else BASELINE
         metric = _BY_NAME[opening.removesuffix("_delta")]
         return Delta(text=self._text, metric=metric, reference=reference, high=high)
+
+    def _memory(self, figure: str) -> Memory:
+        self.one_of(("<=",))
+        high, unit = self.number(), _MEMORY[figure]
+        self.word(unit, why=f"the unit of {figure}")
+        return Memory(text=self._text, figure=figure, unit=unit, high=high)
 
     def _text_parity(self) -> TextParity:
         self.word("parity")

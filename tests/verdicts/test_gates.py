@@ -6,7 +6,7 @@ from verdicts.clips import ARM, make_clips, spread
 
 from harness.config import GateConfig
 from harness.errors import ConfigError
-from harness.metrics import Edits
+from harness.metrics import Edits, Ratio
 from harness.verdicts import exit_code, worst
 from harness.verdicts.gates import check_arm, check_references, judge
 
@@ -99,6 +99,41 @@ def test_an_error_rate(errors, expected):
 def test_no_error_in_few_words_shows_little():
     few = make_clips(spread(clips=5))  # 50 words: 0.99**50 = 0.6
     assert status(few, "wer <= 0.01") == "inconclusive"
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("held", "expected"), [(1500.0, "pass"), (1500.1, "fail")])
+def test_the_most_memory_is_a_fact_of_the_run(held, expected):
+    figures = {"memory_mib": Ratio(unit="MiB", value=held)}
+    (rule,) = ask(make_clips([[1.0]]), "memory_mib <= 1500 MiB", figures=figures).rules
+    assert (rule.status, rule.observed, rule.limit, rule.unit) == (expected, held, 1500, "MiB")
+
+
+@pytest.mark.parametrize(
+    ("slope", "ci95", "expected"),
+    [
+        (0.1, (-0.2, 0.4), "pass"),
+        (0.1, (-0.9, 1.2), "inconclusive"),
+        (1.1, (-0.1, 2.3), "inconclusive"),
+        (2.0, (1.5, 2.5), "fail"),
+    ],
+)
+def test_growing_memory_is_judged_by_the_interval_of_its_slope(slope, ci95, expected):
+    name = "memory_slope_mib_per_min"
+    figures = {name: Ratio(unit="MiB/min", value=slope, ci95=ci95)}
+    assert status(make_clips([[1.0]]), f"{name} <= 1 MiB/min", figures=figures) == expected
+
+
+def test_memory_that_was_not_measured_is_not_zero():
+    why = "19 samples of memory; a slope needs 20"
+    figures = {"memory_slope_mib_per_min": Ratio(unit="MiB/min", value=None, why_null=why)}
+    rules = ["memory_slope_mib_per_min <= 1 MiB/min", "gpu_memory_mib <= 9 MiB"]
+    verdict = ask(make_clips([[1.0]]), *rules, figures=figures)
+    assert [rule.status for rule in verdict.rules] == ["inconclusive"] * 2
+    assert why in verdict.rules[0].why
+    assert "not on a GPU" in verdict.rules[1].why
 
 
 # --- comparisons ---------------------------------------------------------------------------------

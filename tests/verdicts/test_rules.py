@@ -72,6 +72,15 @@ def test_accuracy_and_text():
     assert parse("text parity vs arm 6word").reference == "6word"
 
 
+def test_memory():
+    rule = parse("memory_mib <= 1500 MiB")
+    assert (rule.figure, rule.unit, rule.high) == ("memory_mib", "MiB", 1500)
+    assert parse("memory_slope_mib_per_min <= 0.5 MiB/min").high == 0.5
+    assert parse("gpu_memory_mib <= 24000 MiB").figure == "gpu_memory_mib"
+    with pytest.raises(ConfigError, match="the unit of gpu_memory_mib"):
+        parse("gpu_memory_mib <= 24 GiB")
+
+
 def test_facts_of_every_clip():
     assert parse("failed = 0") == EveryClip(text="failed = 0", fact="failed")
     assert parse("chunks >= 2").least == 2
