@@ -19,11 +19,13 @@ from __future__ import annotations
 import gc
 import heapq
 import itertools
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import FrameType
 from typing import Protocol
 
 from harness.events import GcPause
@@ -247,8 +249,22 @@ def resolution_ns(samples: int = 1000) -> int:
 
 
 def collect_garbage() -> None:
-    """Collect now, at a moment when nothing is being timed."""
-    gc.collect()
+    """Collect now, at a moment when nothing is being timed.
+
+    Python drops what is raised while objects are torn down, Ctrl-C too; so that one waits.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        gc.collect()
+        return
+    asked: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda *how: asked.append(how))
+    try:
+        gc.collect()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if asked:
+        handler(*asked[0])
 
 
 @contextmanager
@@ -270,7 +286,7 @@ def frozen_gc(*, collect_first: bool = True) -> Iterator[list[GcPause]]:
 
     was_enabled = gc.isenabled()
     if collect_first:
-        gc.collect()
+        collect_garbage()
     gc.freeze()
     gc.disable()
     gc.callbacks.append(watch)

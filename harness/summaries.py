@@ -32,7 +32,7 @@ class Against(msgspec.Struct, frozen=True):
     """What a run is compared with by rules `vs baseline`, when it is alone."""
 
     baseline: Baseline
-    allowed: tuple[str, ...] = ()  # fields of the environment that may differ
+    allowed: tuple[str, ...] = ()  # fields that differ, and were allowed to
 
 
 def load_against(
@@ -48,8 +48,7 @@ def load_against(
     if name is None:
         return None
     baseline = load_baseline(name)
-    require_comparable(baseline, environment, gate.allow)
-    return Against(baseline, tuple(gate.allow))
+    return Against(baseline, require_comparable(baseline, environment, gate.allow))
 
 
 def summarise_run(run: Run) -> Summary:
@@ -122,11 +121,12 @@ def _ratio(unit: str, found: float | Slope | Missing) -> Ratio:
 
 
 def _repeats(run: Run) -> int:
-    """As configured; with ``replay.until=decided`` as many as it took."""
+    """As configured; with ``replay.until=decided`` as many as were begun, if that is more."""
     replayed = run.config["replay"]
+    repeats = int(replayed["repeats"])
     if replayed.get("until") == "decided":
-        return max((clip.repeat + 1 for clip in run.clips), default=replayed["repeats"])
-    return int(replayed["repeats"])
+        return max([repeats, *(clip.repeat + 1 for clip in run.clips)])
+    return repeats
 
 
 def gate_of(run: Run) -> GateConfig:
@@ -201,9 +201,11 @@ def _share(run: Run) -> float:
 
 def _compare_command(run: Run, gate: GateConfig, against: Against) -> str:
     """What tells a slower program from a slower machine: both revisions, in one go."""
-    if "config_identity" in against.allowed:  # both revisions would get this run's config
+    old = against.baseline.environment
+    if old["config_identity"] != run.environment["config_identity"]:
+        # both revisions would get this run's config
         return "measure both configs in one go: compare"
-    made_of = against.baseline.environment["git_revision"]
+    made_of = old["git_revision"]
     if made_of is None:
         return "measure old and new in one go: compare --against REVISION (the baseline names none)"
     own = gate_of(run)

@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from harness import experiment
 from harness.__main__ import main
 
 pytestmark = pytest.mark.e2e
@@ -212,6 +213,57 @@ def test_repeating_until_decided_stops_when_it_is() -> None:
     assert 2 < summary["repeats"] < 40
     assert summary["verdict"]["status"] == "pass"
     assert summary["validity"] == []
+
+
+@pytest.mark.parametrize("sessions", [1, 11, 33])
+def test_until_decided_does_not_mean_until_interrupted(
+    sessions: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even where repeats have ended: it was to look after four."""
+    replay, replayed = experiment.replay, 0
+
+    def interrupted(
+        world: Any, arms: Any, planned: Any, streams: Any, keep: Any, *more: Any
+    ) -> Any:
+        def keep_some(*session: Any) -> None:
+            nonlocal replayed
+            if not session[0].warmup:
+                replayed += 1
+            keep(*session)
+            if replayed == sessions:
+                raise KeyboardInterrupt
+
+        return replay(world, arms, planned, streams, keep_some, *more)
+
+    monkeypatch.setattr(experiment, "replay", interrupted)
+    ours = ["replay.until=decided", "replay.repeats=4", "replay.most_repeats=40"]
+    assert harness("run", "out", "gate.rules=['ttft_ms p50 <= 900 ms']", *ours) == 4
+    assert verdict("out")["status"] == "invalid"
+    assert len(Path("out/clips.jsonl").read_text(encoding="utf-8").splitlines()) == sessions
+
+
+def test_of_several_runs_a_failed_gate_decides() -> None:
+    """One fails, one has too few clips to be decided."""
+    rules = "gate.rules=['ttft_ms p50 <= 400 ms','ttft_ms p99 <= 900 ms']"
+    sweep = ["-m", *ENGINE, "hydra.sweep.dir=each", rules]
+    assert main(["run", *sweep, "inject.delay_ms=0,200"]) == 3
+    found = [verdict(str(path.parent))["status"] for path in Path("each").rglob("summary.json")]
+    assert sorted(found) == ["fail", "inconclusive"]
+
+
+def test_allowed_is_said_only_of_what_differs() -> None:
+    assert harness("run", "old", "replay.repeats=5") == 0
+    assert main(["baseline", "save", "main", "old"]) == 0
+    rules = "gate.rules=['ttft_ms p50 vs baseline: at most +5 % and +10 ms']"
+    ours = ["replay.repeats=5", "gate.baseline=main", rules]
+    assert harness("run", "out", *ours, "gate.allow=[packages,gpu]") == 0
+    assert verdict("out")["allowed"] == []
+
+
+def test_an_arm_is_given_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert harness("compare", "out", "chunking=1word,6word,1word") == 2
+    assert "two arms are the same" in capsys.readouterr().err
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize("form", ["pytest-benchmark", "github-action-benchmark", "bencher"])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
+import weakref
 
 import pytest
 
@@ -125,3 +127,18 @@ def test_draining_runs_what_is_queued_in_order(world: RealWorld | VirtualWorld) 
         timeline.call_at(in_an_hour, lambda due=due: seen.append(due))
     timeline.drain()
     assert seen == [1, 2, 3]
+
+
+class _Cycle:
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_an_interrupt_during_a_collection_is_not_lost() -> None:
+    """Python drops what a callback of a dying object raises, and Ctrl-C arrives as such."""
+    dying = weakref.ref(_Cycle(), lambda _: signal.raise_signal(signal.SIGINT))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        collect_garbage()
+    assert dying() is None
+    assert signal.getsignal(signal.SIGINT) is before

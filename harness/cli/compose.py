@@ -204,6 +204,13 @@ class Sweep:
             )
             for choice in itertools.product(*axes)
         ]
+        names = [arm.name for arm in self.arms]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UsageError(
+                "two arms are the same, or would have one name",
+                value=twice,
+                hint="give each value once; a value and a choice of one name need another field",
+            )
 
 
 class Arm(NamedTuple):

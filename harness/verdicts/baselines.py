@@ -173,7 +173,7 @@ def check_comparable(
 def require_comparable(
     baseline: Baseline, environment: Mapping[str, Any], allow: Iterable[str] = ()
 ) -> tuple[str, ...]:
-    """Refuse a comparison by naming what differs; returns what differs and was allowed to.
+    """Refuse a comparison by naming what differs; returns the fields that were allowed to.
 
     Raises:
         BaselineError: the environments differ in a field that is not allowed to.
@@ -186,7 +186,7 @@ def require_comparable(
             hint="save a baseline here, measure both in one go with `compare`, or, if you know"
             f" that it does not matter, {_allowing(refused)}",
         )
-    return tuple(map(str, check_comparable(baseline.environment, environment)))
+    return tuple(m.field for m in check_comparable(baseline.environment, environment))
 
 
 def _allowing(refused: Sequence[Mismatch]) -> str:

@@ -51,7 +51,6 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What traces do not say about their run."""
 
     planned: int  # clips x repeats
-    interrupted: bool = False
     pace: str = "realtime"  # realtime | flood | virtual
     gc_pauses_ns: tuple[tuple[int, int], ...] = ()  # (start, end) of the collector's pauses
     throttled: dict[str, float] = {}  # why the GPU lowered its clocks -> share of the samples
@@ -102,7 +101,7 @@ def check_validity(
 
 
 def _incomplete(run: _Run) -> Finding | None:
-    if not run.facts.interrupted and len(run.clips) == run.facts.planned:
+    if len(run.clips) == run.facts.planned:
         return None
     return Finding(f"{len(run.clips)} of {run.facts.planned} sessions were replayed", invalid=True)
 

@@ -133,8 +133,7 @@ def test_a_mismatch_is_refused_by_name_unless_it_is_allowed(tmp_path):
         require_comparable(baseline, other)
     assert "--allow packages.torch" in refused.value.hint
     for field in ("packages.torch", "packages"):
-        (said,) = require_comparable(baseline, other, [field])
-        assert said.startswith("packages.torch: '2.13.0' in the baseline")
+        assert require_comparable(baseline, other, [field]) == ("packages.torch",)
     with pytest.raises(BaselineError):
         require_comparable(baseline, other, ["machine"])
 

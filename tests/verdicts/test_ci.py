@@ -10,7 +10,7 @@ VERDICTS = {
         status="fail",
         gate="ci",
         baseline="main",
-        allowed=("python: '3.12' in the baseline, '3.13' here",),
+        allowed=("python",),
         rules=(
             RuleVerdict(rule="failed = 0", status="pass", why="0 of 33 sessions failed"),
             RuleVerdict(rule="ttft_ms p50 <= 9 ms", status="fail", why="it is 12 ms", next="look"),
@@ -49,7 +49,7 @@ def test_markdown_is_one_table_an_arm():
     text = markdown(VERDICTS)
     lines = text.splitlines()
     assert lines[0] == "### FAIL: 1word, gate ci against baseline main"
-    assert "Compared although these differ: python: '3.12' in the baseline, '3.13' here." in lines
+    assert "Compared although these differ: python." in lines
     assert "| `ttft_ms p50 &lt;= 9 ms` | FAIL | it is 12 ms | look |" in lines
     rows = [line for line in lines if line.startswith("| ")]
     assert len(rows) == 1 + 5
