@@ -59,8 +59,10 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def gpu(session: nox.Session) -> None:
     """On a machine with an NVIDIA GPU: its tests, then the table of the Voxtral engines."""
-    session.run("python", "-m", "pytest", "-m", "gpu", "tests/gpu")
-    session.run("python", "tests/bench/gpu_table.py", *session.posargs)
+    try:
+        session.run("python", "-m", "pytest", "-m", "gpu", "tests/gpu")
+    finally:  # a figure is worth having even where a test failed
+        session.run("python", "tests/bench/gpu_table.py", *session.posargs)
 
 
 @nox.session

@@ -21,7 +21,7 @@ P = ParamSpec("P")
 Step = Callable[[], None]
 
 _WARM_UP_RUNS = 3  # libraries choose kernels and take workspace in their first runs
-_SHAPES = 64  # more than one function has: batch sizes of all stacks times reaches of their caches
+_SHAPES = 1024  # more than one function has: batches of all stacks, reaches, lengths of prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,8 @@ def compiled(function: Callable[P, T], **options: bool) -> Callable[P, T]:
     """
     from torch._dynamo import config as dynamo_config  # slow to import
 
-    dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, _SHAPES)
+    for limit in ("recompile_limit", "accumulated_recompile_limit"):
+        setattr(dynamo_config, limit, max(getattr(dynamo_config, limit), _SHAPES))
     return torch.compile(function, fullgraph=True, dynamic=False, options=dict(options) or None)
 
 

@@ -31,7 +31,7 @@ class Place:
     """Where one step's new keys go, and what its queries may see."""
 
     span: slice  # the n rows
-    where: Where  # rows [n, 1, 1], heads [H] and slots [n, T, 1], int64: what [n, T, H, D] goes to
+    where: Where  # of the n rows, [n, 1, 1], heads [H], slots [n, T, 1], int64: for [n, T, H, D]
     positions: torch.Tensor  # int64 [n, T], from the beginning of the session
     mask: torch.Tensor  # bool [n, T, S]; True: may be seen. Of a prompt: [n, T, 0]
     reach: int  # W
@@ -40,7 +40,7 @@ class Place:
 class Room(NamedTuple):
     """One layer's memory, and where in it the new positions go."""
 
-    keys: torch.Tensor  # [R, H, S + 1, D]
+    keys: torch.Tensor  # [n, H, S + 1, D]
     values: torch.Tensor
     where: Where
 
@@ -130,8 +130,7 @@ class RingCache:
         """
         slot_ids = self._slot_ids if reach else self._slot_ids[:0]
         positions, slots, mask = self._plan(self.positions[span], active, slot_ids, new)
-        # A copy, since what is compiled would make one in each layer: rows lie at any address.
-        where = (self._row_ids[span].clone(), self._head_ids, slots)
+        where = (self._row_ids[: len(active)], self._head_ids, slots)
         return Place(span, where, positions, mask, reach)
 
     def _positions_slots_mask(
@@ -148,7 +147,8 @@ class RingCache:
         return positions, slots, mask
 
     def room(self, layer: int, place: Place) -> Room:
-        return Room(self.keys[layer], self.values[layer], place.where)
+        # Of these rows alone: what is compiled is tuned on a copy of what it changes.
+        return Room(self.keys[layer][place.span], self.values[layer][place.span], place.where)
 
     def seen(self, layer: int, place: Place) -> tuple[torch.Tensor, torch.Tensor]:
         """Views ``[n, H, W, D]``; of a prompt (no reach) its own T positions."""
@@ -171,6 +171,7 @@ class RingCache:
 
     def restore(self, row: int, snapshot: Snapshot) -> None:
         """Begin a session in ``row`` where ``snapshot`` was taken; what it held is forgotten."""
+        self._wipe(row)
         used = min(snapshot.position, self.size)
         for layer, (keys, values) in enumerate(zip(snapshot.keys, snapshot.values, strict=True)):
             self.keys[layer][row, :, :used] = keys
@@ -178,7 +179,12 @@ class RingCache:
         self.positions[row].fill_(snapshot.position)
 
     def clear(self, row: int) -> None:
+        self._wipe(row)
         self.positions[row].zero_()  # `= 0` would copy from the host: not to be captured
+
+    def _wipe(self, row: int) -> None:
+        """A slot that is masked has no weight, but no weight of a NaN is one."""
+        torch._foreach_zero_([held[row] for held in (*self.keys, *self.values)])
 
 
 def _round_up(slots: int) -> int:

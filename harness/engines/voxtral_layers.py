@@ -106,17 +106,24 @@ class Stack:
         return run.leave(x, y, self.blocks[-1])
 
     def compile(self) -> None:
-        """Fuse what lies between the products; all layers of one shape are one compilation."""
+        """Fuse what lies between the products; all layers of one shape are one compilation.
+
+        Where each product is of a matrix and one vector, it is fused too (see `tuned`), and one
+        position of one session is what leaves most of a device idle in attention.
+        """
         self._pieces = _Pieces(
             prepare=compiled(self._prepare),
             enter=compiled(self._enter),
-            attend=compiled(_attend_spread),
+            attend=_attend,
             between=compiled(self._between),
             leave=compiled(self._leave),
         )
-        # Of the products too, where each is of a matrix and one vector: see `tuned`.
-        self._one_position = self._pieces._replace(
-            enter=tuned(self._enter), between=tuned(self._between), leave=tuned(self._leave)
+        self._one_position = _Pieces(
+            prepare=self._pieces.prepare,
+            enter=tuned(self._enter),
+            attend=tuned(_attend_spread),
+            between=tuned(self._between),
+            leave=tuned(self._leave),
         )
 
     # --- the pieces ---------------------------------------------------------------------------

@@ -188,7 +188,8 @@ class RealtimeModel:
         active = self._control[span, 0].bool()
         cache = self._encoder_cache
         place = cache.place(span, active, ENCODER_POSITIONS, cache.size)
-        y = self._encoder(x, cache, place)
+        # Sums keep the order of numbers of their first part: all layers would have that of x.
+        y = self._encoder(x.contiguous(), cache, place)
         cache.advance(span, active, ENCODER_POSITIONS)
         self._heard[span] = self._projector(y.flatten(1))[:, None]
 

@@ -14,7 +14,9 @@ import gc
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -43,7 +45,6 @@ from harness.engines.voxtral import VoxtralEngine
 from harness.engines.voxtral_realtime import VoxtralRealtimeEngine
 from harness.engines.voxtral_realtime_model import first_output_step, samples_needed
 from harness.engines.voxtral_weights import Loaded, load_voxtral_weights, write_tokenizer
-from harness.errors import DeviceError
 from harness.events import Token, Word
 from harness.telemetry import GpuSampler, Telemetry
 
@@ -134,17 +135,19 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     dtype = options.dtype or ("bfloat16" if options.device.startswith("cuda") else "float32")
     engine = TorchEngine(device=options.device, dtype=dtype, threads=options.threads)
     bench = Bench(engine, options)
-    rows: list[Row] = []
     sampler = GpuSampler(RealWorld(), options.device)
     sampler.start()
-    with frozen_gc():
-        if "voxtral" in options.models:
-            rows += bench.voxtral()
-        if "realtime" in options.models:
-            rows += bench.realtime()
-    telemetry = sampler.stop()
-    bench.print_table(rows, telemetry)
-    return rows
+    try:
+        with frozen_gc():
+            if "voxtral" in options.models:
+                bench.voxtral()
+            if "realtime" in options.models:
+                bench.realtime()
+    finally:  # what was measured is shown, whatever came after it
+        bench.print_table(sampler.stop())
+    if bench.failed:
+        raise SystemExit(f"failed, see above: {', '.join(bench.failed)}")
+    return bench.rows
 
 
 class Bench:
@@ -167,6 +170,8 @@ class Bench:
             ),
         )
         self.bandwidth = _bandwidth(self.device)
+        self.rows: list[Row] = []
+        self.failed: list[str] = []
 
     def arms(self) -> Iterator[tuple[str, TorchEngine]]:
         """Our loop in each way that this device can run it."""
@@ -181,44 +186,54 @@ class Bench:
         for name, how in ways:
             yield name, TorchEngine(self.engine.device, self.engine.dtype, **how)
 
+    @contextmanager
+    def row(self, model: str, arm: str, step_bytes: int) -> Iterator[Row]:
+        """One more line of the table; if it fails, the others are measured all the same."""
+        print(f"{model}, {arm} ...", flush=True)
+        self._tidy()
+        if self.cuda:
+            torch.cuda.reset_peak_memory_stats(self.device)
+        row = Row(model, arm, [], [], step_bytes, None, {1: [], 6: []})
+        self.rows.append(row)
+        try:
+            yield row
+        except (Exception, SystemExit):  # noqa: BLE001 whatever it is
+            traceback.print_exc()
+            self.failed.append(f"{model}, {arm}")
+            row.streams = "failed"
+        if self.cuda:
+            row.peak_gb = torch.cuda.max_memory_allocated(self.device) / 1e9
+
     # --- the 3B ---------------------------------------------------------------------------------
 
-    def voxtral(self) -> list[Row]:
+    def voxtral(self) -> None:
         model = VoxtralModel(weights="random", size=self.options.size, decode="forced")
         loaded = self._load("voxtral", model)
         decoder = loaded.model.model.language_model
         step_bytes = _bytes(decoder.layers) + _bytes(loaded.model.lm_head)
         new_tokens = len(loaded.encode(TEXT)) + 1
-        rows = [self._row("3B", "generate(), eager", step_bytes)]
-        with tempfile.TemporaryDirectory() as folder:
+        with (
+            self.row("3B", "generate(), eager", step_bytes) as row,
+            tempfile.TemporaryDirectory() as folder,
+        ):
             processor = _processor(Path(folder), "voxtral", loaded)
             for repeat in range(self.options.repeats):
                 first_ms, step_ms = self._generate_turn(loaded, processor, new_tokens)
                 if repeat:
-                    rows[0].first_ms.append(first_ms)
-                    rows[0].step_ms += step_ms
-        self._note_peak(rows[0])
+                    row.first_ms.append(first_ms)
+                    row.step_ms += step_ms
         for name, how in self.arms():
-            engine = self._start(
-                lambda how=how: VoxtralEngine(
+            with self.row("3B", name, step_bytes) as row:
+                engine = VoxtralEngine(
                     model, loaded, self.device, self.dtype,
                     step_options(how, self.device, live=False), RealWorld(),
-                ),
-                f"3B {name}",
-            )  # fmt: skip
-            if engine is None:
-                continue
-            row = self._row("3B", name, step_bytes)
-            for repeat in range(self.options.repeats):
-                session, finished_ns = self._turn(engine)
-                if repeat:
-                    self._note(row, session, finished_ns)
-            self._note_peak(row)
-            rows.append(row)
-            engine.close()
-            del engine
-            self._tidy()
-        return rows
+                )  # fmt: skip
+                with closing(engine):
+                    for repeat in range(self.options.repeats):
+                        session, finished_ns = self._turn(engine)
+                        if repeat:
+                            self._note(row, session, finished_ns)
+                del engine
 
     def _generate_turn(
         self, loaded: Loaded, processor: Any, new_tokens: int
@@ -249,7 +264,7 @@ class Bench:
 
     # --- Realtime -------------------------------------------------------------------------------
 
-    def realtime(self) -> list[Row]:
+    def realtime(self) -> None:
         streams = max(self.options.streams)
         model = VoxtralRealtimeModel(
             weights="random", size=self.options.size, decode="forced", max_streams=streams
@@ -258,44 +273,36 @@ class Bench:
         core = loaded.model.model
         read = (core.audio_tower.layers, core.multi_modal_projector, core.language_model.layers)
         step_bytes = sum(map(_bytes, read)) + _bytes(loaded.model.lm_head)
-        rows = [self._row("Realtime", "generate(), eager", step_bytes)]
-        with tempfile.TemporaryDirectory() as folder:
+        with (
+            self.row("Realtime", "generate(), eager", step_bytes) as row,
+            tempfile.TemporaryDirectory() as folder,
+        ):
             processor = _processor(Path(folder), "voxtral_realtime", loaded)
             for repeat in range(self.options.repeats):
                 for pace in (0.0, 1.0):
                     given_ns, taken_ns = self._generate_live(loaded, processor, pace)
                     if repeat and pace:
                         pairs = zip(given_ns, taken_ns, strict=False)
-                        rows[0].first_ms += [(b - a) / 1e6 for a, b in pairs]
+                        row.first_ms += [(b - a) / 1e6 for a, b in pairs]
                     elif repeat:
-                        rows[0].step_ms += _gaps_ms(taken_ns)
-        self._note_peak(rows[0])
+                        row.step_ms += _gaps_ms(taken_ns)
         for name, how in self.arms():
-            engine = self._start(
-                lambda how=how: VoxtralRealtimeEngine(
+            with self.row("Realtime", name, step_bytes) as row:
+                engine = VoxtralRealtimeEngine(
                     model, loaded, self.device, self.dtype,
                     step_options(how, self.device, live=True), RealWorld(),
-                ),
-                f"Realtime {name}",
-            )  # fmt: skip
-            if engine is None:
-                continue
-            row = self._row("Realtime", name, step_bytes)
-            for repeat in range(self.options.repeats):
-                (flooded, *_), _ = self._live(engine, 1, pace=0.0)
-                (paced, *_), t0_ns = self._live(engine, 1, pace=1.0)
-                if not repeat:
-                    continue
-                row.step_ms += _gaps_ms([t.at_ns for t in flooded.tokens])
-                row.first_ms += self._lateness_ms(paced, t0_ns)
-                self._note_words(row, paced, t0_ns)
-            row.streams = self._capacity(engine)
-            self._note_peak(row)
-            rows.append(row)
-            engine.close()
-            del engine
-            self._tidy()
-        return rows
+                )  # fmt: skip
+                with closing(engine):
+                    for repeat in range(self.options.repeats):
+                        (flooded, *_), _ = self._live(engine, 1, pace=0.0)
+                        (paced, *_), t0_ns = self._live(engine, 1, pace=1.0)
+                        if not repeat:
+                            continue
+                        row.step_ms += _gaps_ms([t.at_ns for t in flooded.tokens])
+                        row.first_ms += self._lateness_ms(paced, t0_ns)
+                        self._note_words(row, paced, t0_ns)
+                    row.streams = self._capacity(engine)
+                del engine
 
     def _generate_live(
         self, loaded: Loaded, processor: Any, pace: float
@@ -403,18 +410,6 @@ class Bench:
             kind, model, self.device, self.dtype, cache_bytes=lambda config: 0
         )
 
-    def _start(self, make: Callable[[], Engine], name: str) -> Engine | None:
-        try:
-            return make()
-        except DeviceError as error:
-            print(f"{name}: left out\n{error}")
-            return None
-
-    def _row(self, model: str, arm: str, step_bytes: int) -> Row:
-        if self.cuda:
-            torch.cuda.reset_peak_memory_stats(self.device)
-        return Row(model, arm, [], [], step_bytes, None, {1: [], 6: []})
-
     def _note(self, row: Row, session: Session, finished_ns: int) -> None:
         row.first_ms.append((session.tokens[0].at_ns - finished_ns) / 1e6)
         row.step_ms += _gaps_ms([token.at_ns for token in session.tokens])
@@ -426,16 +421,12 @@ class Bench:
             first = next(chunk for chunk in chunks if chunk.text.strip())
             times.append((first.at_ns - request_ns) / 1e6)
 
-    def _note_peak(self, row: Row) -> None:
-        if self.cuda:
-            row.peak_gb = torch.cuda.max_memory_allocated(self.device) / 1e9
-
     def _tidy(self) -> None:
         gc.collect()
         if self.cuda:
             torch.cuda.empty_cache()
 
-    def print_table(self, rows: list[Row], telemetry: object) -> None:
+    def print_table(self, telemetry: object) -> None:
         options = self.options
         name = torch.cuda.get_device_name(self.device) if self.cuda else "CPU"
         print(
@@ -457,7 +448,7 @@ class Bench:
             "6-word ms", "peak GB", "live streams",
         ):  # fmt: skip
             table.add_column(column, justify="left" if column in ("model", "arm") else "right")
-        for row in rows:
+        for row in self.rows:
             p50 = _percentile(row.step_ms, 50)
             table.add_row(
                 row.model,
