@@ -129,7 +129,8 @@ def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
         again = _open_again(recorders, rig)
         if again:
             rig.progress.stage("A regression was seen: measuring all of it once more")
-            _replay_all(rig.world, again, rig.dataset, None, rig.progress)
+            with _gpu_watched(rig.world, again):
+                _replay_all(rig.world, again, rig.dataset, None, rig.progress)
     except KeyboardInterrupt:
         log.warning("interrupted: the sessions that have ended are kept")
     finally:
@@ -253,7 +254,7 @@ def _gpu_watched(world: World, recorders: Sequence[ArmRecorder]) -> Iterator[Non
     finally:
         telemetry = sampler.stop()
         for recorder in on_cuda:
-            recorder.writer.keep_telemetry(telemetry)
+            recorder.writer.append_telemetry(telemetry)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from harness.errors import StorageError, UsageError
 from harness.events import Event, GcPause, Trace, build_traces, trace_events
 from harness.host import HostSample
 from harness.metrics import ClipMetrics, Distribution, Ratio, Summary
-from harness.telemetry import NoGpu, Telemetry
+from harness.telemetry import NoGpu, Telemetry, joined
 
 CONFIG, ENVIRONMENT, EVENTS, CLIPS, SUMMARY, TELEMETRY, HOST = (
     "config.yaml",
@@ -145,9 +145,11 @@ class RunWriter:
         """Keep what the harness has seen of its own collector."""
         self._write(self._events, b"".join(_encode_line(pause) + b"\n" for pause in pauses))
 
-    def keep_telemetry(self, telemetry: Telemetry | NoGpu) -> None:
-        """Keep what the GPU did while the run was measured."""
-        write_json(self.folder / TELEMETRY, telemetry)
+    def append_telemetry(self, telemetry: Telemetry | NoGpu | None) -> None:
+        """Keep what the GPU did while the run, or one more part of it, was measured."""
+        if telemetry is not None:
+            path = self.folder / TELEMETRY
+            write_json(path, joined(_read_telemetry(path), telemetry))
 
     def append_host(self, samples: Sequence[HostSample]) -> None:
         """Keep what the machine did; not synchronised: a killed process loses none, a crash may."""

@@ -67,6 +67,15 @@ class Telemetry(msgspec.Struct, frozen=True, tag="gpu"):
         return max(used, default=None)
 
 
+def joined(
+    earlier: Telemetry | NoGpu | None, later: Telemetry | NoGpu | None
+) -> Telemetry | NoGpu | None:
+    """What two parts of one run have seen; a part that saw nothing takes nothing away."""
+    if isinstance(earlier, Telemetry) and isinstance(later, Telemetry):
+        return msgspec.structs.replace(earlier, samples=earlier.samples + later.samples)
+    return earlier if isinstance(earlier, Telemetry) or later is None else later
+
+
 class GpuSampler:
     """Samples one GPU from ``start`` to ``stop``."""
 

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from traces import gpu_that_said
 
 from harness.__main__ import main
 from harness.cli import VERBS
 from harness.cli.compose import VARIANTS, choices_of, compose_alone, groups, to_config
 from harness.clock import RealWorld
 from harness.errors import ConfigError
+from harness.runs import write_json
 
 pytestmark = pytest.mark.e2e
 
@@ -112,6 +114,14 @@ def test_rechunking_agrees_with_a_live_run_of_the_strategy() -> None:
         assert clip["ttft_ms"] == live[clip["clip"]]["ttft_ms"]
         assert clip["gap_ms"] == live[clip["clip"]]["gap_ms"]
     assert read("again/6word/environment.json")["rechunked_from"] == "one"
+
+
+def test_tokens_of_a_gpu_that_lowered_its_clocks_stay_invalid() -> None:
+    assert run("one") == 0
+    write_json(Path("one/telemetry.json"), gpu_that_said(("hardware_thermal",)))
+    assert main(["rechunk", "one", "chunking=6word", "--out", "again"]) == 4
+    (problem,) = read("again/6word/summary.json")["validity"]
+    assert problem.startswith("throttled: ")
 
 
 def test_a_sweep_is_one_run_after_the_other() -> None:

@@ -11,11 +11,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from traces import gpu_that_said
 
 from harness.__main__ import main
 from harness.cli import against
 from harness.cli.against import Side
 from harness.runs import Run, load_run
+from harness.telemetry import Telemetry
 
 pytestmark = pytest.mark.e2e
 
@@ -175,6 +177,25 @@ def test_old_and_new_take_turns(in_process: Sequence[str]) -> None:
     assert run.summary is not None
     assert (run.summary.repeats, len(run.clips)) == (3, 33)
     assert run.environment["warmup_sessions_discarded"] == 3
+
+
+def test_one_repeat_on_a_gpu_that_lowered_its_clocks_is_enough(
+    in_process: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay = against._Blocks._replay
+
+    def watched(self: Any, side: Side, repeat: int) -> Run:
+        hot = side.name.startswith("new") and repeat == 0
+        seen = gpu_that_said(("hardware_thermal",) if hot else ())
+        return msgspec.structs.replace(replay(self, side, repeat), telemetry=seen)
+
+    monkeypatch.setattr(against._Blocks, "_replay", watched)
+    assert main(["compare", "--against", "HEAD", *QUICK]) == 4
+    (old,), (new,) = (list(Path("out").glob(f"{side}-*")) for side in ("old", "new"))
+    cool = load_run(old).telemetry
+    assert isinstance(cool, Telemetry)
+    assert len(cool.samples) == 2
+    assert "hardware_thermal 50%" in str(load_run(new).summary)
 
 
 @pytest.mark.parametrize(("after", "kept"), [(1, 0), (3, 2)])

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from traces import gpu_that_said
 
-from harness import summaries
+from harness import experiment, summaries
 from harness.__main__ import main
+from harness.engines import scripted
 from harness.environment import git_revision
 from harness.runs import Run, load_run
+from harness.telemetry import Telemetry
 
 pytestmark = pytest.mark.e2e
 
@@ -94,6 +98,25 @@ def test_a_second_measurement_that_is_cut_off_confirms_nothing(
     monkeypatch.setattr(experiment, "replay", interrupted)
     assert harness("compare", "out", RULES, SLOWER) == 4
     assert regression("out/delay_ms=38")["status"] == "invalid"
+
+
+def test_a_second_measurement_on_a_gpu_that_lowered_its_clocks_confirms_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = [gpu_that_said(()), gpu_that_said(("hardware_thermal",))]
+
+    class Sampler:
+        def __init__(self, *_: Any) -> None: ...
+        def start(self) -> None: ...
+        def stop(self) -> Telemetry:
+            return seen.pop(0)
+
+    monkeypatch.setattr(scripted, "EngineInfo", partial(scripted.EngineInfo, device="cuda"))
+    monkeypatch.setattr(experiment, "GpuSampler", Sampler)
+    assert harness("compare", "out", RULES, SLOWER) == 4
+    found = regression("out/delay_ms=38")
+    assert found["status"] == "invalid"
+    assert "throttled" in found["why"]
 
 
 @pytest.mark.parametrize("more", [["gate.confirm=false", SLOWER], ["inject.delay_ms=0,1"]])

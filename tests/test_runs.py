@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import make_clip
+from traces import gpu_that_said
 
 from harness.chunking import make_chunker
 from harness.clock import VirtualWorld
@@ -19,7 +20,6 @@ from harness.metrics.latency import clip_metrics
 from harness.replay import Arm, Pacing, Planned, replay
 from harness.runs import RunWriter, load_run, write_text
 from harness.summaries import summarise_run
-from harness.telemetry import GpuSample, Telemetry
 
 
 def some_traces(count: int = 2) -> list[Trace]:
@@ -139,16 +139,8 @@ def test_a_gpu_that_lowered_its_clocks_makes_a_run_invalid(tmp_path: Path) -> No
     )
     (trace,) = some_traces(1)
     writer.append(trace, clip_metrics(trace))
-
-    def sample(at_ns: int, used: int, throttle: tuple[str, ...]) -> GpuSample:
-        return GpuSample(
-            at_ns=at_ns, sm_mhz=1980, memory_mhz=2619, temperature_c=60, power_w=300.0,
-            memory_used_bytes=used, utilisation_percent=90, throttle=throttle,
-        )  # fmt: skip
-
-    samples = (sample(0, 1 << 30, ()), sample(1, 3 << 30, ("power_cap",)))
-    telemetry = Telemetry(name="a GPU", driver="1", every_ms=100, samples=samples)
-    writer.keep_telemetry(telemetry)
+    telemetry = gpu_that_said((), ("power_cap",))
+    writer.append_telemetry(telemetry)
     writer.close()
     run = load_run(tmp_path / "run")
     assert run.telemetry == telemetry

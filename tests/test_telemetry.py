@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import pynvml
 import pytest
+from traces import gpu_that_said
 
 from harness.clock import NS_PER_MS, RealWorld, VirtualWorld
-from harness.telemetry import GpuSample, GpuSampler, NoGpu, Telemetry, throttle_reasons
+from harness.telemetry import GpuSample, GpuSampler, NoGpu, Telemetry, joined, throttle_reasons
 
 
 class FakeNvml:
@@ -136,6 +137,17 @@ def test_a_run_without_a_gpu_asks_nothing(world: Any, device: str, why: str) -> 
     sampler.start()
     assert sampler.stop() == NoGpu(why)
     assert nvml.readings == 0
+
+
+def test_parts_of_a_run_are_joined_and_one_that_saw_nothing_takes_nothing_away() -> None:
+    cool, hot = gpu_that_said((), ()), gpu_that_said(("power_cap",), ())
+    both = joined(cool, hot)
+    assert isinstance(both, Telemetry)
+    assert both.samples == cool.samples + hot.samples
+    assert both.throttled == {"power_cap": 0.25}
+    for absent in (None, NoGpu("NVML: asleep")):
+        assert joined(hot, absent) == joined(absent, hot) == hot
+    assert joined(None, NoGpu("none")) == joined(NoGpu("none"), None) == NoGpu("none")
 
 
 def test_telemetry_is_stored_and_read_back() -> None:

@@ -20,6 +20,7 @@ from harness.events import (
     Trace,
     Word,
 )
+from harness.telemetry import GpuSample, Telemetry
 
 MS = 1_000_000
 T0_MS = 1_000  # audio time zero
@@ -97,3 +98,15 @@ def figures(trace: Trace, **options: Any) -> Any:
     from harness.metrics.latency import clip_metrics
 
     return clip_metrics(trace, **options)
+
+
+def gpu_that_said(*throttle: tuple[str, ...]) -> Telemetry:
+    """One sample for each of ``throttle``: why the clocks were lower then."""
+    samples = tuple(
+        GpuSample(
+            at_ns=at, sm_mhz=1980, memory_mhz=2619, temperature_c=60, power_w=300.0,
+            memory_used_bytes=(1 + 2 * at) << 30, utilisation_percent=90, throttle=reasons,
+        )
+        for at, reasons in enumerate(throttle)
+    )  # fmt: skip
+    return Telemetry(name="a GPU", driver="1", every_ms=100, samples=samples)

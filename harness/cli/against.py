@@ -264,6 +264,7 @@ def _append(writer: RunWriter, block: Run, repeat: int, place: int) -> int:
         after = max(after, session.order + 1)
     writer.append_pauses(block.gc_pauses)
     writer.append_host(block.host)
+    writer.append_telemetry(block.telemetry)
     return after
 
 

@@ -137,5 +137,6 @@ def _rechunk_run(source: Run, chunking: ChunkingConfig, out: Path) -> Path:
         writer.append(again, clip_metrics(again, random_weights=random_weights))
     writer.append_pauses(source.gc_pauses)
     writer.append_host(source.host)
+    writer.append_telemetry(source.telemetry)
     writer.finish(summarise_run(load_run(writer.folder)))
     return writer.folder
