@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +79,28 @@ def test_a_later_gate_uses_the_band() -> None:
     main(["run", *engine, "hydra.run.dir=new", rule, "gate.baseline=main"])
     summary = json.loads(Path("new/summary.json").read_text(encoding="utf-8"))
     assert f"the noise between runs is {100 * band:.1f} %" in summary["verdict"]["rules"][0]["why"]
+
+
+def test_the_noise_of_one_config_loosens_no_gate_of_another() -> None:
+    assert calibrate("engine.jitter_ms=150") in (0, 4)
+    engine = [option for option in QUICK if not option.startswith("calibrate")]
+    rule = "gate.rules=['ttft_ms p50 vs baseline: at most +0 % and +0 ms']"
+    assert main(["run", *engine, "hydra.run.dir=old"]) == 0
+    assert main(["baseline", "save", "main", "old"]) == 0
+    main(["run", *engine, "hydra.run.dir=new", rule, "gate.baseline=main"])
+    assert "the noise between runs" not in Path("new/summary.json").read_text(encoding="utf-8")
+
+
+def test_a_run_without_a_calibration_says_how_to_make_the_one_it_would_use() -> None:
+    engine = [option for option in QUICK if not option.startswith(("calibrate", "report"))]
+    assert main(["run", *engine, "gate=ci", "report.plots=true", "hydra.run.dir=run"]) == 0
+    page = html.unescape(Path("run/report.html").read_text(encoding="utf-8"))
+    (command,) = re.findall(r"not calibrated: python -m harness (calibrate [^<]*)", page)
+    asked = shlex.split(command)
+    assert asked == ["calibrate", *engine]
+    assert main([*asked, "calibrate.runs=3", "hydra.run.dir=out"]) in (0, 4)
+    assert main(["report", "run"]) == 0
+    assert "not calibrated" not in Path("run/report.html").read_text(encoding="utf-8")
 
 
 def test_a_proof_that_does_not_hold_is_exit_code_3(monkeypatch: pytest.MonkeyPatch) -> None:

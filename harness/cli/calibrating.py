@@ -45,7 +45,8 @@ if TYPE_CHECKING:  # loaded when something is replayed: `--help` answers at once
 
 WHAT = """\
 Find out what this machine's noise hides. Runs of the same thing give the noise between runs, which
-gates against a stored baseline allow for from then on, and the smallest slow-down that is found.
+gates of that configuration against a stored baseline allow for from then on, and the smallest
+slow-down that is found.
 Then known delays are injected into the engine, and the gate must find what it claims to find.
 
   python -m harness calibrate
@@ -193,7 +194,9 @@ def _conclude(found: Calibration, config: Config, folder: Path) -> int:
     if config.report.show == "table":
         console = Console(highlight=False, soft_wrap=True)
         console.print(Markdown(text))
-        console.print(f"{path}: used by gates against a baseline on this machine", markup=False)
+        console.print(
+            f"{path}: used by gates of such runs against a baseline, on this machine", markup=False
+        )
     if config.report.show == "json":
         print(msgspec.json.encode(found).decode())  # noqa: T201 the answer
     if not all(proof.holds for proof in found.proofs):

@@ -22,7 +22,7 @@ from harness.report.style import NoPlot, Plot, inline_svg
 from harness.report.table import headline, show_ratio
 from harness.report.text import DASH, TIMES, judged_by, ms, n_of, percent, plural, visible
 from harness.report.timeline import Audio
-from harness.verdicts.calibration import load_calibration
+from harness.verdicts.calibration import how_to_calibrate, load_calibration
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -112,7 +112,7 @@ def _calibration(arm: Arm) -> str:
     known = load_calibration(arm.run.environment)
     band = None if known is None else known.bands.get("ttft_ms p50")
     if known is None or band is None:
-        return "not calibrated: python -m harness calibrate"
+        return f"not calibrated: {how_to_calibrate(arm.run.environment)}"
     found = "no effect of those tried" if known.detectable is None else percent(known.detectable)
     runs = plural(known.runs, "run")
     return f"TTFT p50 varies by {percent(band)} between runs; {found} is found reliably; {runs}"

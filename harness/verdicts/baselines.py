@@ -158,12 +158,14 @@ def check_comparable(
             raise UsageError(f"--allow {field}: such runs are never compared")
     found = []
     for name, why in FIELDS:
-        here, there = _get(run, name), _get(baseline, name)
+        here, there = field_of(run, name), field_of(baseline, name)
         if isinstance(here, Mapping) and isinstance(there, Mapping):
             parts = [f"{name}.{part}" for part in sorted({*here, *there})]
         else:
             parts = [name]
-        found += [Mismatch(part, _get(baseline, part), _get(run, part), why) for part in parts]
+        found += [
+            Mismatch(part, field_of(baseline, part), field_of(run, part), why) for part in parts
+        ]
     return [
         m for m in found
         if m.baseline != m.run and not any(_covers(field, m.field) for field in allowed)
@@ -199,7 +201,8 @@ def _covers(field: str, name: str) -> bool:
     return name == field or name.startswith(f"{field}.")
 
 
-def _get(environment: Mapping[str, Any], path: str) -> object:
+def field_of(environment: Mapping[str, Any], path: str) -> object:
+    """What an environment says of one of FIELDS; None: nothing."""
     value: Any = environment
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None

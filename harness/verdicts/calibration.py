@@ -10,6 +10,7 @@ must not fail on what its rule allows.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from harness.metrics import ClipMetrics
 from harness.metrics.statistics import percentile
 from harness.metrics.summary import samples_by_clip
 from harness.runs import write_json
+from harness.verdicts.baselines import FIELDS, field_of
 from harness.verdicts.gates import judge
 from harness.verdicts.rules import BASELINE, NoWorse, parse_rules
 
@@ -84,10 +86,10 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """A machine's noise, for one arm; what later gates on this machine use."""
+    """The noise of one configuration on one machine; what later gates of it use."""
 
     schema: int = 1
-    fingerprint: str  # of the machine, the model and the clips
+    fingerprint: str  # of the machine, the software, the model, the clips and the configuration
     rule: str  # the rule whose power this is
     runs: int
     clips: int
@@ -165,11 +167,8 @@ def typical_ttft_ms(runs: Sequence[Sequence[ClipMetrics]]) -> float:
 
 
 def fingerprint(environment: Mapping[str, Any]) -> str:
-    """What a calibration holds for: machine, GPU, model, device, precision, clips, kind of time."""
-    model = {key: environment["model"][key] for key in ("model", "device", "dtype")}
-    machine = {key: environment["machine"][key] for key in ("cpu", "cores", "platform")}
-    clips, simulated = environment["dataset"]["sha256"], environment["simulated"]
-    return identity([machine, environment["gpu"], model, clips, simulated])
+    """What a calibration holds for: the runs that a baseline could be compared with."""
+    return identity([field_of(environment, name) for name, _ in FIELDS])
 
 
 def calibrate(
@@ -268,7 +267,7 @@ def sample(clip: str, repeat: int, ttft_ms: float) -> ClipMetrics:
 
 
 def save_calibration(calibration: Calibration, folder: Path = FOLDER) -> Path:
-    """Write ``FINGERPRINT.json``; an older one of the same machine is replaced."""
+    """Write ``FINGERPRINT.json``; an older one of the same fingerprint is replaced."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{calibration.fingerprint}.json"
     write_json(path, calibration)
@@ -276,7 +275,7 @@ def save_calibration(calibration: Calibration, folder: Path = FOLDER) -> Path:
 
 
 def load_calibration(environment: Mapping[str, Any], folder: Path = FOLDER) -> Calibration | None:
-    """The calibration of this machine, model and clips; None where there is none.
+    """The calibration that holds for a run; None where there is none.
 
     Raises:
         BaselineError: the file cannot be read.
@@ -290,6 +289,15 @@ def load_calibration(environment: Mapping[str, Any], folder: Path = FOLDER) -> C
         raise BaselineError(
             f"{path} cannot be read: {error}", hint="run calibrate again"
         ) from error
+
+
+def how_to_calibrate(environment: Mapping[str, Any]) -> str:
+    """For a run without a calibration: the command that makes the one it would use."""
+    if "rechunked_from" in environment:
+        return "calibrate and gate a run of this chunking; recorded tokens are not measured again"
+    not_asked = ("gate", "report", "inject", "replay.until", "replay.most_repeats")
+    asked = [o for o in environment.get("overrides", []) if not o.startswith(not_asked)]
+    return shlex.join(["python", "-m", "harness", "calibrate", *asked])
 
 
 def as_markdown(calibration: Calibration) -> str:

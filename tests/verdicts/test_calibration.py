@@ -19,6 +19,7 @@ from harness.verdicts.calibration import (
     draw_power,
     expected_of,
     fingerprint,
+    how_to_calibrate,
     load_calibration,
     noise_band,
     parse_calibrated,
@@ -75,12 +76,29 @@ def test_two_runs_tell_no_spread():
         calibrate(noisy_runs(2), ENVIRONMENT)
 
 
-def test_a_calibration_is_of_one_machine(tmp_path, calibrated):
+OTHERS: dict[str, object] = {
+    "machine": ENVIRONMENT["machine"] | {"cores": 64},
+    "packages": ENVIRONMENT["packages"] | {"torch": "2.14.0"},
+    "python": "3.13.0",
+    "config_identity": "another chunking, engine, session or pace",
+    "metrics_version": "2",
+}
+
+
+@pytest.mark.parametrize("field", OTHERS)
+def test_a_calibration_is_of_one_machine_software_and_config(tmp_path, calibrated, field):
     save_calibration(calibrated, tmp_path)
-    assert load_calibration(ENVIRONMENT, tmp_path) == calibrated
-    other = ENVIRONMENT | {"machine": ENVIRONMENT["machine"] | {"cores": 64}}
-    assert fingerprint(other) != fingerprint(ENVIRONMENT)
-    assert load_calibration(other, tmp_path) is None
+    assert load_calibration(ENVIRONMENT | {field: OTHERS[field]}, tmp_path) is None
+
+
+def test_a_calibration_is_found_by_later_runs_of_the_same(tmp_path, calibrated):
+    save_calibration(calibrated, tmp_path)
+    later = {"git_revision": "def", "made_at": "later", "seed": 7, "injected": True, "name": "b"}
+    assert load_calibration(ENVIRONMENT | later, tmp_path) == calibrated
+
+
+def test_what_was_not_measured_as_it_is_names_no_command():
+    assert "gate a run of this chunking" in how_to_calibrate({"rechunked_from": "run"})
 
 
 def test_a_broken_calibration_is_named(tmp_path):
