@@ -40,7 +40,7 @@ class CheckedRun:
         self, *rules: str, confidence: float = 0.95, baseline: str | None = None,
         baselines: Path | None = None, allow: Sequence[str] = (),
     ) -> Verdict:  # fmt: skip
-        """The verdict; raises nothing because of what it says.
+        """The verdict, as of `gate RUN`; raises nothing because of what it says.
 
         Args:
             rules: as in a gate.
@@ -50,27 +50,14 @@ class CheckedRun:
             allow: fields in which the baseline may differ.
         """
         from harness.config import GateConfig
-        from harness.summaries import summarise_run
-        from harness.verdicts.baselines import FOLDER, load_baseline, require_comparable
-        from harness.verdicts.gates import judge
+        from harness.summaries import judge_runs, load_against, summarise_run
+        from harness.verdicts.baselines import FOLDER
 
         summary = self.run.summary or summarise_run(self.run)
-        reference = None
-        allowed: tuple[str, ...] = ()
-        if baseline is not None:
-            reference = load_baseline(baseline, baselines or FOLDER)
-            allowed = require_comparable(reference, self.run.environment, allow)
-        return judge(
-            self.run.clips,
-            GateConfig(name="pytest", rules=list(rules), confidence=confidence),
-            arm=summary.arm,
-            validity=summary.validity,
-            baseline=None if reference is None else reference.clips,
-            baseline_name=baseline,
-            allowed=allowed,
-            figures=summary.metrics,
-            seed=self.run.environment["seed"],
-        )
+        gate = GateConfig(rules=list(rules), confidence=confidence, allow=list(allow))
+        against = load_against(gate, self.run.environment, baseline, baselines or FOLDER)
+        (verdict,) = judge_runs([self.run], [summary], gate, against)
+        return verdict
 
     def check(
         self, *rules: str, confidence: float = 0.95, baseline: str | None = None,

@@ -21,7 +21,7 @@ from harness.metrics.summary import summarise
 from harness.runs import Run, RunWriter, load_run
 from harness.telemetry import NoGpu, Telemetry
 from harness.verdicts import Verdict
-from harness.verdicts.baselines import Baseline, load_baseline, require_comparable
+from harness.verdicts.baselines import FOLDER, Baseline, load_baseline, require_comparable
 from harness.verdicts.calibration import load_calibration
 from harness.verdicts.gates import check_arm, check_references, judge
 from harness.verdicts.sequential import SequentialPlan, confirm, to_confirm
@@ -36,7 +36,10 @@ class Against(msgspec.Struct, frozen=True):
 
 
 def load_against(
-    gate: GateConfig, environment: dict[str, Any], name: str | None = None
+    gate: GateConfig,
+    environment: dict[str, Any],
+    name: str | None = None,
+    folder: Path = FOLDER,
 ) -> Against | None:
     """The baseline that a gate names, checked against the run's environment; None: it names none.
 
@@ -47,7 +50,7 @@ def load_against(
     name = name or gate.baseline
     if name is None:
         return None
-    baseline = load_baseline(name)
+    baseline = load_baseline(name, folder)
     return Against(baseline, require_comparable(baseline, environment, gate.allow))
 
 

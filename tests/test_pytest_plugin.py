@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from verdicts.clips import make_clips, spread, write_finished_run
+from verdicts.clips import ENVIRONMENT, make_clips, spread, write_finished_run
 
 import harness.summaries
 import harness.verdicts.gates  # noqa: F401 loaded once here, not again in every pytest below
+from harness.config import Config, ReplayConfig
 from harness.verdicts.baselines import save_baseline
+from harness.verdicts.calibration import Calibration, fingerprint, save_calibration
 
 pytest_plugins = ["pytester"]
 
 TEST = """
+from pathlib import Path
+
 def test_it(stt_run):
     stt_run({folder!r}).check({arguments})
 """
@@ -21,8 +25,9 @@ def test_it(stt_run):
 def outcome(pytester, tmp_path):
     """Run one test that checks a finished run of 11 clips around 351 ms."""
 
-    def run(arguments, **facts):
-        folder = write_finished_run(tmp_path / "run", make_clips(spread()), **facts)
+    def run(arguments, clips=None, **facts):
+        clips = clips or make_clips(spread())
+        folder = write_finished_run(tmp_path / "run", clips, **facts)
         pytester.makepyfile(TEST.format(folder=str(folder), arguments=arguments))
         return pytester.runpytest(
             "--disable-plugin-autoload", "-p", "harness.pytest_plugin", "-p", "no:cacheprovider"
@@ -76,7 +81,7 @@ def test_a_baseline_is_read_and_must_agree(outcome, tmp_path):
     old = write_finished_run(tmp_path / "old", make_clips(spread(slower=0.9)), python="3.13.0")
     save_baseline("main", old, tmp_path / "kept")
     rule = '"ttft_ms p50 vs baseline: at most +5 % and +10 ms"'
-    where = f'baseline="main", baselines=__import__("pathlib").Path({str(tmp_path / "kept")!r})'
+    where = f'baseline="main", baselines=Path({str(tmp_path / "kept")!r})'
     result = outcome(f"{rule}, {where}")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*python: '3.13.0' in the baseline, '3.12.1' here*"])
@@ -86,9 +91,43 @@ def test_a_difference_may_be_allowed(outcome, tmp_path):
     old = write_finished_run(tmp_path / "old", make_clips(spread(slower=0.9)), python="3.13.0")
     save_baseline("main", old, tmp_path / "kept")
     rule = '"ttft_ms p50 vs baseline: at most +5 % and +10 ms"'
-    where = f'baseline="main", baselines=__import__("pathlib").Path({str(tmp_path / "kept")!r})'
+    where = f'baseline="main", baselines=Path({str(tmp_path / "kept")!r})'
     result = outcome(f'{rule}, {where}, allow=["python"]')
     result.stdout.fnmatch_lines(["*+11.1 %, +35.1 ms*"])
+
+
+def vs_baseline(tmp_path):
+    """The arguments of a rule that a baseline 11.1 % faster breaks."""
+    old = write_finished_run(tmp_path / "old", make_clips(spread(slower=0.9)))
+    save_baseline("main", old, tmp_path / "kept")
+    rule = '"ttft_ms p50 vs baseline: at most +5 % and +10 ms"'
+    return f'{rule}, baseline="main", baselines=Path({str(tmp_path / "kept")!r})'
+
+
+def test_a_regression_says_how_to_confirm_it(outcome, tmp_path):
+    result = outcome(vs_baseline(tmp_path))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*next: confirm it*compare --against abc*gate.rules=*"])
+
+
+def test_the_noise_of_the_machine_is_allowed_for_as_by_the_command(outcome, tmp_path):
+    noise = Calibration(
+        fingerprint=fingerprint(ENVIRONMENT), rule="", runs=3, clips=11, repeats=3,
+        bands={"ttft_ms p50": 0.15}, power=(),
+    )  # fmt: skip
+    save_calibration(noise)
+    outcome(vs_baseline(tmp_path)).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("replayed", "told"),
+    [(ReplayConfig(), "failed"), (ReplayConfig(until="decided", most_repeats=6), "skipped")],
+)
+def test_a_run_until_decided_spends_its_share_only(outcome, replayed, told):
+    # 10 of 12 above the limit: p = 0.019
+    clips = make_clips([[float(i)] for i in range(12)])
+    asked = '"ttft_ms p50 <= 1.5 ms", undecided="skip"'
+    outcome(asked, clips, config=Config(replay=replayed)).assert_outcomes(**{told: 1})
 
 
 @pytest.mark.e2e

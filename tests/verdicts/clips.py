@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import yaml
 
+from harness.config import Config
 from harness.metrics import ClipMetrics, Edits, Summary
 from harness.metrics.summary import summarise
 from harness.runs import write_json
@@ -79,11 +82,17 @@ def make_summary(clips: Sequence[ClipMetrics], **more: Any) -> Summary:
 
 
 def write_finished_run(
-    folder: Path, clips: Sequence[ClipMetrics], *, validity: tuple[str, ...] = (), **more: Any
+    folder: Path,
+    clips: Sequence[ClipMetrics],
+    *,
+    validity: tuple[str, ...] = (),
+    config: Config | None = None,
+    **more: Any,
 ) -> Path:
     """A run's folder without its events; ``more`` goes into its environment."""
     folder.mkdir()
-    (folder / "config.yaml").write_text("seed: 0\n", encoding="utf-8")
+    config_yaml = yaml.safe_dump(asdict(config or Config()))
+    (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
     (folder / "events.jsonl").write_bytes(b"")
     lines = [msgspec.json.encode(clip) + b"\n" for clip in clips]
     (folder / "clips.jsonl").write_bytes(b"".join(lines))
