@@ -10,7 +10,7 @@
     │   └── DeviceError         a device, a dtype or an option that is not there
     └── RunError                exit 4: the run happened, and cannot be relied on
         ├── StorageError        the run's folder could not be written or read
-        └── BaselineError       no baseline, or one that may not be compared with
+        └── BaselineError       no baseline, or figures that may not be compared
 
 Anything else that escapes is a defect of the harness: exit 1, with its traceback.
 """

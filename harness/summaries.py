@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from harness.config import GateConfig
+from harness.errors import BaselineError
 from harness.host import memory_slope, most_memory_mib, others_cpu
 from harness.metrics import METRICS_VERSION, Distribution, Ratio, Summary
 from harness.metrics.instants import Missing
@@ -72,7 +73,7 @@ def summarise_run(run: Run) -> Summary:
     validity, warnings = check_validity(run.traces, run.clips, facts)
     return Summary(
         schema=1,
-        metrics_version=METRICS_VERSION,
+        metrics_version=environment["metrics_version"],  # that measured the clips
         arm=environment["arm"],
         clips=environment["dataset"]["clips"],
         repeats=repeats,
@@ -154,7 +155,9 @@ def judge_runs(
 
     Raises:
         ConfigError: the gate, or a rule of it, names an arm that is not there.
+        BaselineError: a run was measured by another version of the metrics.
     """
+    _require_our_metrics(runs)
     reference, name, bands = None, None, None
     if len(runs) > 1:
         reference, name = runs[0].clips, f"arm {runs[0].name}"
@@ -193,6 +196,18 @@ def judge_runs(
         return verdicts
     command = _compare_command(runs[0], gate or gate_of(runs[0]), against)
     return [_name_next(verdict, command) for verdict in verdicts]
+
+
+def _require_our_metrics(runs: Sequence[Run]) -> None:
+    for run in runs:
+        version = run.environment["metrics_version"]
+        if version != METRICS_VERSION:
+            raise BaselineError(
+                f"{run.folder} was measured by another version of the metrics than rules are about",
+                value=version, allowed=METRICS_VERSION,
+                hint="measure its recorded events by this version:"
+                f" python -m harness rechunk {run.folder} chunking=CHOICE",
+            )  # fmt: skip
 
 
 def _share(run: Run) -> float:

@@ -137,6 +137,49 @@ def test_a_report_is_made_again_from_the_folder_alone() -> None:
     assert list(Path("out/plots").glob("*.png"))
 
 
+def run_of_older_metrics(folder: str) -> None:
+    """A run as a harness with version 0 of the metrics has left it."""
+    assert run(folder) == 0
+    for name in ("environment.json", "summary.json"):
+        write_json(Path(folder, name), read(f"{folder}/{name}") | {"metrics_version": "0"})
+
+
+def test_figures_of_two_versions_of_the_metrics_are_not_put_side_by_side(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("new") == 0
+    run_of_older_metrics("old")
+    assert main(["report", "old", "new", "--out", "both"]) == 4
+    told = capsys.readouterr().err
+    assert "0 in old, 1 in new" in told
+    assert "rechunk RUN" in told
+    assert not Path("both").exists()
+    assert main(["rechunk", "old", "chunking=1word"]) == 0  # measured anew
+    assert main(["report", "new", "old-rechunked/1word", "--out", "both"]) == 0
+
+
+def test_a_gate_does_not_judge_another_version_of_the_metrics(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_of_older_metrics("old")
+    assert main(["gate", "old", "gate.rules=['failed = 0']"]) == 4
+    assert "python -m harness rechunk old chunking=" in capsys.readouterr().err
+    assert main(["rechunk", "old", "chunking=1word"]) == 0
+    assert main(["gate", "old-rechunked/1word", "gate.rules=['failed = 0']"]) == 0
+
+
+def test_a_report_of_older_metrics_says_that_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    run_of_older_metrics("old")
+    Path("old/summary.json").unlink()  # it was killed: its summary is made now, of its clips
+    capsys.readouterr()
+    assert main(["report", "old", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "note: old was measured by version 0 of the metrics" in captured.err
+    assert json.loads(captured.out)["arms"]["old"]["metrics_version"] == "0"
+    page = Path("old/report.html").read_text(encoding="utf-8")
+    assert "Version 0 of the metrics has measured this" in page
+
+
 def test_json_is_all_that_json_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("out", "dataset.limit=1", "--json") == 0
     printed = json.loads(capsys.readouterr().out)

@@ -198,6 +198,23 @@ def test_one_repeat_on_a_gpu_that_lowered_its_clocks_is_enough(
     assert "hardware_thermal 50%" in str(load_run(new).summary)
 
 
+def test_a_revision_with_other_metrics_is_measured_by_ours(
+    in_process: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay = against._Blocks._replay
+
+    def older(self: Any, side: Side, repeat: int) -> Run:
+        block = replay(self, side, repeat)
+        if side.name.startswith("new"):
+            return block
+        return msgspec.structs.replace(
+            block, environment=block.environment | {"metrics_version": "0"}
+        )
+
+    monkeypatch.setattr(against._Blocks, "_replay", older)
+    assert main(["compare", "--against", "HEAD", *QUICK]) == 0
+
+
 @pytest.mark.parametrize(("after", "kept"), [(1, 0), (3, 2)])
 def test_an_interrupt_keeps_the_repeats_of_both_and_removes_the_worktree(
     in_process: list[str], after: int, kept: int, monkeypatch: pytest.MonkeyPatch

@@ -133,6 +133,7 @@ def test_a_gpu_that_lowered_its_clocks_makes_a_run_invalid(tmp_path: Path) -> No
     environment = {
         "dataset": {"clips": 1}, "clock_resolution_ns": 50, "arm": {}, "simulated": False,
         "injected": False, "model": {"random_weights": False}, "harness_floor_ms": 0.1, "seed": 0,
+        "metrics_version": "1",
     }  # fmt: skip
     writer = RunWriter(
         tmp_path / "run", "replay: {repeats: 1, pace: realtime, until: repeats}", environment

@@ -29,6 +29,7 @@ from harness.cli.results import conclude
 from harness.config import Config
 from harness.environment import git_revision
 from harness.errors import ConfigError, UsageError
+from harness.metrics import METRICS_VERSION
 from harness.metrics.latency import clip_metrics
 from harness.runs import SUMMARY, Run, RunWriter, load_run, refuse_used
 from harness.summaries import CONFIRM, finish_arms, to_be_confirmed
@@ -238,6 +239,7 @@ class _Blocks:
         environment: dict[str, Any] = block.environment | {
             "name": side.name,
             "git_revision": side.revision,
+            "metrics_version": METRICS_VERSION,  # both sides are measured by the same
             "seed": self._config.seed,
             "overrides": self._overrides,
             "warmup_sessions_discarded": self._config.replay.warmup * repeats,

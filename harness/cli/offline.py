@@ -15,6 +15,7 @@ from harness.cli.results import arms_from, arms_of, conclude, finished, print_ar
 from harness.config import ChunkingConfig, GateConfig, ReportConfig
 from harness.environment import describe_environment, identity
 from harness.errors import UsageError
+from harness.metrics import METRICS_VERSION
 from harness.metrics.latency import clip_metrics
 from harness.runs import Run, RunWriter, load_run
 from harness.summaries import summarise_run
@@ -124,6 +125,7 @@ def _rechunk_run(source: Run, chunking: ChunkingConfig, out: Path) -> Path:
         "name": name,
         "arm": {**source.environment["arm"], "chunking": name},
         "config_identity": identity([source.environment["config_identity"], "rechunked", name]),
+        "metrics_version": METRICS_VERSION,  # the recorded events are measured anew
         "rechunked_from": str(source.folder),
     }
     config = {**source.config, "chunking": asdict(chunking)}

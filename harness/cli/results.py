@@ -66,7 +66,7 @@ def _audio_of(run: Run) -> dict[str, Samples] | None:
     try:
         return {clip.id: clip.samples for clip in load_dataset(kind(**config)).clips}
     except (DatasetError, ConfigError, TypeError) as error:  # made elsewhere, or by another version
-        print(f"note: no waveforms: {str(error).splitlines()[0]}", file=sys.stderr)  # noqa: T201
+        _note(f"no waveforms: {str(error).splitlines()[0]}")
         return None
 
 
@@ -74,7 +74,7 @@ def _comparison(arms: Sequence[Arm]) -> dict[str, Any]:
     """``comparison.json``: every arm against the first, paired clip by clip."""
     return {
         "schema": 1,
-        "metrics_version": METRICS_VERSION,
+        "metrics_version": arms[0].run.environment["metrics_version"],
         "arms": [arm.run.name for arm in arms],
         "comparisons": [arm.comparison for arm in arms[1:]],
     }
@@ -128,7 +128,7 @@ def _append(path: Path, text: str) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        print(f"note: no step summary: {error}", file=sys.stderr)  # noqa: T201
+        _note(f"no step summary: {error}")
 
 
 def print_verdicts(by_arm: dict[str, Verdict]) -> None:
@@ -159,7 +159,15 @@ def arms_of(folder: Path) -> list[Path]:
 
 def finished(run: Run) -> Run:
     """The run with a summary: a killed run's is made now, from the clips that it kept."""
+    version = run.environment["metrics_version"]
+    if version != METRICS_VERSION:
+        _note(f"{run.folder} was measured by version {version} of the metrics, this harness has"
+              f" {METRICS_VERSION}: a metric may be defined otherwise")  # fmt: skip
     if run.summary is not None:
         return run
-    print(f"note: {run.folder} did not finish; {len(run.clips)} clips were kept", file=sys.stderr)  # noqa: T201
+    _note(f"{run.folder} did not finish; {len(run.clips)} clips were kept")
     return msgspec.structs.replace(run, summary=summarise_run(run))
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)  # noqa: T201 for people

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.errors import BaselineError
 from harness.events import Trace
 from harness.metrics import ClipMetrics, Summary
 from harness.metrics.comparison import Comparison, Difference, compare_arms
@@ -49,7 +50,11 @@ def make_arms(runs: Sequence[Run], summaries: Sequence[Summary]) -> list[Arm]:
 
     Args:
         summaries: of the same runs; made from the clips where the run did not finish.
+
+    Raises:
+        BaselineError: they were measured by different versions of the metrics.
     """
+    _require_one_version(runs)
     labels = _labels([summary.arm for summary in summaries], [run.name for run in runs])
     return [
         Arm(
@@ -63,6 +68,18 @@ def make_arms(runs: Sequence[Run], summaries: Sequence[Summary]) -> list[Arm]:
         )
         for index, (run, summary, label) in enumerate(zip(runs, summaries, labels, strict=True))
     ]
+
+
+def _require_one_version(runs: Sequence[Run]) -> None:
+    versions = [run.environment["metrics_version"] for run in runs]
+    if len(set(versions)) > 1:
+        said = (f"{v} in {run.folder}" for v, run in zip(versions, runs, strict=True))
+        raise BaselineError(
+            "runs that different versions of the metrics have measured are not compared",
+            value=", ".join(said),
+            hint="report each alone, or measure the recorded events of the older by this version:"
+            " python -m harness rechunk RUN chunking=CHOICE",
+        )
 
 
 def _seed(run: Run) -> int:

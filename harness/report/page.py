@@ -54,7 +54,8 @@ def page(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot], audio: Audio | Non
             calibrations=[_calibration(arm) for arm in arms],
             metrics=METRICS,
             budget=" ".join((budget_ms.__doc__ or "").split()),
-            metrics_version=METRICS_VERSION,
+            measured_by=arms[0].run.environment["metrics_version"],
+            defined_by=METRICS_VERSION,
             playback=_script_json(playback(arms, audio)),
             style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 ours
             script=Markup(script),  # noqa: S704 ours

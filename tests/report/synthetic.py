@@ -26,6 +26,7 @@ from harness.events import (
     Word,
 )
 from harness.host import HostSample
+from harness.metrics import METRICS_VERSION
 from harness.metrics.latency import clip_metrics
 from harness.runs import Run, RunWriter
 from harness.summaries import summarise_run
@@ -218,6 +219,7 @@ def save_run(run: Run, folder: Path) -> Path:
 
 def make_environment(name: str, clips: int, kind: SessionKind) -> dict[str, Any]:
     return {
+        "metrics_version": METRICS_VERSION,
         "name": name,
         "arm": {
             "chunking": name,
