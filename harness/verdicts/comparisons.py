@@ -227,9 +227,10 @@ def _text_parity(clips: Clips, references: Mapping[str, Clips]) -> Evidence:
         for clip in here:
             if clip in there:
                 compared += 1
-                if here[clip] != there[clip]:
-                    pair = f"{sorted(here[clip])[0]!r} here, {sorted(there[clip])[0]!r} in {name}"
-                    broken.append(f"{clip}: {pair}")
+                new, old = _unlike(here[clip], there[clip]), _unlike(there[clip], here[clip])
+                if new or old:
+                    said = _quoted(new or here[clip]), _quoted(old or there[clip])
+                    broken.append(f"{clip}: {said[0]} here, {said[1]} in {name}")
     if not compared:
         return Evidence(seen="no clip is shared", next="compare runs of the same dataset")
     seen = f"{len(broken)} of {compared} texts differ"
@@ -240,9 +241,20 @@ def _text_parity(clips: Clips, references: Mapping[str, Clips]) -> Evidence:
     )  # fmt: skip
 
 
-def _texts(clips: Clips) -> dict[str, set[str]]:
-    """Clip -> its final texts: one, unless its repeats differ."""
-    texts: dict[str, set[str]] = {}
+def _texts(clips: Clips) -> dict[str, set[str | None]]:
+    """Clip -> its final texts: one, unless its repeats differ; None: a session failed."""
+    texts: dict[str, set[str | None]] = {}
     for clip in clips:
-        texts.setdefault(clip.clip, set()).add(clip.hypothesis.strip())
+        text = clip.hypothesis.strip() if clip.failed is None else None
+        texts.setdefault(clip.clip, set()).add(text)
     return texts
+
+
+def _unlike(texts: set[str | None], others: set[str | None]) -> set[str | None]:
+    """Those that ``others`` do not have; the text of a failed session is the same as no other."""
+    return texts - (others - {None})
+
+
+def _quoted(texts: set[str | None]) -> str:
+    said = sorted(text for text in texts if text is not None)
+    return repr(said[0]) if said else "a failed session"

@@ -215,6 +215,34 @@ def test_a_lost_word_fails_the_accuracy_and_the_parity():
     assert "clip-00: 'words' here, 'ten words' in baseline" in verdict.rules[1].why
 
 
+A, B, FAILED = "a tale", "of two", None
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "said"),
+    [
+        ([A, B], [A, A], "'of two' here, 'a tale' in baseline"),
+        ([A, A], [A, B], "'a tale' here, 'of two' in baseline"),
+        ([A, FAILED], [A, A], "a failed session here, 'a tale' in baseline"),
+        ([A, FAILED], [A, FAILED], "a failed session here, a failed session in baseline"),
+        ([FAILED, FAILED], [FAILED, FAILED], "a failed session here, a failed session in baseline"),
+        ([B, A], [A, B], None),
+    ],
+)
+def test_parity_quotes_what_differs_and_a_failed_session_is_like_no_other(here, there, said):
+    def arm(texts):
+        return [
+            msgspec.structs.replace(clip, repeat=repeat, hypothesis=text or "")
+            for repeat, text in enumerate(texts)
+            for clip in make_clips([[5.0 if text else None]])
+        ]
+
+    (rule,) = ask(arm(here), "text parity", baseline=arm(there)).rules
+    assert rule.status == ("fail" if said else "pass")
+    assert rule.why == (f"1 of 1 texts differ, such as clip-00: {said}" if said else
+                        "0 of 1 texts differ")  # fmt: skip
+
+
 # --- facts ---------------------------------------------------------------------------------------
 
 
