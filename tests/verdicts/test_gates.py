@@ -145,6 +145,26 @@ def test_the_same_run_is_no_worse_than_itself():
     assert [rule.status for rule in verdict.rules] == ["pass"] * 3
 
 
+def test_the_interval_beside_a_rise_is_that_of_the_rise():
+    (rule,) = ask(make_clips(spread()), NO_WORSE, baseline=make_clips(spread())).rules
+    assert (rule.observed, rule.interval) == (0, (0, 0))
+    assert "+0.0 ms (the same whichever clips are drawn), allowed +17.6 ms; n" in rule.why
+    later = make_clips([[ttft + 30 for ttft in row] for row in spread()])
+    (rule,) = ask(later, NO_WORSE, baseline=make_clips(spread())).rules
+    assert rule.interval == pytest.approx((30, 30))
+
+
+def test_a_limit_that_varies_is_named_where_the_interval_suggests_another_answer():
+    (rule,) = ask(make_clips(spread(slower=1.05)), NO_WORSE, baseline=make_clips(spread())).rules
+    assert rule.status == "pass"  # on no clip more than 5 %
+    assert rule.interval[1] > rule.limit
+    assert "the rise less that was tested" in rule.why
+    fixed = "ttft_ms p50 vs baseline: at most +0 % and +17.5 ms"
+    (rule,) = ask(make_clips(spread(slower=1.05)), fixed, baseline=make_clips(spread())).rules
+    assert rule.status == "inconclusive"
+    assert "the rise less that was tested" not in rule.why
+
+
 def test_ten_per_cent_slower_fails_and_says_by_how_much():
     slower = make_clips(spread(slower=1.1))
     verdict = ask(slower, NO_WORSE, baseline=make_clips(spread()), baseline_name="main")

@@ -73,7 +73,7 @@ def test_a_stricter_limit_is_never_easier_to_keep():
 
 
 @pytest.mark.parametrize("rule", [P50, P95])
-def test_the_interval_shown_decides(rule):
+def test_the_interval_shown_decides_or_the_verdict_says_what_does(rule):
     for seed in range(15):
         rng = np.random.default_rng(seed)
         slower = rng.uniform(1.0, 1.15)
@@ -83,7 +83,7 @@ def test_the_interval_shown_decides(rule):
         expected = (
             "fail" if low > found.limit else "pass" if high <= found.limit else "inconclusive"
         )
-        assert found.status == expected
+        assert (found.status == expected) != ("the rise less that was tested" in found.why)
 
 
 def test_few_clips_of_many_repeats_do_not_show_a_tail():
