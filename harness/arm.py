@@ -13,7 +13,7 @@ import msgspec
 from harness.chunking import chunk_messages, chunking_label, chunking_name
 from harness.config import Config
 from harness.dataset import Dataset
-from harness.engines import Engine
+from harness.engines import Engine, OnSockets
 from harness.environment import describe_environment, identity
 from harness.events import Trace
 from harness.metrics.instants import request_ns
@@ -90,6 +90,9 @@ class ArmRecorder:
         }
 
     def keep(self, trace: Trace) -> None:
+        if isinstance(self.engine, OnSockets):
+            ticks = self.engine.loop_ticks(trace.session.t0_ns, trace.outcome.at_ns)
+            trace = msgspec.structs.replace(trace, loop_ticks=ticks)
         metrics = clip_metrics(trace, random_weights=self.engine.info.random_weights)
         self.writer.append(trace, metrics)
         log_chunks(trace, chunking_label(self.plan.config.chunking))

@@ -67,6 +67,13 @@ class ServerTiming(msgspec.Struct, frozen=True):
     spans: list[tuple[str, float, float]]  # name, start and end in ms, of spans not told before
 
 
+class LoopTick(msgspec.Struct, frozen=True, tag_field="event", tag="loop_tick"):
+    """The harness watching itself: a call that its sockets' event loop was asked for."""
+
+    due_ns: int
+    ran_ns: int  # the loop came to it; a message that came when it was due waited as long
+
+
 class Ended(msgspec.Struct, frozen=True, tag_field="event", tag="ended"):
     at_ns: int
 
@@ -105,6 +112,7 @@ class Trace(msgspec.Struct, frozen=True):
     chunks: tuple[Chunk, ...]
     spans: tuple[Span, ...]
     outcome: Ended | Failed
+    loop_ticks: tuple[LoopTick, ...] = ()  # empty: no sockets, or made by an older harness
 
     @property
     def text(self) -> str:
@@ -123,7 +131,9 @@ class GcPause(msgspec.Struct, frozen=True, tag_field="event", tag="gc_pause"):
     end_ns: int
 
 
-Event = GcPause | Session | FrameSent | FinishSent | Token | Chunk | Span | Ended | Failed
+Event = (
+    GcPause | Session | FrameSent | FinishSent | Token | Chunk | Span | LoopTick | Ended | Failed
+)
 
 
 def trace_events(trace: Trace) -> list[Event]:
@@ -136,6 +146,7 @@ def trace_events(trace: Trace) -> list[Event]:
         *trace.spans,
         *trace.tokens,
         *trace.chunks,
+        *trace.loop_ticks,
         trace.outcome,
     ]
 
@@ -158,6 +169,7 @@ def build_traces(events: list[Event]) -> list[Trace]:
                     chunks=tuple(e for e in block if isinstance(e, Chunk)),
                     spans=tuple(e for e in block if isinstance(e, Span)),
                     outcome=event,
+                    loop_ticks=tuple(e for e in block if isinstance(e, LoopTick)),
                 )
             )
             block = []

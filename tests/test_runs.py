@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from conftest import make_clip
 from traces import gpu_that_said
@@ -14,7 +15,7 @@ from harness.clock import VirtualWorld
 from harness.config import ScriptedEngine, WordsChunking
 from harness.engines import scripted
 from harness.errors import StorageError, UsageError
-from harness.events import GcPause, SessionKind, Trace
+from harness.events import GcPause, LoopTick, SessionKind, Trace
 from harness.metrics import Ratio
 from harness.metrics.latency import clip_metrics
 from harness.replay import Arm, Pacing, Planned, replay
@@ -51,6 +52,14 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert run.gc_pauses == (GcPause(start_ns=1, end_ns=2),)
     assert run.config == {"seed": 0}
     assert run.summary is None
+
+
+def test_ticks_of_the_sockets_loop_are_kept_with_their_session(tmp_path: Path) -> None:
+    ticks = (LoopTick(due_ns=1, ran_ns=3), LoopTick(due_ns=5, ran_ns=6))
+    first, second = some_traces()
+    first = msgspec.structs.replace(first, loop_ticks=ticks)
+    write_run(tmp_path / "run", [first, second]).close()
+    assert load_run(tmp_path / "run").traces == (first, second)
 
 
 def test_every_event_line_says_whose_it_is(tmp_path: Path) -> None:

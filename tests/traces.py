@@ -13,6 +13,7 @@ from harness.events import (
     Failed,
     FinishSent,
     FrameSent,
+    LoopTick,
     Session,
     SessionKind,
     Span,
@@ -44,12 +45,14 @@ def make_trace(
     clip: str = "clip",
     repeat: int = 0,
     order: int = 0,
+    loop_lag_ms: Sequence[float] = (),
 ) -> Trace:
     """A session of 2 s, spoken from 0.1 to 1.9 s; instants are ms after audio time zero.
 
     Args:
         tokens, chunks: (text, instant); chunks are those of ``chunking`` (1word) where not given.
         words: (text, end); each begins 200 ms before its end.
+        loop_lag_ms: of ticks due every 50 ms.
     """
 
     def at(instant_ms: float) -> int:
@@ -90,6 +93,9 @@ def make_trace(
         chunks=released,
         spans=tuple(Span(name, at(start), at(end)) for name, start, end in spans),
         outcome=Failed(end_ns, failed) if failed else Ended(end_ns),
+        loop_ticks=tuple(
+            LoopTick(at(50 * i), at(50 * i + lag)) for i, lag in enumerate(loop_lag_ms)
+        ),
     )
 
 

@@ -8,13 +8,13 @@ local engine, one asyncio thread for all sockets), in the order in which things 
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.events import SessionKind, Word
+from harness.events import LoopTick, SessionKind, Word
 
 Samples = NDArray[np.float32]  # [n], 16 kHz, mono, -1..1
 
@@ -94,3 +94,11 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release threads, sockets and device memory; open streams are given up."""
+
+
+@runtime_checkable
+class OnSockets(Protocol):
+    """An engine whose receipts come through an event loop of the harness's own process."""
+
+    def loop_ticks(self, start_ns: int, end_ns: int) -> tuple[LoopTick, ...]:
+        """How late the loop was for what was due in [start, end]; from any thread."""

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 from harness.clock import NS_PER_MS, Timeline, World
 from harness.config import InjectConfig
-from harness.engines import Engine, EngineInfo, Listener, Reference, Samples, Stream
+from harness.engines import Engine, EngineInfo, Listener, OnSockets, Reference, Samples, Stream
+from harness.events import LoopTick
 
 
 class InjectedEngine:
@@ -32,6 +33,11 @@ class InjectedEngine:
             return self._engine.open(listener, reference)
         held = _HeldListener(listener, self._config, self._world, self._releases)
         return _WatchedStream(self._engine.open(held, reference), held)
+
+    def loop_ticks(self, start_ns: int, end_ns: int) -> tuple[LoopTick, ...]:
+        """Those of the engine inside; none if it has no sockets."""
+        inside = self._engine
+        return inside.loop_ticks(start_ns, end_ns) if isinstance(inside, OnSockets) else ()
 
     def close(self) -> None:
         self._engine.close()

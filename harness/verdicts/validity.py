@@ -55,7 +55,6 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     gc_pauses_ns: tuple[tuple[int, int], ...] = ()  # (start, end) of the collector's pauses
     throttled: dict[str, float] = {}  # why the GPU lowered its clocks -> share of the samples
     others_cpu: float | None = None  # share of the machine that other programs used; None: unknown
-    loop_lag_ms: tuple[float, ...] = ()  # lateness of the sockets' event loop; empty: no sockets
     clock_resolution_ns: int = msgspec.field(default_factory=resolution_ns)
     cadence_ms: float | None = None  # the engine's step in live sessions, if it has one
 
@@ -126,7 +125,9 @@ def _late_replay(run: _Run) -> Finding | None:
 
 
 def _loop_lag(run: _Run) -> Finding | None:
-    return _late(run.facts.loop_lag_ms, LATE_P99_MS) if run.facts.loop_lag_ms else None
+    """How late the sockets' event loop was for what was due in sessions."""
+    lag = [ms(tick.ran_ns - tick.due_ns) for trace in run.traces for tick in trace.loop_ticks]
+    return _late(lag, LATE_P99_MS) if lag and run.facts.pace != "flood" else None
 
 
 def _late(lateness: Sequence[float], p99_limit_ms: float) -> Finding | None:

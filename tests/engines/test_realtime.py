@@ -11,6 +11,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,19 @@ def test_closing_the_engine_gives_up_its_streams_and_its_thread() -> None:
         engine.close()
     assert heard.calls == ["ready"]
     assert "realtime-sockets" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_ticks_of_the_loop_are_due_at_even_intervals_however_late_they_come() -> None:
+    with running(FakeVllm().session) as url, client(url) as engine:
+        began_ns = WORLD.now_ns()
+        engine._loop.call_soon_threadsafe(lambda: WORLD.sleep_until_ns(began_ns + 220_000_000))
+        WORLD.sleep_until_ns(began_ns + 300_000_000)
+        ticks = engine.loop_ticks(began_ns, began_ns + 200_000_000)
+        assert engine.loop_ticks(began_ns + 10**12, began_ns + 10**13) == ()
+    assert [b.due_ns - a.due_ns for a, b in pairwise(ticks)] == [50_000_000] * (len(ticks) - 1)
+    assert len(ticks) in (4, 5)
+    assert began_ns <= ticks[0].due_ns < began_ns + 50_000_000
+    assert all(tick.ran_ns >= began_ns + 220_000_000 for tick in ticks[1:])  # all at once
 
 
 # --- before the run: is the server there? --------------------------------------------------------

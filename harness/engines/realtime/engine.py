@@ -12,9 +12,10 @@ from harness.config import RealtimeEngine
 from harness.engines import EngineInfo, Listener, Reference
 from harness.engines.realtime.adapters import make_adapter
 from harness.engines.realtime.connection import Fault, probe, read_key
+from harness.engines.realtime.lag import LoopWatch
 from harness.engines.realtime.stream import RealtimeStream
 from harness.errors import ConfigError, UsageError
-from harness.events import SessionKind
+from harness.events import LoopTick, SessionKind
 
 _CLOSING_S = 5.0  # sockets still open then are dropped
 
@@ -67,6 +68,8 @@ class RealtimeClient:
         self._connecting = asyncio.Semaphore(config.connecting)
         self._streams: WeakSet[RealtimeStream] = WeakSet()
         self._loop = asyncio.new_event_loop()
+        self._watch = LoopWatch(self._loop, world)
+        self._loop.call_soon(self._watch.tick)
         self._thread = threading.Thread(target=self._run, name="realtime-sockets", daemon=True)
         self._thread.start()
 
@@ -92,6 +95,9 @@ class RealtimeClient:
         self._streams.add(stream)
         stream.start()
         return stream
+
+    def loop_ticks(self, start_ns: int, end_ns: int) -> tuple[LoopTick, ...]:
+        return self._watch.between(start_ns, end_ns)
 
     def close(self) -> None:
         if self._loop.is_closed():
