@@ -193,6 +193,21 @@ def test_quiet_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
 
 
+def test_figures_of_another_version_of_the_metrics_say_so_and_are_not_compared(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("old") == run("new") == 0
+    for name in ("environment", "summary"):
+        found = read(f"old/{name}.json") | {"metrics_version": "0"}
+        Path(f"old/{name}.json").write_text(json.dumps(found), encoding="utf-8")
+    assert main(["gate", "old", "gate=ci"]) in (0, 4)
+    assert read("old/summary.json")["metrics_version"] == "0"  # its clips are as they were computed
+    assert main(["report", "old", "new", "--out", "both", "--quiet"]) == 2
+    assert "old: 0, new: 2" in capsys.readouterr().err
+    assert main(["rechunk", "old", "chunking=1word", "--out", "again"]) == 0
+    assert read("again/1word/summary.json")["metrics_version"] == "2"
+
+
 def test_a_session_that_the_page_saved_becomes_a_report() -> None:
     assert run("out", "dataset.limit=1") == 0
     events = lines("out/events.jsonl")

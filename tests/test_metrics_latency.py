@@ -40,6 +40,24 @@ def test_six_words_wait_for_the_end_of_a_short_text():
     assert clip.hold_ms == (15,)  # "hello" was whole at 2115
 
 
+def test_a_word_in_several_chunks_is_one_word():
+    pieces = [
+        ("I", 2010),
+        (" un", 2020),
+        ("der", 2030),
+        ("stand", 2040),
+        (" ", 2050),
+        ("you", 2060),
+    ]
+    by_token = clip_metrics(make_trace(pieces, chunking=TokenChunking()))
+    by_word = clip_metrics(make_trace(pieces, ended_ms=2060))
+
+    assert by_token.gap_per_word_ms == 25  # 50 ms for "understand" and "you"
+    assert by_word.gap_per_word_ms == 20  # from 2020, when "I" was whole
+    one_word = make_trace([(" un", 2010), ("der", 2030)], chunking=TokenChunking())
+    assert clip_metrics(one_word).gap_per_word_ms is None
+
+
 def test_hold_counts_from_the_token_that_made_the_first_word_whole():
     tokens = [("a", 2010), (" b", 2020), (" c", 2030), (" d", 2040), (" e", 2050)]
     two_words = clip_metrics(make_trace(tokens, chunking=WordsChunking(2), ended_ms=2060))

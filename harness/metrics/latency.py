@@ -98,12 +98,13 @@ def gap_ms(trace: Trace) -> tuple[float, ...]:
 
 
 def gap_per_word_ms(trace: Trace) -> float | Missing:
-    """(Last - first chunk) / (words - words of the first chunk), non-blank chunks.
+    """(Last - first chunk) / (words of the text - words of the first chunk), non-blank chunks.
 
-    Missing: no word after the first chunk.
+    Chunks that bring parts of one word bring one word. Missing: no word after the first chunk.
     """
     chunks = text_chunks(trace)
-    later_words = sum(len(chunk.text.split()) for chunk in chunks[1:])
+    words = len("".join(chunk.text for chunk in trace.chunks).split())
+    later_words = words - len(chunks[0].text.split()) if chunks else 0
     if later_words == 0:
         return Missing("no word after the first chunk")
     return ms(chunks[-1].at_ns - chunks[0].at_ns) / later_words
