@@ -125,12 +125,13 @@ def test_wer_without_reference_words_is_null_not_zero():
 
 
 def test_rtf_comes_from_compute_never_from_the_paced_clock():
-    clips = [make_clip("a", compute_ms=500.0), make_clip("b", compute_ms=1500.0)]
+    clips = [make_clip("a", compute_ms=500.0), make_clip("b", compute_ms=1500.0), make_clip("c")]
 
     metrics = summarise(clips, seed=0)
 
     assert metrics["rtf"].value == 0.5
     assert metrics["rtfx"].value == 2
+    assert [(metrics[name].n, metrics[name].of) for name in ("rtfx", "wer")] == [(2, 3), (3, 3)]
 
 
 def test_flood_claims_only_speed_and_errors():

@@ -97,6 +97,8 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
 
     unit: str
     value: float | None
+    n: int = 0  # sessions with a part in it
+    of: int = 0  # sessions: failed ones included; 0: it is none of sessions, such as memory
     ci95: tuple[float | None, float | None] | None = None
     words: int = 0  # reference words (characters for cer)
     substitutions: int = 0

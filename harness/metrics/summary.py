@@ -123,11 +123,15 @@ def _ratio(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Ratio:
     shares = shares_by_clip(metric, clips)
     edits = {"wer": "word_edits", "cer": "char_edits"}.get(metric.name)
     total = total_edits(e for clip in clips if edits and (e := getattr(clip, edits)) is not None)
+    n = sum(not isinstance(metric.function(clip), Missing) for clip in clips)
     above = sum(share[0] for share in shares.values())
     below = sum(share[1] for share in shares.values())
     if below == 0:
         reason = _why(metric.name, clips) if not shares else f"nothing to divide by ({above:g} / 0)"
-        return Ratio(unit=metric.unit, value=None, why_null=reason, insertions=total.insertions)
+        return Ratio(
+            unit=metric.unit, value=None, n=n, of=len(clips), why_null=reason,
+            insertions=total.insertions,
+        )  # fmt: skip
     ci95 = None
     if sum(share[1] > 0 for share in shares.values()) >= 2:
         statistic = ratio_of_sums(*zip(*shares.values(), strict=True))
@@ -140,6 +144,8 @@ def _ratio(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Ratio:
     return Ratio(
         unit=metric.unit,
         value=above / below,
+        n=n,
+        of=len(clips),
         ci95=ci95,
         words=total.reference,
         substitutions=total.substitutions,

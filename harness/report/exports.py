@@ -108,9 +108,8 @@ def comparison_csv(arms: Sequence[Arm]) -> str:
 
 
 def _n_of(figure: Distribution | Ratio) -> tuple[int, int]:
-    if isinstance(figure, Distribution):
-        return figure.n, figure.of
-    return figure.words, figure.words
+    words = figure.words if isinstance(figure, Ratio) else 0
+    return (words, words) if words else (figure.n, figure.of)
 
 
 def _compared(difference: Difference | None) -> tuple[float | None, ...]:

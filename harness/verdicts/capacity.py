@@ -60,7 +60,8 @@ def parse_objectives(texts: Sequence[str], goal: float) -> tuple[Within, ...]:
 
 def is_good(clip: ClipMetrics, objectives: Sequence[Within]) -> bool:
     """Whether a session met every objective; one that failed, or did not answer, did not."""
-    return clip.failed is None and all(_keeps(clip, objective) for objective in objectives)
+    answered = bool(clip.hypothesis.strip()) or not clip.reference.strip()
+    return clip.failed is None and answered and all(_keeps(clip, o) for o in objectives)
 
 
 def _keeps(clip: ClipMetrics, objective: Within) -> bool:

@@ -38,6 +38,7 @@ from harness.verdicts.evidence import (
     say,
     say_interval,
     too_few_clips,
+    without,
 )
 from harness.verdicts.rules import BASELINE, Delta, Faster, NoWorse, TextParity, quantile
 
@@ -96,21 +97,30 @@ def _compare(rule: NoWorse | Faster, material: Material, reference: Clips) -> Ev
             seen="clips without an answer waited for ever and cannot be compared",
             next="see why they have no text",
         )
-    name = f"{metric.name} {rule.statistic}"
+    lost = without(metric, material.clips) + without(metric, reference, of=" of the reference")
+    found = _faster_or_rise(rule, material, new_of, old_of, clips=len(shared), n=n)
+    return msgspec.structs.replace(found, seen=found.seen + lost)
+
+
+def _faster_or_rise(
+    rule: NoWorse | Faster, material: Material, new_of: Statistic, old_of: Statistic, *,
+    clips: int, n: int,
+) -> Evidence:  # fmt: skip
+    everything, drawn = np.ones((1, clips)), resampled(clips, material.seed)
+    name = f"{rule.metric.name} {rule.statistic}"
     if isinstance(rule, Faster):
         if min(new_of(everything).min(), new_of(drawn).min()) <= 0:
             return Evidence(
                 seen=f"{name} is not above 0: nothing can be that many times faster or slower",
                 next="judge the difference: at most +NUMBER % and +QUANTITY",
             )
-        factor = Bootstrap(
-            lambda w: old_of(w) / new_of(w), len(shared), _method(q), seed=material.seed
-        )
+        method = _method(quantile(rule.statistic))
+        factor = Bootstrap(lambda w: old_of(w) / new_of(w), clips, method, seed=material.seed)
         return estimated(
             factor, f"{name} of {rule.reference} divided by this one", "1", material.alpha,
             low=rule.times, high=None, n=n,
         )  # fmt: skip
-    return _rise(rule, material, new_of, old_of, clips=len(shared), n=n)
+    return _rise(rule, material, new_of, old_of, clips=clips, n=n)
 
 
 def _rise(

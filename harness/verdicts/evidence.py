@@ -17,6 +17,7 @@ from scipy import special
 
 from harness.metrics import ClipMetrics, Ratio
 from harness.metrics.bootstrap import Bootstrap, mean_of, ratio_of_sums
+from harness.metrics.instants import Missing
 from harness.metrics.latency import Metric
 from harness.metrics.statistics import Interval, Quantile, least_n
 from harness.metrics.summary import samples_by_clip, shares_by_clip
@@ -25,7 +26,7 @@ from harness.verdicts.rules import EveryClip, EverySlope, Memory, Within, quanti
 # With fewer, not even all clips agreeing tells 95 % from chance: 0.5**5 = 0.03.
 LEAST_CLIPS = least_n(0.5, 0.95)
 # A session that was to answer and did not has waited for ever: it counts as beyond any limit.
-_ANSWERS = frozenset({"ttft_ms", "first_token_ms", "response_ms", "final_ms"})
+_ANSWERS = frozenset({"ttft_ms", "first_token_ms", "response_ms", "final_ms", "flush_ms"})
 _Z95 = float(special.ndtri(0.975))
 _WHY_NO_MEMORY = {
     "memory_mib": "the run's folder has no host.jsonl",
@@ -89,10 +90,11 @@ def within(rule: Within, material: Material) -> Evidence:
     else:
         mean = mean_of(list(groups.values()))
         estimate = Bootstrap(mean, len(groups), "bca", seed=material.seed)
-    return estimated(
+    found = estimated(
         estimate, f"{rule.metric.name} {rule.statistic}", rule.metric.unit, material.alpha,
         low=rule.low, high=rule.high, n=len(values),
     )  # fmt: skip
+    return msgspec.structs.replace(found, seen=found.seen + without(rule.metric, material.clips))
 
 
 def _ratio_within(rule: Within, material: Material) -> Evidence:
@@ -108,6 +110,7 @@ def _ratio_within(rule: Within, material: Material) -> Evidence:
         estimate, rule.metric.name, rule.metric.unit, material.alpha,
         low=rule.low, high=rule.high, n=len(shares),
     )  # fmt: skip
+    found = msgspec.structs.replace(found, seen=found.seen + without(rule.metric, material.clips))
     if sum(above) > 0 or rule.high is None:
         return found
     # No error to resample. That n words of text show none has probability (1 - rate)**n; repeats
@@ -243,6 +246,27 @@ def samples(metric: Metric, clips: Clips) -> dict[str, list[float]]:
             if clip.failed is not None or (silent and clip.reference.strip()):
                 groups.setdefault(clip.clip, []).append(math.inf)
     return groups
+
+
+def without(metric: Metric, clips: Clips, of: str = "") -> str:
+    """How many sessions have no part in a figure, and why one of them; empty: all have.
+
+    Only what was never answered counts as beyond any limit (:func:`samples`): a session that failed
+    has no gap, and none is made up for it.
+    """
+    lost = [clip for clip in clips if not _has_part(metric, clip)]
+    if not lost:
+        return ""
+    first = min(lost, key=lambda clip: clip.failed is None)
+    why = first.failed or first.why_null.get(metric.name)
+    such = f"{_name(first)}: {why}" if why else _name(first)
+    return f"; {len(lost)} of {len(clips)} sessions{of} have no sample, such as {such}"
+
+
+def _has_part(metric: Metric, clip: ClipMetrics) -> bool:
+    if metric.scope == "corpus":
+        return not isinstance(metric.function(clip), Missing)
+    return bool(samples(metric, [clip]))
 
 
 def estimated(

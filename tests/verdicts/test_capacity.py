@@ -284,6 +284,8 @@ CLIP = ClipMetrics(
         (["gap_ms p99 <= 20 ms"], {}, False),
         (["gap_ms mean <= 43 ms"], {}, False),
         (["gap_ms p99 <= 20 ms"], {"gap_ms": ()}, True),
+        (["gap_ms p99 <= 20 ms"], {"gap_ms": (), "hypothesis": " "}, False),
+        (["gap_ms p99 <= 20 ms"], {"gap_ms": (), "hypothesis": "", "reference": ""}, True),
         (["ttft_ms p95 <= 100 ms", "gap_ms p99 <= 20 ms"], {}, False),
     ],
 )

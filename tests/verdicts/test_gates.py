@@ -6,7 +6,7 @@ from verdicts.clips import ARM, make_clips, spread
 
 from harness.config import GateConfig
 from harness.errors import ConfigError
-from harness.metrics import Edits, Ratio
+from harness.metrics import ClipMetrics, Edits, Ratio
 from harness.verdicts import exit_code, worst
 from harness.verdicts.gates import check_arm, check_references, judge
 
@@ -261,6 +261,49 @@ def test_parity_quotes_what_differs_and_a_failed_session_is_like_no_other(here, 
     assert rule.status == ("fail" if said else "pass")
     assert rule.why == (f"1 of 1 texts differ, such as clip-00: {said}" if said else
                         "0 of 1 texts differ")  # fmt: skip
+
+
+# --- sessions without a figure --------------------------------------------------------------------
+
+
+def some_fail(share: int = 20, **answered) -> list[ClipMetrics]:
+    """100 sessions, one in ``share`` failed; the others have the figures ``answered``."""
+    return [
+        clip if clip.failed else msgspec.structs.replace(clip, **answered)
+        for clip in make_clips([[None if i % share == 4 else 100.0 + i] for i in range(100)])
+    ]
+
+
+def test_a_session_that_failed_took_for_ever_to_end():
+    clips = some_fail(flush_ms=50.0)
+    assert status(clips, "flush_ms p50 <= 60 ms") == "pass"
+    (rule,) = ask(clips, "flush_ms p95 <= 60 ms").rules
+    assert (rule.status, rule.n) == ("inconclusive", 100)
+    assert status(some_fail(5, flush_ms=50.0), "flush_ms p95 <= 60 ms") == "fail"
+
+
+@pytest.mark.parametrize(
+    ("rule", "answered"),
+    [
+        ("gap_ms p50 <= 300 ms", {"gap_ms": (20.0,)}),
+        ("match_rate mean >= 0.99", {"match_rate": 1.0}),
+        ("rtfx >= 4.9", {"compute_ms": 500.0}),
+        ("gap_ms p50 vs baseline: at most +5 % and +10 ms", {"gap_ms": (20.0,)}),
+        ("gap_ms p50 vs baseline: at least 1 times faster", {"gap_ms": (20.0,)}),
+    ],
+)
+def test_a_figure_that_failed_sessions_have_no_part_in_says_so(rule, answered):
+    baseline = make_clips([[100.0]] * 100, gap_ms=(20.0,))
+    (found,) = ask(some_fail(**answered), rule, baseline=baseline).rules
+    assert found.why.endswith("; 5 of 100 sessions have no sample, such as clip-04#0: no answer")
+
+
+def test_nothing_is_said_where_all_have_one_and_the_reference_is_asked_too():
+    whole, rule = make_clips([[100.0]] * 100, gap_ms=(20.0,)), NO_WORSE.replace("ttft", "gap")
+    (found,) = ask(whole, rule, baseline=whole).rules
+    assert "no sample" not in found.why
+    (found,) = ask(whole, rule, baseline=some_fail(gap_ms=(20.0,))).rules
+    assert "; 5 of 100 sessions of the reference have no sample" in found.why
 
 
 # --- facts ---------------------------------------------------------------------------------------
