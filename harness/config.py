@@ -205,14 +205,21 @@ class TorchEngine:
             _require_number("engine.threads", self.threads, 1)
 
 
-def _is_websocket_url(url: str) -> bool:
+def _require_websocket_url(name: str, url: str) -> None:
+    allowed = "ws://HOST:PORT/PATH or wss://..., without user, query or fragment"
+    if any(sign in url for sign in "@?#"):
+        raise ConfigError(
+            f"config field {name}: the address is kept with the run, a key must not be",
+            value="(not shown)",
+            allowed=allowed,
+            hint="a key: export STT_KEY=..., and engine.api_key_env=STT_KEY",
+        )
     try:
         parts = urlsplit(url)
         ok = parts.port != 0  # reading it checks it
     except ValueError:
-        return False
-    ok = ok and parts.scheme in ("ws", "wss") and bool(parts.hostname)
-    return ok and parts.username is None and not parts.fragment
+        ok = False
+    _require(ok and parts.scheme in ("ws", "wss") and bool(parts.hostname), name, url, allowed)
 
 
 @dataclass
@@ -235,10 +242,7 @@ class RealtimeEngine:
     queue_s: float = 10.0  # that audio may wait for a server that does not take it
 
     def __post_init__(self) -> None:
-        _require(
-            _is_websocket_url(self.url),
-            "engine.url", self.url, "ws://HOST:PORT/PATH or wss://..., without user or fragment",
-        )  # fmt: skip
+        _require_websocket_url("engine.url", self.url)
         _require(bool(self.model), "engine.model", self.model, "the name that the server knows")
         _require_one_of("engine.protocol", self.protocol, ("vllm", "mistral", "openai"))
         _require_one_of("engine.kind", self.kind, ("live", "turn"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -206,6 +207,21 @@ def test_figures_of_another_version_of_the_metrics_say_so_and_are_not_compared(
     assert "old: 0, new: 2" in capsys.readouterr().err
     assert main(["rechunk", "old", "chunking=1word", "--out", "again"]) == 0
     assert read("again/1word/summary.json")["metrics_version"] == "2"
+
+
+def test_serving_leaves_no_folder_and_no_transcript(monkeypatch: pytest.MonkeyPatch) -> None:
+    served = []
+
+    def run_server(app: Any, announce: Any) -> None:
+        logging.getLogger("harness.serve").info("Streaming 1-word chunk 0: 'I'")
+        served.append(app)
+
+    monkeypatch.setattr("harness.serve.run_server", run_server)
+    assert main(["serve", "engine=scripted", "serve.port=0"]) == 0
+    assert len(served) == 1
+    assert list(Path().rglob("*")) == []
+    assert main(["serve", "--prot=0"]) == 2
+    assert main(["serve", "chunking=1word,6word"]) == 2
 
 
 def test_a_session_that_the_page_saved_becomes_a_report() -> None:

@@ -149,7 +149,13 @@ def compose(overrides: list[str]) -> DictConfig:
 
 
 def compose_alone(overrides: list[str]) -> DictConfig:
-    """The config of ``overrides``, for verbs that make no folder through Hydra."""
+    """The config of ``overrides``, for verbs that make no folder through Hydra.
+
+    Raises:
+        UsageError: an option that is not ours.
+        ConfigError: as :func:`with_hydra`.
+    """
+    _refuse_options(overrides, tuple(FLAGS))
     _register_schema()
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         return compose(overrides)

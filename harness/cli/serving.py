@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 
-from omegaconf import DictConfig
-
 from harness.cli import compose as hydra_side
 from harness.cli.help import asks_for_help, print_help
 from harness.events import SessionKind
@@ -23,34 +21,32 @@ def serve(argv: list[str]) -> int:
     if asks_for_help(argv):
         return print_help("serve", WHAT)
 
-    def task(composed: DictConfig) -> None:
-        from harness.chunking import chunking_name
-        from harness.cli.progress import console
-        from harness.clock import RealWorld
-        from harness.dataset import load_dataset
-        from harness.engines.factory import make_engine
-        from harness.serve import create_app, run_server
+    # Not through Hydra's main: it would make a run's folder, and log every transcript there.
+    config = hydra_side.to_config(hydra_side.compose_alone(argv))
+    from harness.chunking import chunking_name
+    from harness.cli.progress import console
+    from harness.clock import RealWorld
+    from harness.dataset import load_dataset
+    from harness.engines.factory import make_engine
+    from harness.serve import create_app, run_server
 
-        config = hydra_side.to_config(composed)
-        logging.getLogger("harness.serve").setLevel(logging.INFO)
-        logging.getLogger("harness.serve").addHandler(logging.StreamHandler())
-        world = RealWorld()
-        console.print("Loading the engine ...", style="dim")
-        engine = make_engine(config, world)
-        try:
-            app = create_app(
-                engine,
-                config.serve,
-                world,
-                kind=SessionKind(config.session.kind),
-                chunking=config.chunking,
-                chunking_name=chunking_name(config.chunking),
-                clips=load_dataset(config.dataset).clips,
-            )
-            console.print(f"Serving {engine.info.model}; Ctrl-C ends it", style="dim")
-            run_server(app, announce=lambda url: console.print(f"listening on {url}"))
-        finally:
-            engine.close()
-
-    hydra_side.with_hydra("serve", argv, task)
+    logging.getLogger("harness.serve").setLevel(logging.INFO)
+    logging.getLogger("harness.serve").addHandler(logging.StreamHandler())
+    world = RealWorld()
+    console.print("Loading the engine ...", style="dim")
+    engine = make_engine(config, world)
+    try:
+        app = create_app(
+            engine,
+            config.serve,
+            world,
+            kind=SessionKind(config.session.kind),
+            chunking=config.chunking,
+            chunking_name=chunking_name(config.chunking),
+            clips=load_dataset(config.dataset).clips,
+        )
+        console.print(f"Serving {engine.info.model}; Ctrl-C ends it", style="dim")
+        run_server(app, announce=lambda url: console.print(f"listening on {url}"))
+    finally:
+        engine.close()
     return 0

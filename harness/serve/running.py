@@ -51,6 +51,7 @@ def make_uvicorn(app: Starlette, announce: Callable[[str], None] = _log.info) ->
             host=config.host,
             port=config.port,
             log_config=None,
+            log_level="warning",  # at INFO it logs addresses with their query: keys, in places
             access_log=False,
             ws_max_size=2 * config.max_message_bytes,  # up to here an error event, beyond it 1009
             ws_ping_interval=_PING_S,

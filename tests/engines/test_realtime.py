@@ -319,11 +319,18 @@ def test_a_half_open_socket_fails_to_connect_in_time() -> None:
 @pytest.mark.parametrize(
     "url",
     ["http://h/x", "ws://", "ws://h:99999/x", "ws://h:abc/x", "ws://[::1/x", "ws://me:pw@h/x",
-     "ws://h/x#y", "h:8000"],
+     "ws://h/x#y", "ws://h/x?y=1", "ws://h/x?", "h:8000"],
 )  # fmt: skip
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(ConfigError, match=r"config field engine\.url"):
         RealtimeEngine(url=url)
+
+
+@pytest.mark.parametrize("url", ["wss://h/x?api_key=sk-secret", "ws://me:sk-secret@h/x"])
+def test_a_key_in_an_address_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"engine\.api_key_env") as refused:
+        RealtimeEngine(url=url)
+    assert "sk-secret" not in str(refused.value)
 
 
 def test_simulated_time_is_refused() -> None:

@@ -530,3 +530,12 @@ def test_an_interrupt_ends_it_in_peace() -> None:
 
     run_server(app, announce)
     assert addresses[0].startswith("http://127.0.0.1:")
+
+
+def test_what_a_client_puts_into_the_address_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    with serving(Spelling()) as running, running.connect("/v1/realtime?api_key=sk-secret"):
+        pass
+    assert "sk-secret" not in caplog.text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from urllib.parse import urlsplit, urlunsplit
 from weakref import WeakSet
 
 from harness.clock import World
@@ -58,7 +57,7 @@ class RealtimeClient:
             device="remote",
             details={
                 "protocol": config.protocol,
-                "url": urlunsplit(urlsplit(config.url)._replace(query="")),
+                "url": config.url,
                 "delay_ms": config.delay_ms,
             },
         )
