@@ -16,6 +16,7 @@ from harness.dataset import Dataset
 from harness.engines import Engine, OnSockets
 from harness.environment import describe_environment, identity
 from harness.events import Trace
+from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.instants import request_ns
 from harness.metrics.latency import clip_metrics
 from harness.runs import Run, RunWriter, load_run
@@ -74,6 +75,7 @@ class ArmRecorder:
                 "sources": list(self._dataset.sources),
                 "licences": list(self._dataset.licences),
             },
+            normalisers=normaliser_ids(clip.language for clip in self._dataset.clips),
             config_identity=config_identity(config),
             seed=config.seed,
             injected=config.inject.active,

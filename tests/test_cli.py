@@ -55,6 +55,9 @@ def test_a_run_leaves_the_folder_of_the_contract(capsys: pytest.CaptureFixture[s
         "chunking": "1word", "model": "scripted", "dataset": "two_cities", "session": "turn",
     }  # fmt: skip
     assert (summary["schema"], summary["failed"], summary["validity"]) == (1, 0, [])
+    (normaliser,) = read("out/environment.json")["normalisers"]
+    assert normaliser.startswith("whisper-normalizer ")
+    assert normaliser.endswith(" english")
     clips = lines("out/clips.jsonl")
     assert len(clips) == summary["clips"] * summary["repeats"]
     for clip in clips:

@@ -30,6 +30,7 @@ from harness.config import Config
 from harness.environment import git_revision
 from harness.errors import ConfigError, UsageError
 from harness.metrics import METRICS_VERSION
+from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.latency import clip_metrics
 from harness.runs import SUMMARY, Run, RunWriter, load_run, refuse_used
 from harness.summaries import CONFIRM, finish_arms, to_be_confirmed
@@ -240,6 +241,7 @@ class _Blocks:
             "name": side.name,
             "git_revision": side.revision,
             "metrics_version": METRICS_VERSION,  # both sides are measured by the same
+            "normalisers": normaliser_ids(trace.session.language for trace in block.traces),
             "seed": self._config.seed,
             "overrides": self._overrides,
             "warmup_sessions_discarded": self._config.replay.warmup * repeats,

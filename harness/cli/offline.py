@@ -16,6 +16,7 @@ from harness.config import ChunkingConfig, GateConfig, ReportConfig
 from harness.environment import describe_environment, identity
 from harness.errors import UsageError
 from harness.metrics import METRICS_VERSION
+from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.latency import clip_metrics
 from harness.runs import Run, RunWriter, load_run
 from harness.summaries import summarise_run
@@ -67,6 +68,7 @@ def _imported(path: Path) -> Path:
             arm=arm | {"session": trace.session.kind.value},
             model={"model": saved.model, "device": None, "dtype": None, "random_weights": False},
             dataset=dataset,
+            normalisers=normaliser_ids([trace.session.language]),
             config_identity=identity([saved.model, name]),
             harness_floor_ms=None,
             client=saved.client,  # whose clock the instants are of
@@ -126,6 +128,7 @@ def _rechunk_run(source: Run, chunking: ChunkingConfig, out: Path) -> Path:
         "arm": {**source.environment["arm"], "chunking": name},
         "config_identity": identity([source.environment["config_identity"], "rechunked", name]),
         "metrics_version": METRICS_VERSION,  # the recorded events are measured anew
+        "normalisers": normaliser_ids(trace.session.language for trace in source.traces),
         "rechunked_from": str(source.folder),
     }
     config = {**source.config, "chunking": asdict(chunking)}

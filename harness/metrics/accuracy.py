@@ -1,4 +1,6 @@
-"""Word and character errors, after a normaliser that is pinned and named in every result.
+"""Word and character errors, after a normaliser that is pinned and named with every run.
+
+``environment.json`` has it as ``normalisers``, and runs of different ones are not compared.
 
 Raw text is kept in the traces, so a result can be judged again under another normaliser.
 """
@@ -41,6 +43,11 @@ def normaliser_id(language: str) -> str:
     """
     kind = "english" if language == "en" else "basic"
     return f"{NORMALISER_PACKAGE} {version(NORMALISER_PACKAGE)} {kind}"
+
+
+def normaliser_ids(languages: Iterable[str]) -> list[str]:
+    """Those of a run's clips, for its ``environment.json``."""
+    return sorted({normaliser_id(language) for language in languages})
 
 
 @lru_cache(maxsize=10_000)  # references come again with every repeat and arm

@@ -36,6 +36,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("model.device", "another device"),
     ("model.dtype", "another precision"),
     ("dataset.sha256", "other clips"),
+    ("normalisers", "errors are counted otherwise"),
     ("config_identity", "what was run is configured otherwise"),
 )
 NEVER_ALLOWED = ("simulated", "model.random_weights")

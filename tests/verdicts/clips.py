@@ -30,6 +30,7 @@ ENVIRONMENT: dict[str, Any] = {
         "device": "cpu", "dtype": "float32",
     },
     "dataset": {"name": "made_up", "sha256": "34cd", "clips": 11},
+    "normalisers": ["whisper-normalizer 0.1.15 english"],
     "config_identity": "56ef",
     "seed": 0,
     "injected": False,
