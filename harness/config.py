@@ -402,7 +402,7 @@ class InjectConfig:
 
     delay_ms: float = 0.0  # held back before the first token
     scale: float = 1.0  # stretches every engine time
-    tail_share: float = 1.0  # only on this share of the sessions, chosen from the seed
+    tail_share: float = 1.0  # only on this share of the clips, drawn by their text and the seed
     driver_late_ms: float = 0.0  # the replay hands every frame over this much late
     drop_words: int = 0  # the first n words of every clip are lost
 

@@ -21,7 +21,7 @@ QUICK = [
     "replay.compute_scale=0", "replay.repeats=1", "replay.frame_ms=500", "calibrate.runs=3",
     "report.plots=false",
 ]  # fmt: skip
-LABELS = ["+2 %", "+5 %", "+10 %", "+25 %", "+100 % on 5 % of the sessions"]
+LABELS = ["+2 %", "+5 %", "+10 %", "+25 %", "+100 % on 5 % of the clips"]
 
 
 @pytest.fixture(autouse=True)

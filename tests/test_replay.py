@@ -401,11 +401,15 @@ def test_injected_delays_are_exact(
     assert trace.outcome.at_ns >= trace.tokens[-1].at_ns
 
 
-def test_a_tail_is_injected_on_its_share_of_sessions(world: VirtualWorld) -> None:
+def test_a_tail_is_injected_on_its_share_of_clips_the_same_in_every_repeat(
+    world: VirtualWorld,
+) -> None:
     engine = injected(world, InjectConfig(delay_ms=500, tail_share=0.25))
-    traces = traces_of(world, engine, [make_clip("a", 0.1)] * 200)
+    clips = [make_clip(f"clip {i}", 0.1) for i in range(200)]
+    traces = traces_of(world, engine, [*clips, *reversed(clips)])
     slow = [ms_after_audio(t, t.tokens[0].at_ns) > 300 for t in traces]
-    assert 30 <= sum(slow) <= 70
+    assert 30 <= sum(slow[:200]) <= 70
+    assert slow[200:] == slow[199::-1]
 
 
 def test_dropped_words_are_gone_from_the_text(world: VirtualWorld) -> None:

@@ -24,15 +24,22 @@ class InjectedEngine:
         self._engine = engine
         self._config = config
         self._world = world
-        self._chosen = random.Random(seed)  # noqa: S311 not a secret
+        self._seed = seed
+        self._by_session = random.Random(seed)  # noqa: S311 not a secret
         self._releases = world.timeline("inject", costs=False)
         self._releases.start()
 
     def open(self, listener: Listener, reference: Reference | None = None) -> Stream:
-        if self._chosen.random() >= self._config.tail_share:
+        if self._drawn(reference) >= self._config.tail_share:
             return self._engine.open(listener, reference)
         held = _HeldListener(listener, self._config, self._world, self._releases)
         return _WatchedStream(self._engine.open(held, reference), held)
+
+    def _drawn(self, reference: Reference | None) -> float:
+        """From 0 to 1: the same for a clip in every repeat; without a clip, a session's own."""
+        if reference is None:
+            return self._by_session.random()
+        return random.Random(f"{self._seed}/tail/{reference.text}").random()  # noqa: S311 no secret
 
     def loop_ticks(self, start_ns: int, end_ns: int) -> tuple[LoopTick, ...]:
         """Those of the engine inside; none if it has no sockets."""

@@ -48,7 +48,7 @@ class Injection(msgspec.Struct, frozen=True):
 
     label: str
     effect: float  # the delay, as a share of TTFT
-    tail_share: float = 1.0  # of the sessions
+    tail_share: float = 1.0  # of the clips
 
     @property
     def arm(self) -> str:
@@ -65,7 +65,7 @@ INJECTIONS = (
     Injection("+5 %", 0.05),
     Injection("+10 %", 0.10),
     Injection("+25 %", 0.25),
-    Injection("+100 % on 5 % of the sessions", 1.0, tail_share=0.05),
+    Injection("+100 % on 5 % of the clips", 1.0, tail_share=0.05),
 )
 
 

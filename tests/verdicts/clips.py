@@ -11,14 +11,14 @@ import msgspec
 import yaml
 
 from harness.config import Config
-from harness.metrics import ClipMetrics, Edits, Summary
+from harness.metrics import METRICS_VERSION, ClipMetrics, Edits, Summary
 from harness.metrics.summary import summarise
 from harness.runs import write_json
 
 WORDS = 10
 ARM = {"chunking": "1word", "model": "null", "dataset": "made_up", "session": "turn"}
 ENVIRONMENT: dict[str, Any] = {
-    "metrics_version": "1",
+    "metrics_version": METRICS_VERSION,
     "made_at": "2026-01-01T00:00:00+00:00",
     "git_revision": "abc+dirty",
     "machine": {"cpu": "a processor", "cores": 2, "platform": "Linux x86_64"},
@@ -74,7 +74,7 @@ def spread(
 def make_summary(clips: Sequence[ClipMetrics], **more: Any) -> Summary:
     return Summary(
         **{
-            "schema": 1, "metrics_version": "1", "arm": ARM, "clips": 11, "repeats": 3,
+            "schema": 1, "metrics_version": METRICS_VERSION, "arm": ARM, "clips": 11, "repeats": 3,
             "failed": 0, "simulated": False, "injected": False, "random_weights": False,
             "harness_floor_ms": 0.1, "validity": (), "warnings": (),
             "metrics": summarise(clips, seed=0), "verdict": {"status": "none", "rules": []},

@@ -81,7 +81,7 @@ OTHERS: dict[str, object] = {
     "packages": ENVIRONMENT["packages"] | {"torch": "2.14.0"},
     "python": "3.13.0",
     "config_identity": "another chunking, engine, session or pace",
-    "metrics_version": "2",
+    "metrics_version": "another",
 }
 
 
