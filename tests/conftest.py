@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,18 @@ from harness.dataset import Clip
 from harness.events import Word
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep bytecode in pytest's cache where the environment wants none beside the sources.
+
+    Container images often set ``PYTHONDONTWRITEBYTECODE``: every worker, and every command that a
+    test starts, would then compile torch and transformers anew, some 10 s of a core each.
+    """
+    cache: pytest.Cache | None = getattr(config, "cache", None)
+    if cache is not None and os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        folder = os.environ.setdefault("PYTHONPYCACHEPREFIX", str(cache.mkdir("bytecode")))
+        sys.dont_write_bytecode, sys.pycache_prefix = False, folder
 
 
 @pytest.fixture
