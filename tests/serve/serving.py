@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import uvicorn
 from starlette.applications import Starlette
 from websockets.sync.client import ClientConnection, connect
@@ -144,20 +147,31 @@ def serving(
     engine.close()
 
 
+def _brisk_asyncio() -> SimpleNamespace:
+    """uvicorn asks every 100 ms whether it should stop, and whether it has: here every 5."""
+
+    def sleep(seconds: float) -> Coroutine[Any, Any, None]:
+        return asyncio.sleep(seconds / 20)
+
+    return SimpleNamespace(**{**vars(asyncio), "sleep": sleep})
+
+
 @contextlib.contextmanager
 def running_app(app: Starlette) -> Iterator[Running]:
-    server = make_uvicorn(app)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        WORLD.sleep_until_ns(WORLD.now_ns() + 5_000_000)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    running = Running(port, app.state.server, server, thread)
-    try:
-        yield running
-    finally:
-        running.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uvicorn.server, "asyncio", _brisk_asyncio())
+        server = make_uvicorn(app)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        while not server.started:
+            assert thread.is_alive()
+            WORLD.sleep_until_ns(WORLD.now_ns() + 5_000_000)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        running = Running(port, app.state.server, server, thread)
+        try:
+            yield running
+        finally:
+            running.stop()
 
 
 def pcm(seconds: float, seed: int = 0) -> bytes:
