@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from harness.engines import ring_cache, voxtral_layers
+from harness.engines import ring_cache, voxtral_layers, voxtral_realtime_model
 from harness.engines.cuda_graphs import Capturer, Step, StepOptions
 from harness.engines.ring_cache import RingCache, Snapshot
 from harness.engines.voxtral_net import VoxtralNet
@@ -224,6 +224,8 @@ def test_captured_steps_on_cuda_copy_nothing_from_the_host(
     monkeypatch.setattr(torch.cuda, "Stream", _Handle)
     monkeypatch.setattr(torch.cuda, "Event", _Handle)
     monkeypatch.setattr(RingCache, "snapshot", lambda *_: Snapshot((), (), 0))  # reads a value
+    # Eager, and of what it leaves only the shapes are here: two steps are as good as all.
+    monkeypatch.setattr(voxtral_realtime_model, "SHARED_STEPS", 2)
     monkeypatch.setattr(Capturer, "capture", capture)
     compile_with(monkeypatch, lambda function: function)  # the same operations, eager
     config = random_config(kind, "tiny")
