@@ -114,14 +114,18 @@ def test_tokens_and_logits_are_those_of_generate_beyond_both_windows(
     assert (logits - expected_logits).abs().max() < 1e-4
 
 
+@pytest.fixture(scope="module")
+def expected(loaded: Loaded, hugging_face: Any) -> list[int]:
+    """What transformers makes of ``noise(3.1, seed=1)``."""
+    return generated(loaded, hugging_face, noise(3.1, seed=1))[0]
+
+
 @pytest.mark.parametrize("frame_ms", [7, 20, 80, 105, 5000])
 def test_the_text_is_that_of_generate_whatever_the_size_of_frames(
-    loaded: Loaded, hugging_face: Any, world: VirtualWorld, frame_ms: int
+    loaded: Loaded, expected: list[int], world: VirtualWorld, frame_ms: int
 ) -> None:
-    audio = noise(3.1, seed=1)
     engine = make_engine(loaded, world)
-    (heard,) = replay(world, engine, [audio], frame_ms=frame_ms)
-    expected, _ = generated(loaded, hugging_face, audio)
+    (heard,) = replay(world, engine, [noise(3.1, seed=1)], frame_ms=frame_ms)
     assert heard.outcome == "ended"
     assert heard.text == text_of(loaded, expected)
     assert len(heard.tokens) == len(expected)
@@ -133,18 +137,28 @@ def test_a_row_that_was_used_before_begins_anew(loaded: Loaded, world: VirtualWo
     assert texts[0] == texts[2] != texts[1]
 
 
-@pytest.mark.parametrize("batching", [True, False])
-def test_concurrent_sessions_give_what_each_gives_alone(loaded: Loaded, batching: bool) -> None:
-    clips = [noise(seconds, seed) for seed, seconds in enumerate((2.0, 3.3, 1.1))]
-    alone = []
-    for clip in clips:
+CLIPS = [noise(seconds, seed) for seed, seconds in enumerate((2.0, 3.3, 1.1))]
+
+
+@pytest.fixture(scope="module")
+def alone(loaded: Loaded) -> list[list[str]]:
+    """What each clip gives alone, every one on an engine of its own."""
+    said = []
+    for clip in CLIPS:
         world = VirtualWorld()
-        alone += replay(world, make_engine(loaded, world, max_streams=1), [clip])
-    world = VirtualWorld()
+        (heard,) = replay(world, make_engine(loaded, world, max_streams=1), [clip])
+        said.append(heard.tokens)
+    return said
+
+
+@pytest.mark.parametrize("batching", [True, False])
+def test_concurrent_sessions_give_what_each_gives_alone(
+    loaded: Loaded, alone: list[list[str]], world: VirtualWorld, batching: bool
+) -> None:
     engine = make_engine(loaded, world, batching=batching, max_streams=4)
     # The first two are due together, the third between their steps.
-    together = replay(world, engine, clips, begin_ms=[0, 0, 33])
-    assert [h.tokens for h in together] == [h.tokens for h in alone]
+    together = replay(world, engine, CLIPS, begin_ms=[0, 0, 33])
+    assert [h.tokens for h in together] == alone
 
 
 @torch.inference_mode()
