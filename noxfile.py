@@ -29,7 +29,8 @@ def tests(session: nox.Session) -> None:
             "-n",
             "2",
             "--dist",
-            "loadgroup",
+            "loadfile",  # a module's fixtures are made once; groups are ignored as of pytest 9.2
+            "--no-loadscope-reorder",  # which would leave long modules of few tests to the end
             "-m",
             marks,
             *session.posargs,

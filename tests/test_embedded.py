@@ -10,7 +10,7 @@ import pytest
 from harness.__main__ import main
 from harness.runs import Run, load_run
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("embedded")]  # one comparison for all
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from harness.metrics.live import word_delays
 from harness.metrics.words import bare
 from harness.runs import Run, load_run
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("live_embedded")]  # one run for all
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
