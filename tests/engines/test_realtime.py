@@ -446,13 +446,17 @@ def test_session_that_waits_for_a_slot() -> None:
 
 
 def test_dead_socket() -> None:
+    woke = threading.Event()
+
     async def hang(link: ServerConnection) -> None:
         await send(link, type="session.created")
-        WORLD.sleep_until_ns(WORLD.now_ns() + 1_000_000_000)  # the whole server hangs: no pong
+        WORLD.sleep_until_ns(WORLD.now_ns() + 3_500_000_000)  # the whole server hangs: no pong
+        woke.set()
 
     patient = replace(QUICK, answer_timeout_s=5.0, kind="turn")
     with running(hang) as url, client(url, patient) as engine:
         heard = speak(engine, 0.16)
+        assert not woke.is_set()  # nor is the socket's end waited for
     assert heard.error == "dead socket: no answer to a ping within 0.3 s (engine.ping_s)"
 
 

@@ -95,6 +95,7 @@ async def connected(
             open_timeout=None,  # the session's own deadline covers it
             ping_interval=config.ping_s,
             ping_timeout=config.ping_s,
+            close_timeout=_CLOSE_TIMEOUT_S,  # of a socket that is dead nothing more comes
             max_size=_MAX_MESSAGE_BYTES,
             logger=_log,
         )
