@@ -319,14 +319,21 @@ def test_a_half_open_socket_fails_to_connect_in_time() -> None:
 @pytest.mark.parametrize(
     "url",
     ["http://h/x", "ws://", "ws://h:99999/x", "ws://h:abc/x", "ws://[::1/x", "ws://me:pw@h/x",
-     "ws://h/x#y", "ws://h/x?y=1", "ws://h/x?", "h:8000"],
+     "ws://h/x#y", "h:8000"],
 )  # fmt: skip
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(ConfigError, match=r"config field engine\.url"):
         RealtimeEngine(url=url)
 
 
-@pytest.mark.parametrize("url", ["wss://h/x?api_key=sk-secret", "ws://me:sk-secret@h/x"])
+@pytest.mark.parametrize("url", ["ws://h/x?chunking=6word", "wss://h/x?api-version=1&intent=y"])
+def test_what_a_server_is_asked_for_may_be_in_its_address(url: str) -> None:
+    assert RealtimeEngine(url=url).url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["wss://h/x?api_key=sk-secret", "wss://h/x?a=1&Token=sk-secret", "ws://me:sk-secret@h/x"]
+)
 def test_a_key_in_an_address_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ConfigError, match=r"engine\.api_key_env") as refused:
         RealtimeEngine(url=url)

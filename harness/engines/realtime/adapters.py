@@ -289,4 +289,4 @@ def _nested_error(event: dict[str, Any]) -> ServerEvent:
 
 
 def _with_query(url: str, **query: str) -> str:
-    return f"{url}?{urlencode(query)}"
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
