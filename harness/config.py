@@ -206,14 +206,17 @@ class TorchEngine:
 
 
 # Of a query: ?chunking=6word and ?api-version=... are part of an address, ?api_key=... is not.
-_SECRET = re.compile(r"key|token|secret|auth|pass|cred|sig|jwt", re.IGNORECASE)
+_SECRET = re.compile(
+    r"(?i)(api|access|secret|private|shared|subscription)?[-_.]?"
+    r"(key|token|secret|auth|authorization|pass|password|passwd|credentials?|sig|signature|jwt)"
+)
 
 
 def _require_websocket_url(name: str, url: str) -> None:
     allowed = "ws://HOST:PORT/PATH or wss://..., without user, fragment, or a key in its query"
     _, _, query = url.partition("?")
     names = (pair.partition("=")[0] for pair in query.split("&"))
-    if "@" in url or "#" in url or any(map(_SECRET.search, names)):
+    if "@" in url or "#" in url or any(map(_SECRET.fullmatch, names)):
         raise ConfigError(
             f"config field {name}: the address is kept with the run, a key must not be",
             value="(not shown)",

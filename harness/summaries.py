@@ -170,8 +170,8 @@ def judge_runs(
     ]
     check_arm(gate or gate_of(runs[0]), names)
     arms = [run.name for run in runs]
-    if len(runs) == 1:  # it may lie in a folder of any name
-        arms.append(summaries[0].arm["chunking"])
+    if len(runs) == 1 and runs[0].name != (chunking := summaries[0].arm["chunking"]):
+        arms.append(chunking)  # it may lie in a folder of any name
     for run in runs:
         check_references(gate or gate_of(run), arms)
     verdicts = [

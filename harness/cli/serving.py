@@ -19,7 +19,7 @@ Serve an engine: vLLM's protocol on /v1/realtime, chunk messages on /ws/transcri
 def serve(argv: list[str]) -> int:
     """Serve until interrupted."""
     if asks_for_help(argv):
-        return print_help("serve", WHAT)
+        return print_help("serve", WHAT, ending="")
 
     # Not through Hydra's main: it would make a run's folder, and log every transcript there.
     config = hydra_side.to_config(hydra_side.compose_alone(argv))

@@ -326,13 +326,15 @@ def test_what_is_no_address(url: str) -> None:
         RealtimeEngine(url=url)
 
 
-@pytest.mark.parametrize("url", ["ws://h/x?chunking=6word", "wss://h/x?api-version=1&intent=y"])
+@pytest.mark.parametrize("url", ["ws://h/x?chunking=6word", "wss://h/x?max_tokens=3&design=y"])
 def test_what_a_server_is_asked_for_may_be_in_its_address(url: str) -> None:
     assert RealtimeEngine(url=url).url == url
 
 
 @pytest.mark.parametrize(
-    "url", ["wss://h/x?api_key=sk-secret", "wss://h/x?a=1&Token=sk-secret", "ws://me:sk-secret@h/x"]
+    "url",
+    [f"wss://h/x?{name}=sk-secret" for name in ("api_key", "apiKey", "a=1&Token", "key", "sig")]
+    + ["ws://me:sk-secret@h/x", "ws://h/x#sk-secret"],
 )
 def test_a_key_in_an_address_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ConfigError, match=r"engine\.api_key_env") as refused:
