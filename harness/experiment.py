@@ -90,7 +90,7 @@ class Rig:
         """The engine of one arm; arms that ask for the same share it, whatever is injected."""
         key = _engine_key(config.model, config.engine, config.session)
         if key not in self._engines:
-            how = ": compiling takes minutes" if getattr(config.engine, "compile", False) else ""
+            how = ": compiling may take minutes" if getattr(config.engine, "compile", False) else ""
             self.progress.stage(f"Loading the engine{how}")
             self._engines[key] = load_engine(config, self.world)
         worse = _engine_key(config.model, config.engine, config.session, config.inject)

@@ -115,7 +115,7 @@ def compiled(function: Callable[P, T], **options: bool) -> Callable[P, T]:
 
 
 def tuned(function: Callable[P, T]) -> Callable[P, T]:
-    """`compiled`, and tried with other block sizes on the device; takes a minute to load.
+    """`compiled`, and tried with other block sizes on the device, which makes loading longer.
 
     On a GPU a product of a matrix and one vector becomes a kernel that its neighbours are fused
     into, as in gpt-fast; cuBLAS leaves a norm, an activation and a sum to kernels of their own.

@@ -183,7 +183,7 @@ class RingCache:
         self.positions[row].zero_()  # `= 0` would copy from the host: not to be captured
 
     def _wipe(self, row: int) -> None:
-        """A slot that is masked has no weight, but no weight of a NaN is one."""
+        """A masked slot weighs 0, but 0 times NaN is NaN."""
         torch._foreach_zero_([held[row] for held in (*self.keys, *self.values)])
 
 
