@@ -163,7 +163,7 @@ def judge_runs(
         reference, name = runs[0].clips, f"arm {runs[0].name}"
     elif against is not None:
         reference, name = against.baseline.clips, against.baseline.name
-        calibration = load_calibration(runs[0].environment)
+        calibration = load_calibration(runs[0].environment, runs[0].config["replay"]["repeats"])
         bands = calibration.bands if calibration else None
     names = [
         {"name": run.name, **summary.arm} for run, summary in zip(runs, summaries, strict=True)

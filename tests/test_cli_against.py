@@ -104,6 +104,15 @@ def test_a_rule_that_names_no_arm_is_told_before_a_side_is_measured(
 
 
 @pytest.mark.e2e
+def test_a_gate_of_an_arm_that_is_not_there_is_told_after_the_first_repeat_at_the_latest(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", "--against", "HEAD", *QUICK, "gate.arm=6wrd"]) == 2
+    assert "allowed: old-" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+@pytest.mark.e2e
 def test_a_revision_that_cannot_run_says_why(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

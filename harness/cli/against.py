@@ -34,7 +34,7 @@ from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.latency import clip_metrics
 from harness.runs import SUMMARY, Run, RunWriter, load_run, refuse_used
 from harness.summaries import CONFIRM, finish_arms, to_be_confirmed
-from harness.verdicts.gates import check_references
+from harness.verdicts.gates import check_arm, check_references
 
 log = logging.getLogger("harness")
 
@@ -198,6 +198,8 @@ class _Blocks:
                     self._progress.stage(f"Repeat {repeat + 1} of {repeats}: {side.name}")
                     block = self._replay(side, repeat)
                     if side.name not in writers:
+                        arms = [{"name": s.name, **block.environment["arm"]} for s in self._sides]
+                        check_arm(self._config.gate, arms)
                         writers[side.name] = self._start(side, block, folder)
                         _check_same_clips(list(writers.values()))
                     place = _append(writers[side.name], block, repeat, place)

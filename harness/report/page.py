@@ -110,7 +110,7 @@ def _flatten(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, st
 
 def _calibration(arm: Arm) -> str:
     """What this machine is known to vary by from run to run."""
-    known = load_calibration(arm.run.environment)
+    known = load_calibration(arm.run.environment, arm.run.config["replay"]["repeats"])
     band = None if known is None else known.bands.get("ttft_ms p50")
     if known is None or band is None:
         return f"not calibrated: {how_to_calibrate(arm.run.environment)}"

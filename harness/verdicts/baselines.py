@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from harness.errors import BaselineError, UsageError
-from harness.metrics import ClipMetrics
+from harness.metrics import METRICS_VERSION, ClipMetrics
 from harness.runs import load_run, write_text
 
 FOLDER = Path("reports/baselines")
@@ -89,6 +89,9 @@ def save_baseline(
         reason = f"it is not valid: {run.summary.validity[0]}"
     elif run.environment["injected"]:
         reason = "it was made worse on purpose (inject.*)"
+    elif (version := run.environment["metrics_version"]) != METRICS_VERSION:
+        reason = f"it was measured by version {version} of the metrics, rules are about version"
+        reason += f" {METRICS_VERSION}"
     elif all(clip.failed is not None for clip in run.clips):
         reason = "every session failed"
     if reason is not None:

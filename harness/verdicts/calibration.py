@@ -89,7 +89,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     """The noise of one configuration on one machine; what later gates of it use."""
 
     schema: int = 1
-    fingerprint: str  # of the machine, the software, the model, the clips and the configuration
+    fingerprint: str  # of machine, software, model, clips, configuration and repeats
     rule: str  # the rule whose power this is
     runs: int
     clips: int
@@ -166,9 +166,12 @@ def typical_ttft_ms(runs: Sequence[Sequence[ClipMetrics]]) -> float:
     return typical
 
 
-def fingerprint(environment: Mapping[str, Any]) -> str:
-    """What a calibration holds for: the runs that a baseline could be compared with."""
-    return identity([field_of(environment, name) for name, _ in FIELDS])
+def fingerprint(environment: Mapping[str, Any], repeats: int) -> str:
+    """What a calibration holds for: the runs that a baseline could be compared with, as long.
+
+    Fewer repeats have more noise: their band would let regressions of a longer run pass.
+    """
+    return identity([repeats, *(field_of(environment, name) for name, _ in FIELDS)])
 
 
 def calibrate(
@@ -192,7 +195,7 @@ def calibrate(
     repeats = min(len(group) for run in groups for group in run.values())
     gate = GateConfig(name="calibration", rules=[rule], confidence=confidence)
     return Calibration(
-        fingerprint=fingerprint(environment),
+        fingerprint=fingerprint(environment, repeats),
         rule=rule,
         runs=len(runs),
         clips=clips,
@@ -274,13 +277,15 @@ def save_calibration(calibration: Calibration, folder: Path = FOLDER) -> Path:
     return path
 
 
-def load_calibration(environment: Mapping[str, Any], folder: Path = FOLDER) -> Calibration | None:
-    """The calibration that holds for a run; None where there is none.
+def load_calibration(
+    environment: Mapping[str, Any], repeats: int, folder: Path = FOLDER
+) -> Calibration | None:
+    """The calibration that holds for a run of so many planned repeats; None where there is none.
 
     Raises:
         BaselineError: the file cannot be read.
     """
-    path = folder / f"{fingerprint(environment)}.json"
+    path = folder / f"{fingerprint(environment, repeats)}.json"
     if not path.is_file():
         return None
     try:

@@ -33,7 +33,10 @@ def pytest_benchmark(
                 {
                     "group": metric.name, "name": f"{metric.name}[{name}]",
                     "fullname": f"harness::{metric.name}[{name}]", "params": {"arm": name},
-                    "param": name, "extra_info": {"clips": len(groups)}, "options": {},
+                    "param": name, "options": {},
+                    "extra_info": {
+                        "clips": len(groups), "metrics_version": environment["metrics_version"],
+                    },
                     "stats": _stats(seconds),
                 }
             )  # fmt: skip
@@ -74,6 +77,7 @@ def github_action_benchmark(summaries: Mapping[str, Summary]) -> list[dict[str, 
         {
             "name": f"{arm}: {name}", "unit": unit, "value": value,
             "range": "" if low is None or high is None else f"{low:.4g} to {high:.4g}",
+            "extra": f"metrics version {summary.metrics_version}",
         }
         for arm, summary in summaries.items()
         for name, unit, value, low, high in _figures(summary)

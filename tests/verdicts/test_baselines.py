@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 from verdicts.clips import ENVIRONMENT, make_clips, spread, write_finished_run
@@ -70,6 +71,14 @@ def test_an_unfinished_run_is_no_baseline(tmp_path):
     run = write_finished_run(tmp_path / "run", CLIPS)
     (run / "summary.json").unlink()
     with pytest.raises(BaselineError, match="did not finish"):
+        save_baseline("main", run, tmp_path)
+
+
+def test_a_run_of_other_metrics_is_no_baseline(tmp_path):
+    run = write_finished_run(tmp_path / "run", CLIPS)
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    (run / "environment.json").write_text(json.dumps(environment | {"metrics_version": "1"}))
+    with pytest.raises(BaselineError, match="measured by version 1 of the metrics"):
         save_baseline("main", run, tmp_path)
 
 

@@ -88,13 +88,19 @@ OTHERS: dict[str, object] = {
 @pytest.mark.parametrize("field", OTHERS)
 def test_a_calibration_is_of_one_machine_software_and_config(tmp_path, calibrated, field):
     save_calibration(calibrated, tmp_path)
-    assert load_calibration(ENVIRONMENT | {field: OTHERS[field]}, tmp_path) is None
+    assert load_calibration(ENVIRONMENT | {field: OTHERS[field]}, 3, tmp_path) is None
+
+
+@pytest.mark.parametrize("repeats", [1, 4])
+def test_a_calibration_is_of_a_number_of_repeats(tmp_path, calibrated, repeats):
+    save_calibration(calibrated, tmp_path)
+    assert load_calibration(ENVIRONMENT, repeats, tmp_path) is None
 
 
 def test_a_calibration_is_found_by_later_runs_of_the_same(tmp_path, calibrated):
     save_calibration(calibrated, tmp_path)
     later = {"git_revision": "def", "made_at": "later", "seed": 7, "injected": True, "name": "b"}
-    assert load_calibration(ENVIRONMENT | later, tmp_path) == calibrated
+    assert load_calibration(ENVIRONMENT | later, 3, tmp_path) == calibrated
 
 
 def test_what_was_not_measured_as_it_is_names_no_command():
@@ -102,9 +108,9 @@ def test_what_was_not_measured_as_it_is_names_no_command():
 
 
 def test_a_broken_calibration_is_named(tmp_path):
-    (tmp_path / f"{fingerprint(ENVIRONMENT)}.json").write_text("{}", encoding="utf-8")
+    (tmp_path / f"{fingerprint(ENVIRONMENT, 3)}.json").write_text("{}", encoding="utf-8")
     with pytest.raises(BaselineError, match="cannot be read"):
-        load_calibration(ENVIRONMENT, tmp_path)
+        load_calibration(ENVIRONMENT, 3, tmp_path)
 
 
 def test_an_injection_is_a_share_of_the_measured_ttft():

@@ -7,6 +7,7 @@ import pytest
 from pytest_benchmark.stats import Stats
 from verdicts.clips import ENVIRONMENT, make_clips, make_summary, spread
 
+from harness.metrics import METRICS_VERSION
 from harness.verdicts.exports import bencher, github_action_benchmark, pytest_benchmark
 
 CLIPS = make_clips(spread(), errors=1)
@@ -22,6 +23,7 @@ def test_pytest_benchmark_has_the_fields_that_it_reads():
     assert stats["median"] == pytest.approx(0.351)
     assert stats["mean"] == pytest.approx(statistics.fmean(c.ttft_ms for c in CLIPS) / 1000)
     assert file["commit_info"] == {"id": "abc", "dirty": True}
+    assert by_name["ttft_ms[1word]"]["extra_info"]["metrics_version"] == METRICS_VERSION
 
 
 def test_pytest_benchmark_agrees_with_its_own_statistics():
@@ -38,6 +40,7 @@ def test_github_action_benchmark_is_a_list_of_figures():
     ttft = figures["1word: ttft_ms p50"]
     assert (ttft["unit"], ttft["value"]) == ("ms", 351.0)
     assert " to " in ttft["range"]
+    assert ttft["extra"] == f"metrics version {METRICS_VERSION}"
     assert figures["1word: wer"]["value"] == pytest.approx(0.1)
     assert all(isinstance(figure["value"], int | float) for figure in figures.values())
 
