@@ -155,6 +155,20 @@ def test_timed_flushes_whole_words_when_time_is_up() -> None:
     assert released(texts, TimedChunking(15)) == [(" a b", 35), (" c d", 55), (" e", 60)]
 
 
+def test_time_that_is_up_when_something_comes_is_up_before_it() -> None:
+    texts = [" a", " b", " c", " d"]
+    # " a" is whole at 20 and due at 30, as " c" makes " b" whole.
+    assert released(texts, TimedChunking(10)) == [(" a", 30), (" b", 40), (" c", 50), (" d", 50)]
+
+
+def test_a_word_stays_held_when_asked_too_soon() -> None:
+    chunker = make_chunker(TimedChunking(15))
+    assert chunker.tick(0) == []
+    chunker.push(" a b", 10 * MS)
+    assert chunker.tick(25 * MS - 1) == []
+    assert chunker.tick(25 * MS) == [" a"]
+
+
 def test_a_fresh_chunker_is_made_for_every_session() -> None:
     config = WordsChunking(2)
     first, second = make_chunker(config), make_chunker(config)
@@ -180,10 +194,12 @@ def test_names(config: ChunkingConfig, name: str, label: str) -> None:
 
 def test_messages_carry_the_first_latency_on_every_chunk_once_known() -> None:
     chunks = rechunk(every_ms(["", " I", " am"], 75), 300 * MS, WordsChunking(1))
-    first, last = chunk_messages(chunks, request_ns=0)
+    request_ns = 149_680_000  # 75.32 ms before the first
+    first, last = chunk_messages(chunks, request_ns)
     assert (first.text, first.is_final, first.chunk_index) == ("I", False, 0)
-    assert (first.first_token_latency_ms, first.processing_time_ms) == (225, 225.0)
-    assert (last.text, last.is_final, last.first_token_latency_ms) == ("am", True, 225)
+    assert (first.first_token_latency_ms, first.processing_time_ms) == (75, 75.3)
+    assert (last.text, last.is_final, last.first_token_latency_ms) == ("am", True, 75)
+    assert last.processing_time_ms == 150.3
     assert last.success
 
 

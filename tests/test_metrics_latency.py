@@ -70,6 +70,13 @@ def test_hold_is_zero_where_nothing_waits_for_whole_words():
     assert clip_metrics(make_trace(HELLO)).hold_ms == (0, 0, 0)
 
 
+def test_a_part_of_a_word_is_held_from_the_token_of_its_last_character():
+    tokens = [("wo", 2010), ("r", 2020), ("d ", 2040)]
+    clip = clip_metrics(make_trace(tokens, chunks=[("wor", 2025), ("d ", 2040)]))
+
+    assert clip.hold_ms == (5, 0)
+
+
 def test_blank_tokens_and_chunks_are_not_text():
     tokens = [("", 2010), (" ", 2020), ("hi", 2030), ("", 2040)]
     clip = clip_metrics(make_trace(tokens, chunking=TokenChunking(), ended_ms=2050))
@@ -170,6 +177,20 @@ def test_the_way_to_a_server_and_back_is_delivery():
     assert local.why_null["delivery_ms"] == "no server told its time"
 
 
+def test_what_was_done_before_t0_or_while_text_came_is_not_on_its_way():
+    spans = [("setup", 1990, 2040), ("encoder", 2040, 2100), ("delivery", 2090, 2100)]
+    clip = clip_metrics(make_trace([("It ", 2100)], spans=spans, ended_ms=2130))
+
+    assert clip.budget_ms == {"encoder": 50, "hold": 0, "delivery": 10, "unattributed": 40}
+
+
+def test_text_at_the_request_itself_has_a_budget():
+    spans = [("encoder", 1900, 2000)]
+    clip = clip_metrics(make_trace([("It ", 2000)], spans=spans, ended_ms=2130))
+
+    assert (clip.ttft_ms, sum(clip.budget_ms.values())) == (0, 0)
+
+
 def test_budget_counts_overlapping_spans_once():
     spans = [("encoder", 2000, 2090), ("host_read", 2080, 2100), ("injected", 2090, 2100)]
     budget = clip_metrics(make_trace(HELLO, spans=spans, ended_ms=2130)).budget_ms
@@ -202,6 +223,15 @@ def test_live_budget_says_how_long_audio_was_waited_for():
 
     assert budget["wait"] == 100  # onset of speech at 100
     assert sum(budget.values()) == 250
+
+
+def test_live_the_end_of_the_audio_is_nothing_that_text_waits_for():
+    spans = [("encoder", 200, 240), ("decode", 2010, 2020)]
+    trace = make_trace([("hi ", 2020)], kind=SessionKind.LIVE, spans=spans, late_ms=5)
+
+    assert clip_metrics(trace).budget_ms == {
+        "encoder": 40, "decode": 10, "wait": 1870, "hold": 0, "delivery": 0, "unattributed": 0,
+    }  # fmt: skip
 
 
 def test_words_that_grow_after_they_were_shown_are_rewrites():

@@ -63,6 +63,15 @@ def test_the_floor_of_a_word_is_the_speech_up_to_the_end_of_its_chunk():
     )
 
 
+def test_the_model_s_own_delay_is_part_of_both_floors():
+    trace = live(said(), ended_ms=2050)
+    session = msgspec.structs.replace(trace.session, model_delay_ms=480.0)
+    clip = clip_metrics(msgspec.structs.replace(trace, session=session))
+
+    assert clip.ttft_floor_ms == 200 + 480
+    assert clip.word_delay_floor_ms == (480,) * 6
+
+
 def test_words_before_they_were_spoken_are_negative():
     delays = clip_metrics(live(said(-250), ended_ms=2000)).word_delay_ms
 
@@ -118,6 +127,13 @@ def test_causes_add_up_to_each_delay():
     assert (of.delay_ms, of.wait_ms, of.compute_ms, of.hold_ms) == (900, -70, 0, 970)
 
 
+def test_a_word_is_produced_by_the_token_of_its_last_character():
+    tokens = [("wa", 600), ("s", 650), (" the", 800)]
+    (was, _) = word_delays(live(tokens, ended_ms=2000))
+
+    assert (was.wait_ms, was.hold_ms, was.delay_ms) == (150, 150, 300)  # spoken at 500
+
+
 def test_work_that_did_not_say_the_word_is_waiting():
     spans = [("encoder", 400, 450), ("encoder", 800, 850)]
     (it, _) = word_delays(live([("it", 850), (" was", 850)], spans=spans))
@@ -170,10 +186,21 @@ def test_stalls_are_what_exceeds_three_seconds():
     assert clip_metrics(trace).stall_ratio == 0
 
 
-def long_session(slope_ms_per_s: float):
+def test_where_nothing_is_said_nothing_stalls():
+    trace = live([], words=(), reference="", ended_ms=2050)
+    session = msgspec.structs.replace(trace.session, speech_onset_s=0.0, speech_end_s=0.0)
+    clip = clip_metrics(msgspec.structs.replace(trace, session=session))
+
+    assert clip.stall_ratio is None
+    assert clip.why_null["stall_ratio"] == "nothing is said"
+
+
+def long_session(slope_ms_per_s: float, spoken: int = 50, every_ms: float = 1000):
     """50 words in 50 s, each later than the one before."""
-    words = [(f"w{i}", 1000 * (i + 1)) for i in range(50)]
-    tokens = [(f" w{i} ", 1000 * (i + 1) + 200 + slope_ms_per_s * (i + 1)) for i in range(50)]
+    words = [(f"w{i}", every_ms * (i + 1)) for i in range(spoken)]
+    tokens = [
+        (f" w{i} ", end + 200 + slope_ms_per_s * end / 1000) for i, (_, end) in enumerate(words)
+    ]
     trace = live(tokens, words=words, reference=" ".join(w for w, _ in words), ended_ms=80_000)
     session = msgspec.structs.replace(
         trace.session, duration_s=51.0, speech_onset_s=0.8, speech_end_s=50.0
@@ -204,6 +231,16 @@ def test_a_short_clip_has_no_slope():
 
     assert clip.lag_slope_ms_per_min is None
     assert clip.why_null["lag_slope_ms_per_min"] == "6 words in 1.4 s; a slope needs 10 in 10 s"
+
+
+@pytest.mark.parametrize(
+    ("spoken", "every_ms", "known"),
+    [(10, 10_000 / 9, True), (9, 10_000 / 8, False), (10, 9_990 / 9, False)],
+)
+def test_a_slope_needs_ten_words_in_ten_seconds(spoken, every_ms, known):
+    clip = clip_metrics(long_session(0, spoken, every_ms))
+
+    assert (clip.lag_slope_ms_per_min is not None) == known
 
 
 def test_turn_sessions_have_no_live_figures():

@@ -6,13 +6,15 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
 from harness.metrics.bootstrap import Bootstrap, mean_of, percentile_of, ratio_of_sums
 from harness.metrics.statistics import (
     Quantile,
+    Share,
+    binomial_interval,
     design_effect,
     holm,
     least_n,
@@ -130,6 +132,35 @@ def test_repeats_of_a_clip_at_a_tied_maximum_count_once(repeats):
     interval = percentile_interval([[value] * repeats for value in once], 0.9, 0.95)
     assert interval.low == pytest.approx(percentile_interval(singles(once), 0.9, 0.95).low)
     assert interval.high is None
+
+
+# --- shares --------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.floats(0.001, 0.4))
+def test_the_interval_of_a_share_is_that_of_clopper_and_pearson(good, bad, alpha):
+    assume(good + bad)
+    low, high = binomial_interval(good, good + bad, alpha)
+    exact = stats.binomtest(good, good + bad).proportion_ci(1 - 2 * alpha, "exact")
+    assert (low, high) == pytest.approx((exact.low, exact.high))
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=80), st.floats(0.02, 0.98))
+def test_what_a_test_of_a_share_decides_its_interval_shows(good, limit):
+    share = Share(singles(good))
+    low, high = share.interval(0.9).low, share.interval(0.9).high
+    assert (share.p_above(limit) <= 0.05) == (low >= limit)
+    assert (share.p_below(limit) <= 0.05) == (high <= limit)
+    assert low <= share.value <= high
+
+
+def test_all_sessions_of_a_clip_count_as_one():
+    once = [True] * 9 + [False]
+    many, few = Share([[met] * 4 for met in once]), Share(singles(once))
+    assert (many.value, many.clusters) == (few.value, few.clusters) == (0.9, 10)
+    for limit in (0.5, 0.8, 0.95):
+        assert many.p_above(limit) == pytest.approx(few.p_above(limit))
+        assert many.p_below(limit, times=3) == pytest.approx(few.p_below(limit, times=3))
 
 
 # --- samples of one clip -------------------------------------------------------------------------

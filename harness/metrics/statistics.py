@@ -119,7 +119,7 @@ def _effect_beyond(groups: Groups, q: float) -> float:
     return min(effect * float(few) ** 2, _most_effect(groups))
 
 
-def _most_effect(groups: Groups) -> float:
+def _most_effect(groups: Sequence[Sequence[object]]) -> float:
     """The design effect if all samples of a clip are the same."""
     sizes = np.array([len(group) for group in groups], float)
     return float((sizes**2).sum() / sizes.sum())
@@ -136,6 +136,17 @@ def p_percentile_above(n: float, beyond: float, q: float) -> float:
 def p_percentile_below(n: float, beyond: float, q: float) -> float:
     """P-value against "the q-percentile is above the limit": P(<= ``beyond`` of ``n`` above it)."""
     return 1.0 if n - beyond <= 0 else float(special.betainc(n - beyond, beyond + 1, q))
+
+
+def binomial_interval(good: float, n: float, alpha: float) -> tuple[float, float]:
+    """Clopper and Pearson (1934) of a share, each side wrong with probability ``alpha`` at most.
+
+    ``good`` and ``n`` may be fractions (counts divided by a design effect).
+    """
+    bad = n - good
+    low = float(special.betaincinv(good, bad + 1, alpha)) if good > 0 else 0.0
+    high = float(special.betaincinv(good + 1, bad, 1 - alpha)) if bad > 0 else 1.0
+    return low, high
 
 
 def percentile_interval(groups: Groups, q: float, confidence: float) -> Interval:
@@ -199,6 +210,36 @@ class Quantile:
     def _counts(self, beyond: NDArray[np.bool_], limit: float, times: float) -> tuple[float, float]:
         effect = max(design_effect(self._groups, limit), self._effect)
         return len(beyond) * times / effect, int(beyond.sum()) * times / effect
+
+
+class Share:
+    """What sessions say about the share of good ones; the same questions as ``Bootstrap``.
+
+    All sessions of a clip count as one, as if they were the same: what is rare is too rare to tell
+    how alike they are.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[bool]]) -> None:
+        """``groups``: one a clip, True: a session that is good."""
+        good = [met for group in groups for met in group]
+        effect = _most_effect(groups)
+        self.value = sum(good) / len(good)
+        self.clusters = len(groups)
+        self._n, self._bad = len(good) / effect, (len(good) - sum(good)) / effect
+
+    def interval(self, confidence: float) -> Interval:
+        tail = (1 - confidence) / 2
+        low, high = binomial_interval(self._n - self._bad, self._n, tail)
+        return Interval(low, high, confidence)
+
+    def p_above(self, limit: float, *, inclusive: bool = False, times: float = 1.0) -> float:
+        """P-value against "below ``limit``", the binomial's; see :meth:`Bootstrap.p_above`."""
+        # A share of good ones is a quantile: that of 0 (good) and 1 (bad) at the limit is 0.
+        return p_percentile_below(self._n * times, self._bad * times, limit)
+
+    def p_below(self, limit: float, *, inclusive: bool = False, times: float = 1.0) -> float:
+        """P-value against "above ``limit``"; see :meth:`p_above`."""
+        return p_percentile_above(self._n * times, self._bad * times, limit)
 
 
 # --- slopes and families -------------------------------------------------------------------------

@@ -9,16 +9,15 @@ the smallest shown bad. ``docs/decisions/0009-capacity.md`` says why it is done 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 import msgspec
-from scipy import special
 
 from harness.errors import ConfigError, UsageError
 from harness.metrics import ClipMetrics
-from harness.metrics.statistics import design_effect, percentile
-from harness.verdicts.rules import Within, parse_rules, quantile
+from harness.metrics.statistics import binomial_interval, design_effect
+from harness.verdicts.objectives import is_good, never_measured
+from harness.verdicts.rules import Within, parse_rules
 
 GOOD, BAD, UNDECIDED, INVALID = "good", "bad", "undecided", "invalid"
 
@@ -58,43 +57,18 @@ def parse_objectives(texts: Sequence[str], goal: float) -> tuple[Within, ...]:
     return tuple(rule for rule in rules if isinstance(rule, Within))
 
 
-def is_good(clip: ClipMetrics, objectives: Sequence[Within]) -> bool:
-    """Whether a session met every objective; one that failed, or did not answer, did not."""
-    answered = bool(clip.hypothesis.strip()) or not clip.reference.strip()
-    return clip.failed is None and answered and all(_keeps(clip, o) for o in objectives)
-
-
-def _keeps(clip: ClipMetrics, objective: Within) -> bool:
-    values = _values(clip, objective)
-    if not values:  # no gap where there is one chunk; no TTFT where nothing was said
-        return objective.metric.scope == "series" or not clip.reference.strip()
-    q = quantile(objective.statistic or "mean")
-    value = sum(values) / len(values) if q is None else percentile(values, q)
-    low = -math.inf if objective.low is None else objective.low
-    high = math.inf if objective.high is None else objective.high
-    return low <= value <= high
-
-
-def _values(clip: ClipMetrics, objective: Within) -> tuple[float, ...]:
-    value = getattr(clip, objective.metric.name)
-    return value if isinstance(value, tuple) else () if value is None else (value,)
-
-
 def require_measured(clips: Sequence[ClipMetrics], objectives: Sequence[Within]) -> None:
     """Refuse objectives that no session could break.
 
     Raises:
         UsageError: sessions ended, and not one has the figure.
     """
-    ended = [clip for clip in clips if clip.failed is None and clip.hypothesis.strip()]
-    for objective in objectives:
-        if ended and not any(_values(clip, objective) for clip in ended):
-            name = objective.metric.name
-            raise UsageError(
-                f"objective {objective.text!r}: no session has {name}"
-                f" ({ended[0].why_null.get(name, 'no sample')})",
-                hint="take it out of capacity.objectives, or measure what it asks for",
-            )
+    if found := never_measured(clips, objectives):
+        objective, why = found
+        raise UsageError(
+            f"objective {objective.text!r}: no session has {objective.metric.name} ({why})",
+            hint="take it out of capacity.objectives, or measure what it asks for",
+        )
 
 
 # --- points --------------------------------------------------------------------------------------
@@ -161,7 +135,7 @@ def make_point(looks: Sequence[Look], goal: float, alpha: float) -> Point:
         return Point(streams=streams, status=INVALID, looks=len(looks), sessions=0, good=0,
                      goodput=None, interval=None, effect=1.0, why=looks[-1].invalid)  # fmt: skip
     effect = design_effect([batch for look in valid for batch in _rounds(look)])
-    low, high = binomial_interval(sum(good), len(good), effect, alpha)
+    low, high = binomial_interval(sum(good) / effect, len(good) / effect, alpha)
     return Point(
         streams=streams,
         status=GOOD if low >= goal else BAD if high < goal else UNDECIDED,
@@ -175,19 +149,6 @@ def _rounds(look: Look) -> Iterator[list[float]]:
     """Runs of as many sessions as there are streams: they were under way together."""
     for start in range(0, len(look.good), look.streams):
         yield [float(met) for met in look.good[start : start + look.streams]]
-
-
-def binomial_interval(
-    good: float, sessions: float, effect: float, alpha: float
-) -> tuple[float, float]:
-    """Clopper and Pearson (1934), each side wrong with probability ``alpha`` at most.
-
-    Counts are divided by the design effect, as by Korn and Graubard (1998).
-    """
-    good, bad = good / effect, (sessions - good) / effect
-    low = float(special.betaincinv(good, bad + 1, alpha)) if good else 0.0
-    high = float(special.betaincinv(good + 1, bad, 1 - alpha)) if bad else 1.0
-    return low, high
 
 
 # --- the search ----------------------------------------------------------------------------------

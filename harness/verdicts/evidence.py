@@ -19,9 +19,10 @@ from harness.metrics import ClipMetrics, Ratio
 from harness.metrics.bootstrap import Bootstrap, mean_of, ratio_of_sums
 from harness.metrics.instants import Missing
 from harness.metrics.latency import Metric
-from harness.metrics.statistics import Interval, Quantile, least_n
+from harness.metrics.statistics import Interval, Quantile, Share, least_n
 from harness.metrics.summary import samples_by_clip, shares_by_clip
-from harness.verdicts.rules import EveryClip, EverySlope, Memory, Within, quantile
+from harness.verdicts.objectives import is_good, never_measured
+from harness.verdicts.rules import EveryClip, EverySlope, Goodput, Memory, Within, quantile
 
 # With fewer, not even all clips agreeing tells 95 % from chance: 0.5**5 = 0.03.
 LEAST_CLIPS = least_n(0.5, 0.95)
@@ -36,7 +37,7 @@ _WHY_NO_MEMORY = {
 _HOPELESS = 100.0  # times the clips at hand: nobody will measure that
 
 Clips = Sequence[ClipMetrics]
-Estimate = Quantile | Bootstrap
+Estimate = Quantile | Bootstrap | Share
 
 
 class Material(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +155,24 @@ def every_clip(rule: EveryClip, clips: Clips) -> Evidence:
         observed=float(len(broken)), limit=0.0, unit="sessions",
         n=len(judged), clips=len({clip.clip for clip in judged}),
     )  # fmt: skip
+
+
+def goodput(rule: Goodput, material: Material) -> Evidence:
+    """How many sessions kept every objective; a failed one did not."""
+    if unknown := never_measured(material.clips, rule.objectives):
+        return nothing(unknown[0].metric, material.clips)
+    good: dict[str, list[bool]] = {}
+    for clip in material.clips:
+        good.setdefault(clip.clip, []).append(is_good(clip, rule.objectives))
+    if not good:
+        return Evidence(seen="no session was measured", next="see why there is none")
+    broken = next((c for c in material.clips if not is_good(c, rule.objectives)), None)
+    found = estimated(
+        Share(list(good.values())), "goodput", "1", material.alpha,
+        low=rule.least, high=None, n=len(material.clips),
+    )  # fmt: skip
+    such = "" if broken is None else f"; {_name(broken)} is not good"
+    return msgspec.structs.replace(found, seen=found.seen + such)
 
 
 def every_slope(rule: EverySlope, material: Material) -> Evidence:

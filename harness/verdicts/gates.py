@@ -27,6 +27,7 @@ from harness.verdicts.evidence import (
     Material,
     every_clip,
     every_slope,
+    goodput,
     memory,
     within,
 )
@@ -34,7 +35,9 @@ from harness.verdicts.rules import (
     BASELINE,
     EveryClip,
     EverySlope,
+    Goodput,
     Memory,
+    OfOneArm,
     Rule,
     Within,
     parse_rules,
@@ -131,7 +134,7 @@ def check_arm(gate: GateConfig, arms: Sequence[Mapping[str, str]]) -> None:
 def check_references(gate: GateConfig, arms: Sequence[str]) -> None:
     """Raises ConfigError: a rule names an arm that is none of ``arms``, or is no rule."""
     for rule in parse_rules(gate.rules):
-        if isinstance(rule, Within | EverySlope | EveryClip | Memory):
+        if isinstance(rule, OfOneArm):
             continue
         if rule.reference not in (None, BASELINE, *arms):
             raise ConfigError(
@@ -150,7 +153,7 @@ def _why_not_asked(
     A gate of which no rule at all can be asked for want of a baseline is asked all the same: that
     is INCONCLUSIVE, not nothing to judge.
     """
-    if isinstance(rule, Within | EverySlope | EveryClip | Memory):
+    if isinstance(rule, OfOneArm):
         return None
     if is_reference and (rule.reference in (None, BASELINE) or rule.reference in arm.values()):
         return "this arm is what the others are compared with"
@@ -190,6 +193,8 @@ def _examine(rule: Rule, material: Material) -> Evidence:
         return memory(rule, material)
     if isinstance(rule, EveryClip):
         return every_clip(rule, material.clips)
+    if isinstance(rule, Goodput):
+        return goodput(rule, material)
     return against(rule, material)
 
 

@@ -14,15 +14,18 @@
     failed = 0
     chunks >= NUMBER
     first text before end of audio
+    goodput >= SHARE of OBJECTIVE [and OBJECTIVE ...]
 
     ttft_ms p95 <= 900 ms
     ttft_ms p50 vs baseline: at most +5 % and +10 ms
     ttft_ms p50 vs arm 6word: at least 3 times faster
+    goodput >= 0.95 of ttft_ms <= 900 ms and gap_ms p95 <= 300 ms
 
 ``>=`` stands wherever ``<=`` does, but for slopes and memory. STATISTIC is ``mean`` or a percentile
 (``p50``, ``p95``, ``p99.9``). MEMORY is ``memory_mib``, ``memory_slope_mib_per_min`` or
 ``gpu_memory_mib``. QUANTITY is a number and the figure's own unit. REFERENCE is ``baseline`` or
-``arm NAME``. What each means and how it is decided: ``docs/methodology.md``.
+``arm NAME``. OBJECTIVE is a limit on a session's own figure, with a STATISTIC if the session has a
+series of it. What each means and how it is decided: ``docs/methodology.md``.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ _MEMORY = {
     "memory_slope_mib_per_min": "MiB/min",
     "gpu_memory_mib": "MiB",
 }
-_OPENINGS = (*_BY_NAME, *_DELTAS, *_MEMORY, "text", "failed", "chunks", "first")
+_OPENINGS = (*_BY_NAME, *_DELTAS, *_MEMORY, "text", "failed", "chunks", "first", "goodput")
 _SLOPE = "lag_slope_ms_per_min"
 # How else they are written. Likeness is no guide: =< is as like >= as <=.
 _OPERATORS = {"<": "<=", "=<": "<=", ">": ">=", "=>": ">="}
@@ -125,7 +128,16 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     high: float
 
 
-Rule = Within | EverySlope | NoWorse | Faster | Delta | TextParity | EveryClip | Memory
+class Goodput(msgspec.Struct, frozen=True, kw_only=True):
+    """At least a share of the sessions keep every objective, each by its own figures."""
+
+    text: str
+    least: float  # 0.95: nineteen of twenty
+    objectives: tuple[Within, ...]
+
+
+OfOneArm = Within | EverySlope | EveryClip | Memory | Goodput
+Rule = OfOneArm | NoWorse | Faster | Delta | TextParity
 
 
 def parse_rules(texts: Iterable[str]) -> tuple[Rule, ...]:
@@ -164,6 +176,8 @@ class _Parser:
             rule = self._failed_clips()
         elif opening == "chunks":
             rule = self._chunk_count()
+        elif opening == "goodput":
+            rule = self._goodput()
         else:
             rule = self._first_text()
         if self._at < len(self._words):
@@ -256,6 +270,24 @@ class _Parser:
         for word in ("text", "before", "end", "of", "audio"):
             self.word(word)
         return EveryClip(text=self._text, fact="first_text")
+
+    def _goodput(self) -> Goodput:
+        self.one_of((">=",))
+        least = self.number(above=0)
+        if least >= 1:
+            self._at -= 1
+            self.refuse("a share below 1, such as 0.95")
+        self.word("of")
+        objectives = [self._objective()]
+        while self.peek() == "and":
+            self._at += 1
+            objectives.append(self._objective())
+        return Goodput(text=self._text, least=least, objectives=tuple(objectives))
+
+    def _objective(self) -> Within:
+        own = tuple(metric.name for metric in METRICS if metric.scope != "corpus")
+        metric = _BY_NAME[self.one_of(own)]
+        return self._within(metric, self._statistic(metric) if metric.scope == "series" else None)
 
     def _statistic(self, metric: Metric) -> str:
         word = self.peek()

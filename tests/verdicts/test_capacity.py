@@ -11,7 +11,6 @@ import pytest
 from conftest import make_clip
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from harness.chunking import make_chunker
 from harness.clock import NS_PER_MS, VirtualWorld, World
@@ -30,15 +29,14 @@ from harness.verdicts.capacity import (
     Answer,
     Look,
     Search,
-    binomial_interval,
     counted,
-    is_good,
     look_at,
     make_point,
     parse_objectives,
     require_measured,
     sessions_to_replay,
 )
+from harness.verdicts.objectives import is_good
 from harness.verdicts.validity import RunFacts, check_validity
 
 CLIP_S = 1.0
@@ -232,15 +230,6 @@ def test_what_the_budget_cannot_decide_is_left_open() -> None:
 
 
 # --- points ---------------------------------------------------------------------------------------
-
-
-@given(good=st.integers(0, 40), bad=st.integers(0, 40), alpha=st.floats(0.001, 0.4))
-def test_the_interval_is_that_of_clopper_and_pearson(good: int, bad: int, alpha: float) -> None:
-    if good + bad == 0:
-        return
-    low, high = binomial_interval(good, good + bad, 1.0, alpha)
-    exact = stats.binomtest(good, good + bad).proportion_ci(1 - 2 * alpha, "exact")
-    assert (low, high) == pytest.approx((exact.low, exact.high))
 
 
 def test_sessions_that_queue_together_count_for_less() -> None:

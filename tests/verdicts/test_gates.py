@@ -101,6 +101,50 @@ def test_no_error_in_few_words_shows_little():
     assert status(few, "wer <= 0.01") == "inconclusive"
 
 
+# --- goodput -------------------------------------------------------------------------------------
+
+GOODPUT = "goodput >= 0.95 of ttft_ms <= 900 ms and gap_ms p95 <= 300 ms"
+
+
+def sessions(good: int, bad: int) -> list[ClipMetrics]:
+    clips = make_clips([[100.0]] * (good + bad), gap_ms=(20.0,) * 19)
+    return [
+        msgspec.structs.replace(clip, gap_ms=(20.0,) * 18 + (400.0,) * 2) if i < bad else clip
+        for i, clip in enumerate(clips)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "expected"),
+    [(59, 0, "pass"), (58, 0, "inconclusive"), (91, 1, "inconclusive"), (92, 1, "pass"),
+     (16, 4, "fail"), (18, 2, "inconclusive")],
+)  # fmt: skip
+def test_a_share_of_the_sessions_is_to_keep_every_objective(good, bad, expected):
+    (rule,) = ask(sessions(good, bad), GOODPUT).rules
+    assert rule.status == expected
+    assert rule.observed == pytest.approx(good / (good + bad))
+    assert (rule.limit, rule.n, rule.clips) == (0.95, good + bad, good + bad)
+    assert rule.why.endswith("clip-00#0 is not good") == (bad > 0)
+
+
+def test_a_session_that_failed_is_not_good():
+    assert (
+        status(make_clips([[100.0], [None]] * 20), "goodput >= 0.9 of ttft_ms <= 900 ms") == "fail"
+    )
+
+
+def test_how_many_sessions_goodput_wants_is_said():
+    (rule,) = ask(sessions(50, 0), GOODPUT).rules
+    assert rule.next == "about 9 more clips of as many repeats would decide it"
+
+
+def test_an_objective_that_no_session_could_break_is_no_pass():
+    clips = make_clips([[100.0]] * 99, why_null={"word_delay_ms": "no word timings"})
+    (rule,) = ask(clips, "goodput >= 0.9 of ttft_ms <= 900 ms and word_delay_ms p95 <= 9 ms").rules
+    assert rule.status == "inconclusive"
+    assert rule.why == "word_delay_ms was not measured: no word timings"
+
+
 # --- memory --------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from harness.verdicts.rules import (
     EveryClip,
     EverySlope,
     Faster,
+    Goodput,
     NoWorse,
     TextParity,
     Within,
@@ -81,6 +82,14 @@ def test_memory():
         parse("gpu_memory_mib <= 24 GiB")
 
 
+def test_goodput_is_of_each_session_s_own_figures():
+    rule = parse("goodput >= 0.95 of ttft_ms between 1 ms and 900 ms and gap_ms p95 <= 300 ms")
+    assert isinstance(rule, Goodput)
+    assert rule.least == 0.95
+    seen = [(o.metric.name, o.statistic, o.low, o.high) for o in rule.objectives]
+    assert seen == [("ttft_ms", None, 1, 900), ("gap_ms", "p95", None, 300)]
+
+
 def test_facts_of_every_clip():
     assert parse("failed = 0") == EveryClip(text="failed = 0", fact="failed")
     assert parse("chunks >= 2").least == 2
@@ -120,6 +129,13 @@ def test_an_arm_that_is_called_by_a_field_can_be_named():
         ("failed = 1", "'1'", "0"),
         ("chunks >= 1.5", "'1.5'", "whole number"),
         ("wer_delta <= 1 vs arm", "ends too early", "name of an arm"),
+        ("goodput >= 1 of ttft_ms <= 9 ms", "'1'", "a share below 1"),
+        ("goodput >= 95 %", "'95'", "a share below 1"),
+        ("goodput >= 0.9 ttft_ms <= 9 ms", "'ttft_ms'", "of"),
+        ("goodput >= 0.9 of wer <= 0.1", "'wer'", "ttft_ms"),
+        ("goodput >= 0.9 of ttft_ms p95 <= 9 ms", "'p95'", "<=, >=, between"),
+        ("goodput >= 0.9 of gap_ms <= 9 ms", "'<='", "p50, p95, p99"),
+        ("goodput >= 0.9 of ttft_ms <= 9 ms and", "ends too early", "ttft_ms"),
         ("", "ends too early", "ttft_ms"),
     ],
 )
