@@ -248,6 +248,34 @@ def test_without_a_baseline_nothing_is_decided():
     assert exit_code("inconclusive") == 4
 
 
+def test_what_is_not_asked_for_want_of_a_baseline_is_no_pass_of_its_own():
+    slow, fast = make_clips(spread(slower=1.5)), make_clips(spread())
+    rules = ["failed = 0", NO_WORSE, "text parity"]
+    alone = ask(slow, *rules)
+    assert (alone.status, [r.status for r in alone.rules]) == ("pass", ["pass", "none", "none"])
+    beside = ask(slow, *rules, other_arms={"b": fast})
+    assert [r.status for r in beside.rules] == ["pass", "none", "pass"]
+    assert [r.status for r in ask(slow, *rules, baseline=fast).rules] == ["pass", "fail", "pass"]
+
+
+def test_the_reference_is_asked_about_others_by_name_only():
+    slow, fast = make_clips(spread(slower=1.5)), make_clips(spread())
+    to_other = NO_WORSE.replace("baseline", "arm b")
+    to_itself = NO_WORSE.replace("baseline", "arm 1word")
+    rules = ["failed = 0", NO_WORSE, to_other, to_itself]
+    said = ask(slow, *rules, other_arms={"b": fast}, is_reference=True).rules
+    assert [rule.status for rule in said] == ["pass", "none", "fail", "none"]
+
+
+def test_a_failed_rule_names_where_to_look():
+    figures = {"memory_mib": Ratio(unit="MiB", value=9.0)}
+    rules = ["ttft_ms p50 <= 200 ms", "memory_mib <= 1 MiB", "failed = 0"]
+    slow, held, none = ask(make_clips(spread()), *rules, figures=figures).rules
+    assert "see the report" in slow.next
+    assert "host.jsonl" in held.next
+    assert none.next == ""
+
+
 def test_too_few_clips_to_compare():
     clips = make_clips(spread(clips=3))
     (rule,) = ask(clips, NO_WORSE, baseline=clips).rules
