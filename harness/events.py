@@ -49,10 +49,11 @@ class Chunk(msgspec.Struct, frozen=True, tag_field="event", tag="chunk"):
     is_final: bool  # the last chunk of the session
 
 
-class Span(msgspec.Struct, frozen=True, tag_field="event", tag="span"):
+class Span(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag="span"):
     name: str  # features, upload, encoder, prefill, decode, host_read, injected, ...
     start_ns: int
     end_ns: int
+    shared_by: int = 1  # sessions that this work was done for at once, each of which is told of it
 
 
 class ServerTiming(msgspec.Struct, frozen=True):
@@ -64,7 +65,8 @@ class ServerTiming(msgspec.Struct, frozen=True):
 
     kind: SessionKind
     at_ms: float  # the text was released
-    spans: list[tuple[str, float, float]]  # name, start and end in ms, of spans not told before
+    # Of spans not told before: name, start and end in ms, for how many sessions at once.
+    spans: list[tuple[str, float, float, int]]
 
 
 class LoopTick(msgspec.Struct, frozen=True, tag_field="event", tag="loop_tick"):

@@ -51,10 +51,10 @@ class Recorder:
             self._release(self._chunker.push(text, at_ns))
             self._wake()
 
-    def span(self, name: str, start_ns: int, end_ns: int) -> None:
+    def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
         with self._lock:
             if self._outcome is None:
-                self._spans.append(Span(name=name, start_ns=start_ns, end_ns=end_ns))
+                self._spans.append(Span(name, start_ns, end_ns, shared_by))
 
     def ended(self) -> None:
         at_ns = self._world.now_ns()

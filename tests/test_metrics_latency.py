@@ -208,6 +208,16 @@ def test_compute_is_what_the_engine_did_not_what_it_waited_for():
     assert clip.setup_ms == 40
 
 
+def test_a_step_that_sessions_took_together_is_shared_by_them():
+    spans = [("queue", 2000, 2020), ("encoder", 2020, 2050), ("decode", 2040, 2080)]
+    trace = make_trace(HELLO, spans=spans)
+    shared = tuple(msgspec.structs.replace(span, shared_by=4) for span in trace.spans[1:])
+    clip = clip_metrics(msgspec.structs.replace(trace, spans=(trace.spans[0], *shared)))
+
+    assert clip.compute_ms == 60 / 4
+    assert clip.budget_ms == clip_metrics(trace).budget_ms  # who waits, waits for all of it
+
+
 def test_an_engine_without_spans_has_no_budget():
     clip = clip_metrics(make_trace(HELLO))
 

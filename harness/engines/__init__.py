@@ -44,8 +44,12 @@ class Listener(Protocol):
                 None: now.
         """
 
-    def span(self, name: str, start_ns: int, end_ns: int) -> None:
-        """Where time went; may come late (device events resolved afterwards), before ``ended``."""
+    def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
+        """Where time went; may come late (device events resolved afterwards), before ``ended``.
+
+        Args:
+            shared_by: how many sessions it was done for at once; each is told of all of it.
+        """
 
     def ended(self) -> None:
         """The stream is done: no token follows. The last call."""

@@ -98,8 +98,8 @@ class _HeldListener:
 
         self._release(at_ns, tell)
 
-    def span(self, name: str, start_ns: int, end_ns: int) -> None:
-        self._listener.span(name, start_ns, end_ns)
+    def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
+        self._listener.span(name, start_ns, end_ns, shared_by)
 
     def ended(self) -> None:
         self._release(self.world.now_ns(), self._listener.ended)

@@ -185,10 +185,10 @@ class LocalStream:
             if not self._closed:
                 self._listener.token(text, at_ns)
 
-    def span(self, name: str, start_ns: int, end_ns: int) -> None:
+    def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
         with self._telling:
             if not self._closed:
-                self._listener.span(name, start_ns, end_ns)
+                self._listener.span(name, start_ns, end_ns, shared_by)
 
     def ended(self) -> None:
         with self._telling:

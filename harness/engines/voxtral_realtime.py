@@ -170,7 +170,7 @@ class VoxtralRealtimeEngine(LocalEngine):
 
         def tell(name: str, start_ns: int, end_ns: int) -> None:
             for stream in group:
-                stream.span(name, start_ns, end_ns)
+                stream.span(name, start_ns, end_ns, shared_by=len(group))
 
         model = self._model
         span = model.span_of([stream.row for stream in group])

@@ -10,9 +10,10 @@ from __future__ import annotations
 import msgspec
 
 # History, newest first. A result made under another version is never compared silently.
+# 3: compute_ms, and so rtf: a step that several sessions took together counted for each in full.
 # 2: gap_per_word_ms counts the words of the joined text; parts of a word counted as words.
 # 1: the first definitions.
-METRICS_VERSION = "2"
+METRICS_VERSION = "3"
 
 
 class Edits(msgspec.Struct, frozen=True):
@@ -51,7 +52,7 @@ class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     flush_ms: float | None = None
     gap_per_word_ms: float | None = None
     setup_ms: float | None = None  # connect and handshake, before t0
-    compute_ms: float | None = None  # sum of compute spans; with duration_s it gives rtf
+    compute_ms: float | None = None  # its share of compute spans; with duration_s it gives rtf
     stall_ratio: float | None = None
     rewrites: int | None = None
     match_rate: float | None = None  # share of reference words whose delay is known

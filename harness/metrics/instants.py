@@ -64,7 +64,7 @@ def request_ns(trace: Trace) -> int:
     return audio_ns(trace, session.speech_onset_s if live else session.duration_s)
 
 
-def ms(duration_ns: int) -> float:
+def ms(duration_ns: float) -> float:
     return duration_ns / NS_PER_MS
 
 
@@ -73,16 +73,14 @@ def is_compute(span: Span) -> bool:
     return span.name not in _NOT_COMPUTE
 
 
-def covered(spans: Iterable[Span], start_ns: int, end_ns: int) -> dict[str, int]:
-    """Nanoseconds of [start, end] by name of span; where spans overlap, the first to begin wins."""
-    parts: dict[str, int] = {}
+def covered(spans: Iterable[Span], start_ns: int, end_ns: int) -> Iterator[tuple[Span, int]]:
+    """Each span and the nanoseconds of [start, end] that are its own: overlaps, the first one's."""
     covered_ns = start_ns
     for span in sorted(spans, key=lambda span: span.start_ns):
         begin_ns, until_ns = max(span.start_ns, covered_ns), min(span.end_ns, end_ns)
         if until_ns > begin_ns:
-            parts[span.name] = parts.get(span.name, 0) + until_ns - begin_ns
+            yield span, until_ns - begin_ns
             covered_ns = until_ns
-    return parts
 
 
 def is_delivery(span: Span) -> bool:

@@ -74,12 +74,15 @@ def setup_ms(trace: Trace) -> float | Missing:
 
 
 def compute_ms(trace: Trace) -> float | Missing:
-    """Time covered by spans in which the engine computes, overlaps once. Missing: no such spans."""
+    """Time covered by spans in which the engine computes, overlaps once.
+
+    Of a step that several sessions took together, this session's share. Missing: no such spans.
+    """
     spans = [span for span in trace.spans if is_compute(span)]
     if not spans:
         return NO_SPANS
     first, last = min(s.start_ns for s in spans), max(s.end_ns for s in spans)
-    return ms(sum(covered(spans, first, last).values()))
+    return ms(sum(own_ns / span.shared_by for span, own_ns in covered(spans, first, last)))
 
 
 def delivery_ms(trace: Trace) -> tuple[float, ...] | Missing:
@@ -168,7 +171,9 @@ def budget_ms(trace: Trace) -> dict[str, float] | Missing:
     live = trace.session.kind is SessionKind.LIVE
     if not live and trace.finish is not None:
         on_the_way.append(Span("send_late", trace.finish.due_ns, trace.finish.sent_ns))
-    parts = covered(on_the_way, asked_ns, token_ns - delivery_ns)
+    parts: dict[str, int] = {}
+    for span, own_ns in covered(on_the_way, asked_ns, token_ns - delivery_ns):
+        parts[span.name] = parts.get(span.name, 0) + own_ns
     uncovered_ns = token_ns - delivery_ns - asked_ns - sum(parts.values())
     parts |= {"wait": uncovered_ns} if live else {}
     parts |= {"hold": chunk_ns - token_ns, "delivery": delivery_ns}

@@ -111,8 +111,8 @@ class Utterance:
         at_ns = self._world.now_ns() if at_ns is None else at_ns
         self._hand_over(lambda: self._on_token(text, at_ns))
 
-    def span(self, name: str, start_ns: int, end_ns: int) -> None:
-        self._hand_over(lambda: self._on_span(Span(name, start_ns, end_ns)))
+    def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
+        self._hand_over(lambda: self._on_span(Span(name, start_ns, end_ns, shared_by)))
 
     def ended(self) -> None:
         at_ns = self._world.now_ns()
@@ -180,8 +180,8 @@ class Utterance:
             kind=self._kind,
             at_ms=since_request_ms(at_ns),
             spans=[
-                (span.name, since_request_ms(span.start_ns), since_request_ms(span.end_ns))
-                for span in spans
+                (s.name, since_request_ms(s.start_ns), since_request_ms(s.end_ns), s.shared_by)
+                for s in spans
             ],
         )
 

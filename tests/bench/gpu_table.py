@@ -86,7 +86,7 @@ class Session:
     def token(self, text: str, at_ns: int | None = None) -> None:
         self.tokens.append(Token(text=text, at_ns=time.perf_counter_ns()))
 
-    def span(self, name: str, start_ns: int, end_ns: int) -> None:
+    def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
         pass
 
     def ended(self) -> None:

@@ -19,6 +19,7 @@ class Heard:
         self.tokens: list[str] = []
         self.token_ns: list[int] = []
         self.spans: list[tuple[str, int, int]] = []
+        self.shared_by: list[int] = []  # of each span
         self.error: str | None = None
         self.calls: list[str] = []
         self.is_ready = threading.Event()  # or failed before it was
@@ -33,8 +34,9 @@ class Heard:
         self.tokens.append(text)
         self.token_ns.append(WORLD.now_ns() if at_ns is None else at_ns)
 
-    def span(self, name: str, start_ns: int, end_ns: int) -> None:
+    def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
         self.spans.append((name, start_ns, end_ns))
+        self.shared_by.append(shared_by)
 
     def ended(self) -> None:
         self.calls.append("ended")

@@ -84,7 +84,7 @@ class Heard:
     def token(self, text, at_ns=None) -> None:
         self.tokens.append((text, self.world.now_ns() / MS))
 
-    def span(self, name, start_ns, end_ns) -> None:
+    def span(self, name, start_ns, end_ns, shared_by=1) -> None:
         self.spans.append((name, start_ns / MS, end_ns / MS))
 
     def ended(self) -> None:

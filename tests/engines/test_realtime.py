@@ -95,7 +95,8 @@ def test_setup_comes_before_ready_and_ready_before_the_first_token() -> None:
 
 @pytest.mark.parametrize("kind", ["turn", "live"])
 def test_what_the_server_says_of_its_time_becomes_spans(kind: str) -> None:
-    timing = {"kind": kind, "at_ms": 20.5, "spans": [["queue", 0, 0.5], ["decode", 0.5, 20]]}
+    told = [["queue", 0, 0.5, 1], ["decode", 0.5, 20, 3]]
+    timing = {"kind": kind, "at_ms": 20.5, "spans": told}
 
     async def session(link: ServerConnection) -> None:
         await send(link, type="session.created")
@@ -114,6 +115,8 @@ def test_what_the_server_says_of_its_time_becomes_spans(kind: str) -> None:
     assert spans["decode"] == (asked_ns + 500_000, asked_ns + 20_000_000)
     assert spans["delivery"] == (asked_ns + 20_500_000, heard.token_ns[0])
     assert spans["delivery"][1] - spans["delivery"][0] >= 25_000_000
+    shared = {span[0]: by for span, by in zip(heard.spans, heard.shared_by, strict=True)}
+    assert (shared["queue"], shared["decode"], shared["delivery"]) == (1, 3, 1)
 
 
 def test_a_server_of_another_kind_is_told() -> None:

@@ -159,6 +159,8 @@ def test_concurrent_sessions_give_what_each_gives_alone(
     # The first two are due together, the third between their steps.
     together = replay(world, engine, CLIPS, begin_ms=[0, 0, 33])
     assert [h.tokens for h in together] == alone
+    at_most = [max(h.shared_by) for h in together]
+    assert at_most == ([2, 2, 1] if batching else [1, 1, 1])
 
 
 @torch.inference_mode()

@@ -89,6 +89,7 @@ class Heard:
         self.tokens: list[str] = []
         self.stamps_ns: list[int] = []
         self.spans: list[tuple[str, int, int]] = []
+        self.shared_by: list[int] = []  # of each span
         self.outcome: str | None = None
 
     def ready(self) -> None:
@@ -98,9 +99,10 @@ class Heard:
         self.tokens.append(text)
         self.stamps_ns.append(self.world.now_ns() if at_ns is None else at_ns)
 
-    def span(self, name: str, start_ns: int, end_ns: int) -> None:
+    def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
         assert self.outcome is None, "a span came after the end"
         self.spans.append((name, start_ns, end_ns))
+        self.shared_by.append(shared_by)
 
     def ended(self) -> None:
         assert self.outcome is None

@@ -86,7 +86,7 @@ class Heard:
         self.stamps_ns.append(RealWorld().now_ns())
         self.tokens.append(text)
 
-    def span(self, name: str, start_ns: int, end_ns: int) -> None:
+    def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
         self.spans.append((name, start_ns, end_ns))
 
     def ended(self) -> None:
