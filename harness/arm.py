@@ -63,6 +63,7 @@ class ArmRecorder:
     def _describe(self, floor_ms: float | None, *, simulated: bool) -> dict[str, Any]:
         config = self.plan.config
         return describe_environment(
+            self.engine.info.device,
             name=self.plan.name,
             arm=self._arm(),
             overrides=list(self.plan.overrides),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pynvml
 
 import harness
 from harness.clock import resolution_ns, wall_time
@@ -23,8 +24,12 @@ PACKAGES = (
 )  # fmt: skip
 
 
-def describe_environment(**run: Any) -> dict[str, Any]:
-    """The machine and the software, with what the run adds (model, dataset, seed, ...)."""
+def describe_environment(device: str | None = None, **run: Any) -> dict[str, Any]:
+    """The machine and the software, with what the run adds (model, dataset, seed, ...).
+
+    Args:
+        device: that the engine is on; with several GPUs, the one that is described.
+    """
     return {
         "schema": 1,
         "harness_version": harness.__version__,
@@ -38,7 +43,7 @@ def describe_environment(**run: Any) -> dict[str, Any]:
             "platform": f"{platform.system()} {platform.machine()}",
             "kernel": platform.release(),
         },
-        "gpu": describe_gpu(),
+        "gpu": describe_gpu(device),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
         "clock_resolution_ns": resolution_ns(),
@@ -71,24 +76,45 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def describe_gpu() -> dict[str, str] | None:
-    """Name and driver of the first NVIDIA GPU; None where there is none."""
-    import pynvml
+def describe_gpu(device: str | None = None, nvml: Any = pynvml) -> dict[str, str] | None:
+    """Name and driver of the NVIDIA GPU that ``device`` is, else of the first; None: there is none.
 
+    Args:
+        nvml: the module that talks to the driver; another one in tests.
+    """
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
         return None
     try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
         return {
-            "name": str(pynvml.nvmlDeviceGetName(handle)),
-            "driver": str(pynvml.nvmlSystemGetDriverVersion()),
+            "name": str(nvml.nvmlDeviceGetName(find_gpu(device, nvml))),
+            "driver": str(nvml.nvmlSystemGetDriverVersion()),
         }
-    except pynvml.NVMLError:
+    except nvml.NVMLError:
         return None
     finally:
-        pynvml.nvmlShutdown()
+        nvml.nvmlShutdown()
+
+
+def find_gpu(device: str | None, nvml: Any) -> Any:
+    """NVML's handle of ``cuda`` or ``cuda:N``; of the first GPU where it is no device of torch's.
+
+    NVML counts all GPUs, CUDA those that CUDA_VISIBLE_DEVICES shows: the UUID says which.
+    """
+    uuid = _cuda_uuid(device) if device and device.startswith("cuda") else None
+    if uuid is None:
+        return nvml.nvmlDeviceGetHandleByIndex(0)
+    return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+
+
+def _cuda_uuid(device: str) -> str | None:
+    """The UUID of a CUDA device; None where torch sees none (as in tests)."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    return str(torch.cuda.get_device_properties(torch.device(device)).uuid)
 
 
 def _cpu_model() -> str:

@@ -242,19 +242,18 @@ def _load_against(recorders: Sequence[ArmRecorder]) -> Against | None:
 
 @contextmanager
 def _gpu_watched(world: World, recorders: Sequence[ArmRecorder]) -> Iterator[None]:
-    """Sample the GPU meanwhile, for arms that run on one; each keeps what was seen."""
-    on_cuda = [r for r in recorders if r.engine.info.device.startswith("cuda")]
-    if not on_cuda:
-        yield
-        return
-    sampler = GpuSampler(world, on_cuda[0].engine.info.device)
-    sampler.start()
+    """Sample the GPUs that arms run on meanwhile; each arm keeps what was seen of its own."""
+    devices = {r.engine.info.device for r in recorders}
+    samplers = {d: GpuSampler(world, d) for d in sorted(devices) if d.startswith("cuda")}
+    for sampler in samplers.values():
+        sampler.start()
     try:
         yield
     finally:
-        telemetry = sampler.stop()
-        for recorder in on_cuda:
-            recorder.writer.append_telemetry(telemetry)
+        seen = {device: sampler.stop() for device, sampler in samplers.items()}
+        for recorder in recorders:
+            if (device := recorder.engine.info.device) in seen:
+                recorder.writer.append_telemetry(seen[device])
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import msgspec
 import pynvml
 
 from harness.clock import NS_PER_MS, World
+from harness.environment import find_gpu
 
 # Bits of nvmlDeviceGetCurrentClocksEventReasons that mean "slower than asked for". Idleness and
 # clocks that a person has set are not among them.
@@ -110,9 +111,16 @@ class GpuSampler:
             return
         try:
             self._nvml.nvmlInit()
-            self._handle = self._find()
         except self._nvml.NVMLError as error:
             self._absent = NoGpu(f"NVML: {error}")
+            return
+        try:
+            self._handle = find_gpu(self._device, self._nvml)
+            self._name = str(self._nvml.nvmlDeviceGetName(self._handle))
+            self._driver = str(self._nvml.nvmlSystemGetDriverVersion())
+        except self._nvml.NVMLError as error:
+            self._absent = NoGpu(f"NVML: {error}")
+            self._ask(self._nvml.nvmlShutdown)
             return
         self._timeline = self._world.timeline("gpu-telemetry", costs=False)
         self._due_ns = self._world.now_ns()
@@ -120,26 +128,18 @@ class GpuSampler:
         self._timeline.start()
 
     def stop(self) -> Telemetry | NoGpu:
-        """The last sample, and all of them."""
+        """The last sample, and all of them; a GPU that is lost takes none away."""
         if self._absent is not None:
             return self._absent
         self._timeline.stop()
         self._samples.append(self._read())
-        told = Telemetry(
-            name=str(self._nvml.nvmlDeviceGetName(self._handle)),
-            driver=str(self._nvml.nvmlSystemGetDriverVersion()),
+        self._ask(self._nvml.nvmlShutdown)
+        return Telemetry(
+            name=self._name,
+            driver=self._driver,
             every_ms=self._every_ms,
             samples=tuple(self._samples),
         )
-        self._nvml.nvmlShutdown()
-        return told
-
-    def _find(self) -> Any:
-        """NVML counts all GPUs, CUDA those that CUDA_VISIBLE_DEVICES shows: the UUID says which."""
-        uuid = _cuda_uuid(self._device)
-        if uuid is None:
-            return self._nvml.nvmlDeviceGetHandleByIndex(0)
-        return self._nvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
 
     def _sample(self) -> None:
         self._samples.append(self._read())
@@ -175,12 +175,3 @@ class GpuSampler:
 
 def throttle_reasons(bits: int) -> tuple[str, ...]:
     return tuple(name for bit, name in THROTTLE_REASONS.items() if bits & bit)
-
-
-def _cuda_uuid(device: str) -> str | None:
-    """The UUID of a CUDA device; None where torch sees none (as in tests)."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return None
-    return str(torch.cuda.get_device_properties(torch.device(device)).uuid)

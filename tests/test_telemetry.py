@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,9 @@ import pynvml
 import pytest
 from traces import gpu_that_said
 
+from harness import environment, experiment
 from harness.clock import NS_PER_MS, RealWorld, VirtualWorld
+from harness.environment import describe_gpu
 from harness.telemetry import GpuSample, GpuSampler, NoGpu, Telemetry, joined, throttle_reasons
 
 
@@ -39,8 +42,11 @@ class FakeNvml:
     def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
         return f"gpu{index}"
 
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        return uuid
+
     def nvmlDeviceGetName(self, handle: str) -> str:
-        return "NVIDIA Test GPU"
+        return f"NVIDIA Test {handle}"
 
     def nvmlSystemGetDriverVersion(self) -> str:
         return "999.1"
@@ -80,7 +86,7 @@ def sampled(nvml: FakeNvml, run_ms: int = 35, every_ms: float = 10.0) -> Telemet
 def test_samples_are_taken_beside_the_run_and_at_both_its_ends() -> None:
     nvml = FakeNvml()
     told = sampled(nvml)
-    assert (told.name, told.driver) == ("NVIDIA Test GPU", "999.1")
+    assert (told.name, told.driver) == ("NVIDIA Test gpu0", "999.1")
     assert len(told.samples) >= 3
     assert [s.at_ns for s in told.samples] == sorted(s.at_ns for s in told.samples)
     first = told.samples[0]
@@ -125,6 +131,68 @@ def test_absence_is_typed_and_says_why() -> None:
     told = sampler.stop()
     assert isinstance(told, NoGpu)
     assert told.why.startswith("NVML: ")
+
+
+class Lost(FakeNvml):
+    """A GPU that falls off the bus once ``gone`` is set."""
+
+    gone = False
+
+    def __getattribute__(self, name: str) -> Any:
+        def lost(*_: Any) -> None:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+
+        return (
+            lost if name.startswith("nvmlDevice") and self.gone else super().__getattribute__(name)
+        )
+
+
+def test_a_gpu_that_is_lost_takes_no_sample_away() -> None:
+    nvml = Lost()
+    sampler = GpuSampler(RealWorld(), nvml=nvml)
+    sampler.start()
+    nvml.gone = True
+    told = sampler.stop()
+    assert isinstance(told, Telemetry)
+    assert (told.name, told.samples[0].sm_mhz, told.samples[-1].sm_mhz) == (
+        "NVIDIA Test gpu0", 1980, None,
+    )  # fmt: skip
+    sampler = GpuSampler(RealWorld(), nvml=nvml)  # lost before it began
+    sampler.start()
+    assert isinstance(sampler.stop(), NoGpu)
+    assert nvml.open == 0
+
+
+def test_the_gpu_of_the_device_is_meant_not_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_cuda_uuid", {"cuda": "a", "cuda:1": "b"}.get)
+    for device, handle in (("cuda", "GPU-a"), ("cuda:1", "GPU-b"), ("cpu", "gpu0"), (None, "gpu0")):
+        found = {"name": f"NVIDIA Test {handle}", "driver": "999.1"}
+        assert describe_gpu(device, FakeNvml()) == found
+    sampler = GpuSampler(RealWorld(), "cuda:1", nvml=FakeNvml())
+    sampler.start()
+    told = sampler.stop()
+    assert isinstance(told, Telemetry)
+    assert told.name == "NVIDIA Test GPU-b"
+
+
+def test_every_arm_keeps_what_was_seen_of_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_cuda_uuid", lambda device: device[-1])
+    fake = partial(GpuSampler, nvml=FakeNvml())
+    monkeypatch.setattr(experiment, "GpuSampler", fake)
+    kept: list[tuple[str, str]] = []
+
+    def arm(device: str) -> Any:
+        return SimpleNamespace(
+            engine=SimpleNamespace(info=SimpleNamespace(device=device)),
+            writer=SimpleNamespace(append_telemetry=lambda told: kept.append((device, told.name))),
+        )
+
+    with experiment._gpu_watched(
+        RealWorld(), [arm(d) for d in ("cuda:1", "cpu", "cuda:0", "cuda:1")]
+    ):
+        pass
+    one, two = ("cuda:1", "NVIDIA Test GPU-1"), ("cuda:0", "NVIDIA Test GPU-0")
+    assert kept == [one, two, one]
 
 
 @pytest.mark.parametrize(
