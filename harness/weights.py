@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 from transformers.utils.hub import cached_file, extract_commit_hash
@@ -35,6 +36,11 @@ _TINY_EN_IDS: dict[str, Any] = {
     "eos_token_id": 50256,
     "pad_token_id": 50256,
 }
+# What transformers and file formats raise for files that are damaged, cut off or of another kind.
+BROKEN_FILES = (
+    OSError, ValueError, LookupError, TypeError, RuntimeError,
+    SafetensorError, StrictDataclassError,
+)  # fmt: skip
 _CT2_FLOAT16 = 4  # the only type of this file's tensors that carry weights
 
 
@@ -44,7 +50,7 @@ class WhisperWeights:
     token_bytes: tuple[bytes, ...]  # what each id adds to the text; b"" for special tokens
     source: str  # packaged, a hub id, a folder
     revision: str | None  # version of the package, commit of the hub repository; None: a folder
-    sha256: str  # of the weight file; of many: of their concatenation in order of name
+    sha256: str  # of the weight file; of many: see `weights_sha256`
 
 
 def load_whisper_weights(source: str, revision: str | None = None) -> WhisperWeights:
@@ -215,7 +221,8 @@ def _load_pretrained(source: str, revision: str | None) -> WhisperWeights:
             source, **at_revision, dtype=torch.float32
         )
         token_bytes = _token_bytes(tokenizer_json, config.vocab_size)
-    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
+        sha256 = weights_sha256(config_json.parent)
+    except BROKEN_FILES as error:
         raise WeightsError(
             f"no Whisper weights to load, {type(error).__name__}: {error}", value=source, hint=hint
         ) from error
@@ -224,7 +231,7 @@ def _load_pretrained(source: str, revision: str | None) -> WhisperWeights:
         token_bytes=token_bytes,
         source=source,
         revision=extract_commit_hash(str(config_json), None),
-        sha256=_sha256(sorted(config_json.parent.glob("*.safetensors"))),
+        sha256=sha256,
     )
 
 
@@ -243,6 +250,22 @@ def _frozen(model: WhisperForConditionalGeneration) -> WhisperForConditionalGene
     model.eval()  # type: ignore[no-untyped-call]
     model.requires_grad_(False)
     return model
+
+
+def weights_sha256(folder: Path) -> str:
+    """Of the files that transformers loads, in order of name; others in the folder are not meant.
+
+    Raises:
+        FileNotFoundError: there is none of them.
+    """
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            return _sha256([folder / name])
+        if index.is_file():
+            parts = set(json.loads(index.read_text())["weight_map"].values())
+            return _sha256([folder / part for part in sorted(parts)])
+    raise FileNotFoundError(f"neither model.safetensors nor pytorch_model.bin in {folder}")
 
 
 def _sha256(files: list[Path]) -> str:

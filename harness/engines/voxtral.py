@@ -22,7 +22,8 @@ from harness.engines.local import Laps, LocalEngine, TurnStream, device_events, 
 from harness.engines.policies import WindowToken
 from harness.engines.ring_cache import RingCache
 from harness.engines.voxtral_net import BLOCK_SAMPLES, EMBEDDING_SAMPLES, VoxtralNet, cache_shape
-from harness.engines.voxtral_weights import END, Loaded, load_voxtral_weights
+from harness.engines.voxtral_tokenizer import END
+from harness.engines.voxtral_weights import Loaded, load_voxtral_weights
 from harness.errors import ConfigError, DatasetError
 from harness.events import SessionKind
 

@@ -30,7 +30,8 @@ from harness.engines.cuda_graphs import Capturer, Step, StepOptions
 from harness.engines.log_mel import HOP_SAMPLES, MEL_BANDS, WINDOW_SAMPLES, LogMel
 from harness.engines.ring_cache import RingCache
 from harness.engines.voxtral_layers import Stack
-from harness.engines.voxtral_weights import AUDIO, Loaded
+from harness.engines.voxtral_tokenizer import AUDIO
+from harness.engines.voxtral_weights import Loaded
 
 BLOCK_SAMPLES = 30 * RATE_HZ
 BLOCK_EMBEDDINGS = 375

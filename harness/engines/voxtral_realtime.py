@@ -31,7 +31,8 @@ from harness.engines.voxtral_realtime_model import (
     cache_shape,
 )
 from harness.engines.voxtral_realtime_stream import RealtimeStream
-from harness.engines.voxtral_weights import STREAMING_PAD, Loaded, load_voxtral_weights
+from harness.engines.voxtral_tokenizer import STREAMING_PAD
+from harness.engines.voxtral_weights import Loaded, load_voxtral_weights
 from harness.errors import ConfigError
 from harness.events import SessionKind
 

@@ -26,11 +26,15 @@ from harness.engines.cuda_graphs import Capturer, Step, StepOptions
 from harness.engines.log_mel import HOP_SAMPLES, MEL_BANDS, WINDOW_SAMPLES, LogMel
 from harness.engines.ring_cache import RingCache
 from harness.engines.voxtral_layers import Stack
-from harness.engines.voxtral_weights import STREAMING_PAD
+from harness.engines.voxtral_tokenizer import (
+    BEGIN,
+    LEFT_PAD_TOKENS,
+    SAMPLES_PER_TOKEN,
+    STREAMING_PAD,
+)
 
-STEP_SAMPLES = 1280  # 80 ms
+STEP_SAMPLES = SAMPLES_PER_TOKEN  # 80 ms
 LOOK_AHEAD_SAMPLES = 40  # half a window past the centre of a step's last frame, less its hop
-LEFT_PAD_TOKENS = 32  # silence before the audio
 RIGHT_PAD_TOKENS = 11  # beside the delay, after the audio: room for one long word
 SHARED_STEPS = LEFT_PAD_TOKENS - 1  # the last step of silence already hears 40 samples of audio
 
@@ -38,7 +42,6 @@ _STEP_MEL_FRAMES = 8
 _LOOK_BACK_MEL_FRAMES = 3  # conv 2 reads one frame back, each of them conv 1 two
 ENCODER_POSITIONS = 4  # a step, after convolution with stride 2
 WINDOW = WINDOW_SAMPLES + HOP_SAMPLES * (_STEP_MEL_FRAMES + _LOOK_BACK_MEL_FRAMES - 1)  # 2000
-_BOS = 1
 _LOUDEST = 1.5  # log10 of the power that features are scaled by; transformers' default for it
 
 OWN = -1  # `given`: go on with the token that the row chose itself
@@ -214,7 +217,7 @@ class RealtimeModel:
         row = slice(0, 1)
         self._control[0, 0] = 1
         for step in range(SHARED_STEPS):
-            self._control[0, 1] = _BOS if step == 0 else STREAMING_PAD
+            self._control[0, 1] = BEGIN if step == 0 else STREAMING_PAD
             begin = step * ENCODER_POSITIONS
             self._encode_embedded(row, embedded[:, begin : begin + ENCODER_POSITIONS])
             self._decode(row, self._decoder_cache.reach(step + 1))

@@ -19,7 +19,7 @@ from harness.engines.voxtral_realtime_model import (
     last_step,
     samples_needed,
 )
-from harness.engines.voxtral_weights import STREAMING_PAD
+from harness.engines.voxtral_tokenizer import STREAMING_PAD
 
 
 class Stepper(Protocol):

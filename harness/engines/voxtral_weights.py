@@ -1,53 +1,36 @@
-"""Voxtral weights and tokenizer: from the hub, from a folder, or random ones made here.
-
-Random weights need no network. Their tokenizer is made from the one that mistral-common ships: the
-same merges as the real one, with the special tokens and the audio section that Voxtral's has.
-"""
+"""Voxtral weights: from the hub, from a folder, or random ones made here, which need no network."""
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
-import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
-from mistral_common.exceptions import MistralCommonException
-from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from transformers.initialization import no_init_weights
 
 from harness.config import VoxtralModel, VoxtralRealtimeModel
 from harness.engines import EngineInfo
 from harness.engines.cuda_graphs import StepOptions
+from harness.engines.voxtral_tokenizer import (
+    AUDIO,
+    BEGIN,
+    END,
+    TINY_VOCABULARY,
+    Kind,
+    load_tokenizer,
+    random_tokenizer,
+    shipped_token_bytes,
+)
 from harness.errors import DeviceError, WeightsError
 from harness.events import SessionKind
+from harness.weights import BROKEN_FILES, weights_sha256
 
-Kind = Literal["voxtral", "voxtral_realtime"]  # transformers' `model_type`
-
-SPECIAL_TOKENS = 1000  # ids below are special; the others are 1000 + the rank of their bytes
-END = 2  # </s>
-AUDIO = 24  # stands for one audio embedding of the 3B's prompt
-STREAMING_PAD = 32  # "no text in this step"
-STREAMING_WORD = 33  # "a word begins"
 RANDOM_SEED = 0
-FULL_VOCABULARY, TINY_VOCABULARY = 131_072, 16_384
-
-_NAMED_SPECIALS = {
-    0: "<unk>", 1: "<s>", END: "</s>", 3: "[INST]", 4: "[/INST]", 5: "[AVAILABLE_TOOLS]",
-    6: "[/AVAILABLE_TOOLS]", 7: "[TOOL_RESULTS]", 8: "[/TOOL_RESULTS]", 9: "[TOOL_CALLS]",
-    10: "[IMG]", 11: "<pad>", 12: "[IMG_BREAK]", 13: "[IMG_END]", 14: "[PREFIX]", 15: "[MIDDLE]",
-    16: "[SUFFIX]", 17: "[SYSTEM_PROMPT]", 18: "[/SYSTEM_PROMPT]", 19: "[TOOL_CONTENT]",
-    AUDIO: "[AUDIO]", 25: "[BEGIN_AUDIO]", STREAMING_PAD: "[STREAMING_PAD]",
-    STREAMING_WORD: "[STREAMING_WORD]", 34: "[TRANSCRIBE]",
-}  # fmt: skip
 
 _CLASSES: dict[Kind, tuple[str, str]] = {
     "voxtral": ("VoxtralConfig", "VoxtralForConditionalGeneration"),
@@ -150,13 +133,7 @@ def load_voxtral_weights(
     config = source.config(kind)
     _check_memory(config, device, dtype, cache_bytes(config))
     path = source.tokenizer_file()
-    try:
-        tokenizer = MistralTokenizer.from_file(str(path))
-        token_bytes = _token_bytes(tokenizer)
-    except (MistralCommonException, AssertionError, KeyError, ValueError) as error:
-        raise WeightsError(
-            "not a Voxtral tokenizer", value=str(path), hint=f"it said: {error}"
-        ) from error
+    tokenizer, token_bytes = load_tokenizer(path, kind)
     return Loaded(
         model=source.model(kind, device, dtype),
         tokenizer=tokenizer,
@@ -187,7 +164,7 @@ class _Source:
         hint = (
             f"look into {where} for it; model.weights=random needs no files"
             if error is None
-            else f"model.weights=FOLDER or random; loading said: {str(error).splitlines()[0]}"
+            else f"model.weights=FOLDER or random; loading said: {_first_line(error)}"
         )
         return WeightsError(what, value=self.name, hint=hint)
 
@@ -196,7 +173,7 @@ class _Source:
             raise self._missing("no config.json in the weights' folder")
         try:
             config = transformers.AutoConfig.from_pretrained(self.name, revision=self.revision)
-        except (OSError, ValueError) as error:
+        except BROKEN_FILES as error:
             raise self._missing("model.weights cannot be loaded", error) from error
         if config.model_type != kind:
             raise WeightsError(
@@ -226,7 +203,7 @@ class _Source:
             model, report = model_class.from_pretrained(
                 self.name, revision=self.revision, dtype=dtype, output_loading_info=True
             )
-        except (OSError, RuntimeError, ValueError) as error:
+        except BROKEN_FILES as error:
             raise self._missing("model.weights cannot be loaded", error) from error
         if report["missing_keys"]:
             raise self._missing(
@@ -236,14 +213,12 @@ class _Source:
         return model.to(device).eval()
 
     def sha256(self) -> str | None:
-        if self.folder is None:
-            return None  # its revision identifies it
-        digest = hashlib.sha256()
-        for path in sorted(self.folder.glob("*.safetensors")):
-            with path.open("rb") as file:
-                while block := file.read(1 << 24):
-                    digest.update(block)
-        return digest.hexdigest()
+        # Of a hub repository its revision says as much.
+        return None if self.folder is None else weights_sha256(self.folder)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 # --- random --------------------------------------------------------------------------------------
@@ -251,7 +226,7 @@ class _Source:
 
 def random_config(kind: Kind, size: str) -> Any:
     """The configuration of random weights: the published one (full), or one for tests (tiny)."""
-    text: dict[str, Any] = {"bos_token_id": 1, "eos_token_id": END, "pad_token_id": 11}
+    text: dict[str, Any] = {"bos_token_id": BEGIN, "eos_token_id": END, "pad_token_id": 11}
     audio: dict[str, Any] = {}
     if size == "tiny":
         text |= _TINY_TEXT
@@ -306,71 +281,6 @@ def random_model(config: Any, device: torch.device, dtype: torch.dtype) -> Any:
         token = getattr(config.text_config, f"{role}_token_id")
         setattr(model.generation_config, f"{role}_token_id", token)
     return model
-
-
-@functools.cache
-def _shipped_tokenizer() -> dict[str, Any]:
-    import mistral_common
-
-    path = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
-    content: dict[str, Any] = json.loads(path.read_bytes())
-    return content
-
-
-def shipped_token_bytes(vocabulary: int) -> tuple[bytes, ...]:
-    entries = _shipped_tokenizer()["vocab"][: vocabulary - SPECIAL_TOKENS]
-    return (b"",) * SPECIAL_TOKENS + tuple(base64.b64decode(e["token_bytes"]) for e in entries)
-
-
-def _token_bytes(tokenizer: Any) -> tuple[bytes, ...]:
-    tekken = tokenizer.instruct_tokenizer.tokenizer
-    return tuple(tekken.id_to_byte_piece(token) for token in range(tekken.n_words))
-
-
-def write_tokenizer(path: Path, kind: Kind, vocabulary: int) -> None:
-    """A ``tekken.json`` like the real model's, with its first ``vocabulary`` ids."""
-    shipped = _shipped_tokenizer()
-    audio: dict[str, Any] = {
-        "sampling_rate": 16_000,
-        "frame_rate": 12.5,
-        "audio_encoding_config": {"num_mel_bins": 128, "hop_length": 160, "window_size": 400},
-    }
-    if kind == "voxtral":
-        audio["chunk_length_s"] = 30.0
-    else:
-        audio |= {
-            "transcription_format": "streaming",
-            "transcription_delay_ms": 480.0,
-            "streaming_look_ahead_ms": 2.5,
-            "streaming_look_back_ms": 52.5,
-            "streaming_n_left_pad_tokens": 32,
-        }
-    vocab = shipped["vocab"][: vocabulary - SPECIAL_TOKENS]
-    content = {
-        "config": shipped["config"]
-        | {
-            "version": "v7",  # the first with audio
-            "default_vocab_size": vocabulary,
-            "default_num_special_tokens": SPECIAL_TOKENS,
-            "num_vocab_tokens": len(vocab),
-        },
-        "vocab": vocab,
-        "special_tokens": [
-            {"rank": i, "token_str": _NAMED_SPECIALS.get(i, f"<SPECIAL_{i}>"), "is_control": True}
-            for i in range(SPECIAL_TOKENS)
-        ],
-        "audio": audio,
-    }
-    path.write_text(json.dumps(content))
-
-
-@functools.cache
-def random_tokenizer(kind: Kind, vocabulary: int) -> Any:
-    """The tokenizer of random weights, from the one that mistral-common ships."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tekken.json"
-        write_tokenizer(path, kind, vocabulary)
-        return MistralTokenizer.from_file(str(path))
 
 
 # --- memory --------------------------------------------------------------------------------------

@@ -44,7 +44,8 @@ from harness.engines.local import torch_device
 from harness.engines.voxtral import VoxtralEngine
 from harness.engines.voxtral_realtime import VoxtralRealtimeEngine
 from harness.engines.voxtral_realtime_model import first_output_step, samples_needed
-from harness.engines.voxtral_weights import Loaded, load_voxtral_weights, write_tokenizer
+from harness.engines.voxtral_tokenizer import write_tokenizer
+from harness.engines.voxtral_weights import Loaded, load_voxtral_weights
 from harness.events import Token, Word
 from harness.telemetry import GpuSampler, Telemetry
 

@@ -19,14 +19,8 @@ from harness.engines.cuda_graphs import Capturer, Step, StepOptions
 from harness.engines.ring_cache import RingCache, Snapshot
 from harness.engines.voxtral_net import VoxtralNet
 from harness.engines.voxtral_realtime_model import RealtimeModel
-from harness.engines.voxtral_weights import (
-    TINY_VOCABULARY,
-    Kind,
-    Loaded,
-    _build,
-    random_config,
-    random_tokenizer,
-)
+from harness.engines.voxtral_tokenizer import TINY_VOCABULARY, Kind, random_tokenizer
+from harness.engines.voxtral_weights import Loaded, _build, random_config
 from tests.engines.simulated_graphs import simulate_graphs
 from tests.engines.test_voxtral_realtime import WINDOWS, step_through
 from tests.engines.voxtral_oracle import CPU, noise, tiny

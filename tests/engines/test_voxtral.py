@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,19 @@ from harness.engines import voxtral_weights as weights
 from harness.engines.cuda_graphs import StepOptions
 from harness.engines.voxtral import VoxtralEngine, load_voxtral
 from harness.engines.voxtral_net import VoxtralNet, transcription_prompt
-from harness.engines.voxtral_weights import AUDIO, END, Loaded, random_tokenizer
+from harness.engines.voxtral_tokenizer import (
+    AUDIO,
+    END,
+    STREAMING_PAD,
+    TINY_VOCABULARY,
+    Kind,
+    load_tokenizer,
+    random_tokenizer,
+    write_tokenizer,
+)
+from harness.engines.voxtral_weights import Loaded
 from harness.errors import ConfigError, DeviceError, WeightsError
+from harness.weights import weights_sha256
 from tests.engines.voxtral_oracle import CPU, NoValueRead, noise, processor, replay, tiny
 
 EAGER = StepOptions(cuda_graphs=False, compile=False, batching=False)
@@ -222,7 +236,7 @@ def folder(loaded: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny weights as a user's folder, as `save_pretrained` writes it."""
     path = tmp_path_factory.mktemp("weights")
     loaded.model.save_pretrained(path)
-    weights.write_tokenizer(path / "tekken.json", "voxtral", weights.TINY_VOCABULARY)
+    write_tokenizer(path / "tekken.json", "voxtral", TINY_VOCABULARY)
     return path
 
 
@@ -258,6 +272,91 @@ def test_another_architecture_is_refused(tmp_path: Path, world: VirtualWorld) ->
     weights.random_config("voxtral_realtime", "tiny").save_pretrained(tmp_path)
     with pytest.raises(WeightsError, match="another architecture"):
         load_voxtral(VoxtralModel(weights=str(tmp_path)), TorchEngine(), world)
+
+
+def damaged(folder: Path, to: Path, name: str, content: bytes) -> VoxtralModel:
+    """The folder's model with another file of this name."""
+    for file in folder.iterdir():
+        if file.name != name:
+            (to / file.name).symlink_to(file)
+    (to / name).write_bytes(content)
+    return VoxtralModel(weights=str(to))
+
+
+@pytest.mark.parametrize(
+    ("name", "keep"),
+    [("model.safetensors", 0), ("model.safetensors", 4), ("model.safetensors", 100_000),
+     ("config.json", 40), ("tekken.json", 400)],
+)  # fmt: skip
+def test_a_file_that_was_cut_off_is_named_as_a_fault_of_the_weights(
+    folder: Path, tmp_path: Path, world: VirtualWorld, name: str, keep: int
+) -> None:
+    model = damaged(folder, tmp_path, name, (folder / name).read_bytes()[:keep])
+    with pytest.raises(WeightsError, match=r"cannot be loaded|not a Voxtral tokenizer"):
+        load_voxtral(model, TorchEngine(), world)
+
+
+def test_a_config_of_wrong_types_is_a_fault_of_the_weights(
+    folder: Path, tmp_path: Path, world: VirtualWorld
+) -> None:
+    config = json.loads((folder / "config.json").read_bytes())
+    config["text_config"]["hidden_size"] = "wide"
+    model = damaged(folder, tmp_path, "config.json", json.dumps(config).encode())
+    with pytest.raises(WeightsError, match="cannot be loaded"):
+        load_voxtral(model, TorchEngine(), world)
+
+
+def moved(tekken: Any, token: int, to: int) -> None:
+    specials = tekken["special_tokens"]
+    specials[token]["token_str"], specials[to]["token_str"] = (
+        specials[to]["token_str"], specials[token]["token_str"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("voxtral", lambda t: moved(t, AUDIO, 41), r"\[AUDIO\] is 41, not 24"),
+        ("voxtral_realtime", lambda t: moved(t, STREAMING_PAD, 41), r"STREAMING_PAD\] is 41"),
+        ("voxtral_realtime", lambda t: t["audio"].update(streaming_n_left_pad_tokens=16),
+         "tokens of silence is 16, not 32"),
+        ("voxtral", lambda t: t["audio"]["audio_encoding_config"].update(num_mel_bins=80),
+         "mel bands is 80, not 128"),
+        ("voxtral", lambda t: t["audio"].update(frame_rate=25.0), "samples of a token is 640"),
+        ("voxtral", lambda t: t.pop("audio"), "no audio section"),
+    ],
+)  # fmt: skip
+def test_a_tokenizer_laid_out_in_another_way_is_refused(
+    tmp_path: Path, kind: Kind, change: Callable[[Any], None], said: str
+) -> None:
+    path = tmp_path / "tekken.json"
+    write_tokenizer(path, kind, TINY_VOCABULARY)
+    tokenizer, token_bytes = load_tokenizer(path, kind)
+    assert len(token_bytes) == TINY_VOCABULARY
+    assert tokenizer.instruct_tokenizer.audio_encoder is not None
+    tekken = json.loads(path.read_bytes())
+    change(tekken)
+    path.write_text(json.dumps(tekken))
+    with pytest.raises(WeightsError, match=said):
+        load_tokenizer(path, kind)
+
+
+def test_weights_are_known_by_the_files_that_are_loaded(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        weights_sha256(tmp_path)
+    found = []
+    for name, content in {
+        "pytorch_model.bin": "one", "model-2.safetensors": "b", "model-1.safetensors": "a",
+        "model.safetensors.index.json":
+            json.dumps({"weight_map": {"x": "model-1.safetensors", "y": "model-2.safetensors"}}),
+        "consolidated.safetensors": "not loaded",
+    }.items():  # fmt: skip
+        (tmp_path / name).write_text(content)
+        found.append(weights_sha256(tmp_path))
+    of_bin, parts = sha256(b"one").hexdigest(), sha256(b"ab").hexdigest()
+    assert found == [of_bin, of_bin, of_bin, parts, parts]
+    (tmp_path / "model.safetensors").write_text("whole")
+    assert weights_sha256(tmp_path) == sha256(b"whole").hexdigest()
 
 
 def test_a_missing_weight_is_an_error(folder: Path, tmp_path: Path, world: VirtualWorld) -> None:

@@ -34,7 +34,8 @@ from harness.engines.local import Laps
 from harness.engines.policies import WindowToken
 from harness.engines.voxtral import VoxtralEngine
 from harness.engines.voxtral_net import VoxtralNet
-from harness.engines.voxtral_weights import AUDIO, END, Loaded, random_config, random_model
+from harness.engines.voxtral_tokenizer import AUDIO, END
+from harness.engines.voxtral_weights import Loaded, random_config, random_model
 from harness.errors import ConfigError
 from harness.events import SessionKind
 from harness.runs import load_run

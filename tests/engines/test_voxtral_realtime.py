@@ -23,7 +23,8 @@ from harness.engines.voxtral_realtime_model import (
     last_step,
     samples_needed,
 )
-from harness.engines.voxtral_weights import STREAMING_PAD, STREAMING_WORD, Loaded
+from harness.engines.voxtral_tokenizer import STREAMING_PAD, STREAMING_WORD
+from harness.engines.voxtral_weights import Loaded
 from harness.errors import ConfigError, DeviceError
 from harness.events import Word
 from tests.engines.voxtral_oracle import CPU, NoValueRead, noise, processor, replay, tiny
