@@ -19,6 +19,7 @@ from harness.audio import RATE_HZ, Samples
 from harness.datasets_manifest import spoken_words
 from harness.errors import DatasetError, WeightsError
 from harness.events import Word
+from harness.weights import BROKEN_FILES
 
 
 class CtcAligner:
@@ -28,17 +29,13 @@ class CtcAligner:
         WeightsError: there is no such model, it is not a CTC model, or it wants another rate.
     """
 
-    def __init__(self, source: str, revision: str | None = None) -> None:
+    def __init__(self, source: str) -> None:
         transformers: Any = importlib.import_module("transformers")  # untyped
         try:
-            self._features = transformers.AutoFeatureExtractor.from_pretrained(
-                source, revision=revision
-            )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(source, revision=revision)
-            self._model = transformers.AutoModelForCTC.from_pretrained(
-                source, revision=revision
-            ).eval()
-        except (OSError, ValueError) as error:
+            self._features = transformers.AutoFeatureExtractor.from_pretrained(source)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(source)
+            self._model = transformers.AutoModelForCTC.from_pretrained(source).eval()
+        except BROKEN_FILES as error:
             raise WeightsError(
                 f"cannot load a CTC model from {source!r} ({error})",
                 allowed="a hub id or a folder with model, tokenizer and feature extractor",
@@ -49,7 +46,7 @@ class CtcAligner:
                 value=self._features.sampling_rate,
                 allowed=f"{RATE_HZ}",
             )
-        self.name = source if revision is None else f"{source}@{revision}"
+        self.name = source
         self._ids: dict[str, int] = tokenizer.get_vocab()
         self._blank: int = self._model.config.pad_token_id
         self._between: int | None = self._ids.get(tokenizer.word_delimiter_token)

@@ -77,7 +77,7 @@ def run_verb(argv: list[str]) -> int:
         _complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        _complain("interrupted; nothing was measured")
+        _complain(f"interrupted: {name} was not finished")
         return 4
 
 

@@ -29,10 +29,13 @@ def serve(argv: list[str]) -> int:
     from harness.dataset import load_dataset
     from harness.engines.factory import make_engine
     from harness.serve import create_app, run_server
+    from harness.serve.app import read_token
 
     logging.getLogger("harness.serve").setLevel(logging.INFO)
     logging.getLogger("harness.serve").addHandler(logging.StreamHandler())
     world = RealWorld()
+    read_token(config.serve)  # what is missing is told before minutes of loading
+    clips = load_dataset(config.dataset).clips
     console.print("Loading the engine ...", style="dim")
     engine = make_engine(config, world)
     try:
@@ -43,7 +46,7 @@ def serve(argv: list[str]) -> int:
             kind=SessionKind(config.session.kind),
             chunking=config.chunking,
             chunking_name=chunking_name(config.chunking),
-            clips=load_dataset(config.dataset).clips,
+            clips=clips,
         )
         console.print(f"Serving {engine.info.model}; Ctrl-C ends it", style="dim")
         run_server(app, announce=lambda url: console.print(f"listening on {url}"))

@@ -97,7 +97,10 @@ class Engine(Protocol):
         """Begin one session."""
 
     def close(self) -> None:
-        """Release threads, sockets and device memory; open streams are given up."""
+        """Release threads and sockets; open streams are given up.
+
+        Device memory is free again once nothing refers to the engine.
+        """
 
 
 @runtime_checkable

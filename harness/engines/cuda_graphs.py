@@ -6,6 +6,7 @@ what changes from step to step is copied into buffers that live as long as the g
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,12 +124,24 @@ def tuned(function: Callable[P, T]) -> Callable[P, T]:
     return compiled(function, coordinate_descent_tuning=True)
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 class Capturer:
     """Turns steps into replays; all of them share one memory pool, so they run one at a time."""
 
     def __init__(self, options: StepOptions) -> None:
         self._options = options
         if options.cuda_graphs:
+            gc.collect()  # an engine that was given up may still hold graphs and events
             self._pool = torch.cuda.graph_pool_handle()
             # Of this thread's device; torch's own stands on the device that captured first. One for
             # all: libraries keep their workspace for every stream that they have seen.
@@ -152,8 +165,11 @@ class Capturer:
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         # thread_local: other threads (telemetry, loaders) may call CUDA meanwhile
-        with torch.cuda.graph(
-            graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+        with (
+            _no_collection(),  # graphs and events that are freed meanwhile would break it off
+            torch.cuda.graph(
+                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+            ),
         ):
             step()
         graph.replay()  # the first one also puts the graph onto the device

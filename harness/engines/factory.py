@@ -80,6 +80,19 @@ def _refuse_step_options(engine: TorchEngine) -> None:
             )
 
 
+def _check_tokens_of_a_window(model: WhisperModel | VoxtralModel) -> None:
+    """What a window has committed counts; once it is full, the rest of it would not be heard."""
+    from harness.engines.live import LONGEST_S, MOST_TOKENS
+
+    if model.max_new_tokens < MOST_TOKENS:
+        raise ConfigError(
+            f"model.max_new_tokens in session=live: {LONGEST_S:g} s of open audio may say more",
+            value=model.max_new_tokens,
+            allowed=f"{MOST_TOKENS} or more",
+            hint="leave model.max_new_tokens out",
+        )
+
+
 def _live(engine: WindowEngine, config: Config) -> Engine:
     from harness.engines.live import LiveEngine
 
@@ -100,6 +113,8 @@ def _make_bare_engine(config: Config, world: World, kind: SessionKind) -> Engine
             from harness.engines.whisper import load_whisper
 
             _refuse_step_options(config.engine)
+            if kind is SessionKind.LIVE:
+                _check_tokens_of_a_window(config.model)
             whisper = load_whisper(config.model, config.engine, world)
             return whisper if kind is SessionKind.TURN else _live(whisper, config)
         case TorchEngine(), VoxtralModel():
@@ -107,6 +122,7 @@ def _make_bare_engine(config: Config, world: World, kind: SessionKind) -> Engine
 
             if kind is SessionKind.TURN:
                 return load_voxtral(config.model, config.engine, world)
+            _check_tokens_of_a_window(config.model)
             return _live(load_voxtral(config.model, config.engine, world, windows=True), config)
         case TorchEngine(), VoxtralRealtimeModel():
             from harness.engines.voxtral_realtime import load_voxtral_realtime

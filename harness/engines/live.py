@@ -41,6 +41,7 @@ from harness.events import SessionKind
 # Fast English is 5 words a second, of 1.3 tokens each; the rest is for short windows.
 MOST_TOKENS_PER_S, MORE_TOKENS = 8, 8
 LONGEST_S = 30.0  # what Whisper hears at once, and Voxtral in one block
+MOST_TOKENS = round(LONGEST_S * MOST_TOKENS_PER_S) + MORE_TOKENS  # of one window
 _FRAME = RATE_HZ // 50  # 20 ms: where a cut is looked for
 _SENTENCE_ENDS = (b".", b"?", b"!")
 

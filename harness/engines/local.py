@@ -27,7 +27,9 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 def torch_device(engine: TorchEngine) -> tuple[torch.device, torch.dtype]:
-    """The device and dtype asked for; sets the number of CPU threads, which is torch-wide.
+    """The device and dtype asked for.
+
+    Sets the number of CPU threads and, for float32 on CUDA, exact convolutions: both torch-wide.
 
     Raises:
         DeviceError: the device is not there, or cannot do the dtype.
@@ -58,6 +60,8 @@ def torch_device(engine: TorchEngine) -> tuple[torch.device, torch.dtype]:
         )
     if engine.threads is not None:
         torch.set_num_threads(engine.threads)
+    if device.type == "cuda" and engine.dtype == "float32":
+        torch.backends.cudnn.allow_tf32 = False  # its default rounds to 10 bits of mantissa
     return device, _DTYPES[engine.dtype]
 
 

@@ -128,7 +128,7 @@ class VoxtralEngine(LocalEngine):
             )
         )
 
-    def _forced(self, reference: Reference | None) -> torch.Tensor:
+    def _forced(self, reference: Reference | None) -> list[int]:
         if reference is None:
             raise ConfigError(
                 "model.decode=forced needs the reference text of each clip",
@@ -141,22 +141,21 @@ class VoxtralEngine(LocalEngine):
                 value=self._model.max_new_tokens,
                 hint=f"model.max_new_tokens={len(tokens)}",
             )
-        return torch.tensor(tokens, device=self._device)
+        return tokens
 
     # --- on the worker ------------------------------------------------------------------------
 
     def _warm_up(self, *, windows: bool) -> None:
-        laps = Laps(self.world, lambda *_: None, self.world.now_ns())
+        laps = Laps(self.world, lambda *_: None, self.world.now_ns(), self.new_event)
         silence = np.zeros(RATE_HZ, np.float32)
         tokens: Iterator[object] = self._transcribe(None, silence, laps)
         if windows:
             tokens = self.transcribe_window(silence, (), laps, _WARM_UP_TOKENS)
         for _ in islice(tokens, _WARM_UP_TOKENS):
             pass
+        laps.resolve()
 
-    def _transcribe(
-        self, forced: torch.Tensor | None, samples: Samples, laps: Laps
-    ) -> Iterator[str]:
+    def _transcribe(self, forced: list[int] | None, samples: Samples, laps: Laps) -> Iterator[str]:
         if len(samples) > self._model.max_audio_s * RATE_HZ:
             raise DatasetError(
                 "a clip is longer than model.max_audio_s",
@@ -167,7 +166,9 @@ class VoxtralEngine(LocalEngine):
         decoder = _Utterance(self._net, self._encode(samples, laps), laps)
         text = TokenText(self.token_bytes)
         limit = self._model.max_new_tokens
-        for token in greedy_tokens(decoder, end=(END,), limit=limit, forced=forced):
+        # Made here, on the worker: the driver would wait for whatever the device is doing.
+        known = None if forced is None else torch.tensor(forced, device=self._device)
+        for token in greedy_tokens(decoder, end=(END,), limit=limit, forced=known):
             laps.lap("host_read")
             yield text.push(token)
         if rest := text.flush():

@@ -124,6 +124,10 @@ class VoxtralRealtimeEngine(LocalEngine):
         self._rows[free[0]] = stream
         return self.add(stream)
 
+    def close(self) -> None:
+        super().close()
+        self._rows = []  # streams hold the engine: its memory would wait for a collection
+
     def _script(self, reference: Reference | None) -> deque[tuple[int, int]]:
         """The reference's tokens, each with the sample at which its word has been spoken."""
         if reference is None or not reference.words:
@@ -173,36 +177,40 @@ class VoxtralRealtimeEngine(LocalEngine):
             for stream in group:
                 stream.span(name, start_ns, end_ns, shared_by=len(group))
 
-        model = self._model
-        span = model.span_of([stream.row for stream in group])
+        span = self._model.span_of([stream.row for stream in group])
         start_ns = self._world.now_ns()
         for stream in group:
             audio, given = stream.next_input(start_ns)
-            model.stage(stream.row, audio, given)
+            self._model.stage(stream.row, audio, given)
         laps = Laps(self._world, tell, start_ns, self._new_event)
-        model.upload(span)
-        laps.launched("upload")
-        model.features(span)
-        laps.launched("features")
-        model.encode(span)
-        laps.launched("encoder")
-        model.decode(span, max(stream.step for stream in group))
-        laps.launched("decode")
-        tokens = model.read(span)
-        laps.lap("host_read")
+        tokens = self._run(span, max(stream.step for stream in group), laps)
         for stream in group:
             stream.take(tokens[stream.row - span.start])
         laps.resolve()
         for stream in group:
             stream.end_if_done()
 
+    def _run(self, span: slice, newest_step: int, laps: Laps) -> list[int]:
+        """The tokens of what was staged in ``span``."""
+        model = self._model
+        model.upload(span)
+        laps.launched("upload")
+        model.features(span)
+        laps.launched("features")
+        model.encode(span)
+        laps.launched("encoder")
+        model.decode(span, newest_step)
+        laps.launched("decode")
+        tokens = model.read(span)
+        laps.lap("host_read")
+        return tokens
+
     def _warm_up(self) -> None:
+        """The whole way, events included: the first ones are made."""
         span = self._model.span_of([0])
         self._model.begin(0)
         for step in range(_WARM_UP_STEPS):
             self._model.stage(0, np.zeros(WINDOW, np.float32), STREAMING_PAD)
-            self._model.upload(span)
-            self._model.features(span)
-            self._model.encode(span)
-            self._model.decode(span, step)
-            self._model.read(span)
+            laps = Laps(self._world, lambda *_: None, self._world.now_ns(), self._new_event)
+            self._run(span, step, laps)
+            laps.resolve()

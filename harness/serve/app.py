@@ -143,7 +143,7 @@ class Server:
     ) -> None:
         self.config = config
         self.telemetry = Telemetry()
-        self.access = Access(is_loopback(config.host), tuple(config.origins), _read_token(config))
+        self.access = Access(is_loopback(config.host), tuple(config.origins), read_token(config))
         self._engine = engine
         self._lanes = lanes
         self._clips = {clip.id: clip for clip in clips}
@@ -153,6 +153,10 @@ class Server:
         self._connections: set[Connection] = set()
         self._names = (f"{wall_time():%H%M%S}-{n}" for n in itertools.count(1))
         self._winding_up = False
+        # Some engines set memory aside for so many sessions, and have no place for one more.
+        places = engine.info.details.get("max_streams")
+        most = config.max_sessions
+        self._most_sessions = most if not isinstance(places, int) else min(most, places)
 
     # --- sessions --------------------------------------------------------------------------------
 
@@ -178,7 +182,7 @@ class Server:
             text = "the server is shutting down"
             await self._refuse(socket, protocol, text, "shutting_down", 1001)
             return
-        if len(self._connections) >= self.config.max_sessions:
+        if len(self._connections) >= self._most_sessions:
             text = f"{len(self._connections)} sessions are open, as many as this server takes"
             await self._refuse(socket, protocol, text, "too_many_sessions", 1013)
             return
@@ -243,7 +247,7 @@ class Server:
             "kind": self._service.kind.value,
             "chunking": next(iter(self._lanes)),
             "sessions": len(self._connections),
-            "max_sessions": self.config.max_sessions,
+            "max_sessions": self._most_sessions,
             "needs_token": self.access.token is not None,
         }
         return JSONResponse(status, 503 if self._winding_up else 200)
@@ -252,7 +256,12 @@ class Server:
         return Response(self.telemetry.exposition(), media_type="text/plain; version=0.0.4")
 
 
-def _read_token(config: ServeConfig) -> str | None:
+def read_token(config: ServeConfig) -> str | None:
+    """The bearer token that clients must show; None: none.
+
+    Raises:
+        ConfigError: the variable that is to hold it does not.
+    """
     if config.token_env is None:
         return None
     token = os.environ.get(config.token_env)

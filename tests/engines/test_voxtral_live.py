@@ -25,6 +25,7 @@ from harness.config import (
     TorchEngine,
     VoxtralModel,
     VoxtralRealtimeModel,
+    WhisperModel,
 )
 from harness.engines import Samples, voxtral_layers
 from harness.engines.cuda_graphs import StepOptions
@@ -284,7 +285,7 @@ def test_a_session_may_be_longer_than_what_is_heard_at_once(
 
 
 def random_3b(**changes: Any) -> VoxtralModel:
-    return VoxtralModel(weights="random", size="tiny", max_new_tokens=4, **changes)
+    return VoxtralModel(weights="random", size="tiny", **changes)
 
 
 def test_the_factory_wraps_it_for_live_sessions_only(world: VirtualWorld) -> None:
@@ -303,6 +304,8 @@ def test_the_factory_wraps_it_for_live_sessions_only(world: VirtualWorld) -> Non
     [
         (random_3b(decode="forced"), "session=turn"),
         (random_3b(max_audio_s=60), r"leave model\.max_audio_s out"),
+        (random_3b(max_new_tokens=247), r"(?s)max_new_tokens.*247.*248 or more"),
+        (WhisperModel(max_new_tokens=247), r"(?s)max_new_tokens.*247.*248 or more"),
         (VoxtralRealtimeModel(weights="random", size="tiny"), "streams by itself"),
     ],
 )
@@ -334,7 +337,7 @@ def test_the_command_line_runs_it_under_every_chunking(
     monkeypatch.chdir(tmp_path)
     code = main(
         ["compare", "chunking=1word,6word", "model=voxtral_mini_3b", "model.weights=random",
-         "model.size=tiny", "model.max_new_tokens=24", f"session={session}", "replay.pace=virtual",
+         "model.size=tiny", f"session={session}", "replay.pace=virtual",
          "replay.compute_scale=0", "replay.repeats=1", "dataset.limit=2", "report.plots=false",
          "hydra.run.dir=out"]
     )  # fmt: skip

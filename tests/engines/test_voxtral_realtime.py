@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from harness.clock import VirtualWorld
 from harness.config import TorchEngine, VoxtralRealtimeModel
 from harness.decoding import TokenText
-from harness.engines import Reference, Samples
+from harness.engines import Reference, Samples, ring_cache
 from harness.engines.cuda_graphs import StepOptions
 from harness.engines.voxtral_realtime import VoxtralRealtimeEngine, load_voxtral_realtime
 from harness.engines.voxtral_realtime_model import (
@@ -112,6 +114,22 @@ def test_tokens_and_logits_are_those_of_generate_beyond_both_windows(
     expected_tokens, expected_logits = generated(loaded, hugging_face, audio)
     assert tokens == expected_tokens
     assert len(set(tokens)) > 5
+    assert (logits - expected_logits).abs().max() < 1e-4
+
+
+@torch.inference_mode()
+def test_reaching_more_of_the_cache_changes_nothing(
+    hugging_face: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ring_cache, "_LEAST_REACH", 64)  # then 128, 256, 320
+    loaded, audio = tiny("voxtral_realtime", audio=40, text=300), noise(21.0, seed=4)
+    model = RealtimeModel(
+        loaded.model, rows=1, delay_tokens=6, device=CPU, dtype=torch.float32, options=EAGER
+    )
+    assert len(model._decoder_cache.reaches()) == 4
+    tokens, logits = step_through(model, 0, audio, 6)
+    expected_tokens, expected_logits = generated(loaded, hugging_face, audio)
+    assert tokens == expected_tokens
     assert (logits - expected_logits).abs().max() < 1e-4
 
 
@@ -331,6 +349,20 @@ def test_a_closed_session_frees_its_row_and_says_no_more(
     assert listener.tokens == []
     assert listener.outcome is None
     assert after.tokens == before.tokens
+
+
+def test_an_engine_that_was_closed_and_let_go_leaves_nothing_behind(loaded: Loaded) -> None:
+    world = VirtualWorld()
+    engine = make_engine(loaded, world)
+    replay(world, engine, [noise(1.0)])
+    gone = weakref.ref(engine)
+    gc.disable()  # it may hold gigabytes: they are not to wait for a collection
+    try:
+        engine.close()
+        del engine
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_step_that_breaks_fails_its_sessions_and_no_other(

@@ -22,7 +22,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 @pytest.fixture(autouse=True)
 def exact_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """float32 means float32: cuDNN would round to TF32, and logits would differ from a CPU's."""
+    """float32 means float32, as with `torch_device`: cuDNN would round to TF32 otherwise."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 

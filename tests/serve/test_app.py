@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 import websockets
@@ -206,8 +207,11 @@ def test_our_own_client_hears_what_the_engine_said() -> None:
 # --- limits and refusals -------------------------------------------------------------------------
 
 
-def test_one_session_too_many_is_told_so() -> None:
-    with serving(Spelling(), replace(CONFIG, max_sessions=1)) as running:
+@pytest.mark.parametrize(("asked", "places"), [(1, None), (64, 1)])
+def test_one_session_too_many_is_told_so(asked: int, places: int | None) -> None:
+    engine = Spelling()
+    engine.info = msgspec.structs.replace(engine.info, details={"max_streams": places})
+    with serving(engine, replace(CONFIG, max_sessions=asked)) as running:
         with running.connect() as first:
             receive(first)
             with running.connect() as second:
