@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -69,6 +69,7 @@ class Row:
     step_bytes: int  # weights that one token or step reads
     peak_gb: float | None
     words_ms: dict[int, list[float]]  # words a chunk -> time to the first chunk
+    host_ms: list[float]  # generate(): transformers' processor on the CPU, a part of `first`
     streams: str = ""
 
 
@@ -126,7 +127,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", default="full", choices=["full", "tiny"])
     parser.add_argument("--dtype", default=None, help="bfloat16 on CUDA, else float32")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU, for torch")
+    parser.add_argument("--threads", type=int, default=None, help="of the CPU; torch's own choice")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of the clip")
     parser.add_argument("--repeats", type=int, default=5, help="sessions an arm, one warms up")
     parser.add_argument("--streams", type=int, nargs="*", default=[1, 8, 16, 32])
@@ -194,7 +195,7 @@ class Bench:
         self._tidy()
         if self.cuda:
             torch.cuda.reset_peak_memory_stats(self.device)
-        row = Row(model, arm, [], [], step_bytes, None, {1: [], 6: []})
+        row = Row(model, arm, [], [], step_bytes, None, {1: [], 6: []}, [])
         self.rows.append(row)
         try:
             yield row
@@ -219,31 +220,40 @@ class Bench:
         ):
             processor = _processor(Path(folder), "voxtral", loaded)
             for repeat in range(self.options.repeats):
-                first_ms, step_ms = self._generate_turn(loaded, processor, new_tokens)
+                first_ms, host_ms, step_ms = self._generate_turn(loaded, processor, new_tokens)
                 if repeat:
                     row.first_ms.append(first_ms)
+                    row.host_ms.append(host_ms)
                     row.step_ms += step_ms
         for name, how in self.arms():
             with self.row("3B", name, step_bytes) as row:
-                engine = VoxtralEngine(
-                    model, loaded, self.device, self.dtype,
-                    step_options(how, self.device, live=False), RealWorld(),
-                )  # fmt: skip
-                with closing(engine):
-                    for repeat in range(self.options.repeats):
-                        session, finished_ns = self._turn(engine)
-                        if repeat:
-                            self._note(row, session, finished_ns)
-                del engine
+                self._measure_turns(row, model, loaded, how)
+
+    # An arm is a method of its own: one that fails leaves no engine behind for the next.
+    def _measure_turns(
+        self, row: Row, model: VoxtralModel, loaded: Loaded, how: TorchEngine
+    ) -> None:
+        engine = VoxtralEngine(
+            model, loaded, self.device, self.dtype,
+            step_options(how, self.device, live=False), RealWorld(),
+        )  # fmt: skip
+        with closing(engine):
+            for repeat in range(self.options.repeats):
+                session, finished_ns = self._turn(engine)
+                if repeat:
+                    self._note(row, session, finished_ns)
 
     def _generate_turn(
         self, loaded: Loaded, processor: Any, new_tokens: int
-    ) -> tuple[float, list[float]]:
+    ) -> tuple[float, float, list[float]]:
+        """To the first token, of that in the processor, and between tokens."""
         tap = Tap()
         began_ns = time.perf_counter_ns()
         inputs = processor.apply_transcription_request(
             audio=[self.audio], model_id="v", language="en", sampling_rate=RATE_HZ, format=["wav"]
-        ).to(self.device, dtype=self.dtype)
+        )
+        host_ms = (time.perf_counter_ns() - began_ns) / 1e6
+        inputs = inputs.to(self.device, dtype=self.dtype)
         with torch.inference_mode():
             loaded.model.generate(
                 **inputs,
@@ -252,7 +262,7 @@ class Bench:
                 do_sample=False,
                 streamer=tap,
             )
-        return (tap.stamps_ns[0] - began_ns) / 1e6, _gaps_ms(tap.stamps_ns)
+        return (tap.stamps_ns[0] - began_ns) / 1e6, host_ms, _gaps_ms(tap.stamps_ns)
 
     def _turn(self, engine: Engine) -> tuple[Session, int]:
         session = Session()
@@ -281,34 +291,42 @@ class Bench:
             processor = _processor(Path(folder), "voxtral_realtime", loaded)
             for repeat in range(self.options.repeats):
                 for pace in (0.0, 1.0):
-                    given_ns, taken_ns = self._generate_live(loaded, processor, pace)
+                    given_ns, taken_ns, host_ms = self._generate_live(loaded, processor, pace)
                     if repeat and pace:
+                        row.host_ms += host_ms
                         pairs = zip(given_ns, taken_ns, strict=False)
                         row.first_ms += [(b - a) / 1e6 for a, b in pairs]
                     elif repeat:
                         row.step_ms += _gaps_ms(taken_ns)
         for name, how in self.arms():
             with self.row("Realtime", name, step_bytes) as row:
-                engine = VoxtralRealtimeEngine(
-                    model, loaded, self.device, self.dtype,
-                    step_options(how, self.device, live=True), RealWorld(),
-                )  # fmt: skip
-                with closing(engine):
-                    for repeat in range(self.options.repeats):
-                        (flooded, *_), _ = self._live(engine, 1, pace=0.0)
-                        (paced, *_), t0_ns = self._live(engine, 1, pace=1.0)
-                        if not repeat:
-                            continue
-                        row.step_ms += _gaps_ms([t.at_ns for t in flooded.tokens])
-                        row.first_ms += self._lateness_ms(paced, t0_ns)
-                        self._note_words(row, paced, t0_ns)
-                    row.streams = self._capacity(engine)
-                del engine
+                self._measure_live(row, model, loaded, how)
+
+    def _measure_live(
+        self, row: Row, model: VoxtralRealtimeModel, loaded: Loaded, how: TorchEngine
+    ) -> None:
+        engine = VoxtralRealtimeEngine(
+            model, loaded, self.device, self.dtype,
+            step_options(how, self.device, live=True), RealWorld(),
+        )  # fmt: skip
+        with closing(engine):
+            for repeat in range(self.options.repeats):
+                (flooded, *_), _ = self._live(engine, 1, pace=0.0)
+                (paced, *_), t0_ns = self._live(engine, 1, pace=1.0)
+                if not repeat:
+                    continue
+                row.step_ms += _gaps_ms([t.at_ns for t in flooded.tokens])
+                row.first_ms += self._lateness_ms(paced, t0_ns)
+                self._note_words(row, paced, t0_ns)
+            row.streams = self._capacity(engine)
 
     def _generate_live(
         self, loaded: Loaded, processor: Any, pace: float
-    ) -> tuple[list[int], list[int]]:
-        """Instants at which each chunk's audio was there, and at which its token was told."""
+    ) -> tuple[list[int], list[int], list[float]]:
+        """Instants at which each chunk's audio was there, and at which its token was told.
+
+        And the milliseconds that the processor took for each chunk but the first.
+        """
         first = processor.num_samples_first_audio_chunk
         inputs = processor(
             self.audio[:first], is_streaming=True, is_first_audio_chunk=True,
@@ -317,6 +335,7 @@ class Bench:
         tap = Tap()
         world = RealWorld()
         given_ns: list[int] = []
+        host_ms: list[float] = []
         t0_ns = time.perf_counter_ns()
 
         def chunks() -> Iterator[torch.Tensor]:
@@ -329,10 +348,12 @@ class Bench:
                     world.sleep_until_ns(there_ns)
                 if begin:
                     piece = self.audio[begin : begin + size]
+                    began_ns = time.perf_counter_ns()
                     features = processor(
                         piece, is_streaming=True, is_first_audio_chunk=False,
                         sampling_rate=RATE_HZ, return_tensors="pt",
                     ).input_features  # fmt: skip
+                    host_ms.append((time.perf_counter_ns() - began_ns) / 1e6)
                 given_ns.append(there_ns if pace else time.perf_counter_ns())
                 yield features.to(self.device, dtype=self.dtype)
                 begin = mel * 160 - 200
@@ -347,7 +368,7 @@ class Bench:
                 eos_token_id=None,
                 streamer=tap,
             )
-        return given_ns, tap.stamps_ns
+        return given_ns, tap.stamps_ns, host_ms
 
     def _live(self, engine: Engine, streams: int, pace: float) -> tuple[list[Session], int]:
         """Concurrent sessions on the clip, in frames of 20 ms; they begin spread over a step."""
@@ -433,7 +454,8 @@ class Bench:
         print(
             f"\n{name}, {self.engine.dtype}, random {options.size} weights, torch "
             f"{torch.__version__}; clip {options.seconds:g} s, {options.repeats - 1} sessions an "
-            f"arm; memory bandwidth {self.bandwidth / 1e9:.0f} GB/s (measured: large copies)"
+            f"arm; memory bandwidth {self.bandwidth / 1e9:.0f} GB/s (measured: the faster of large "
+            "copies and large sums)"
         )
         if isinstance(telemetry, Telemetry):
             print(f"throttled: {telemetry.throttled or 'never'}")
@@ -441,12 +463,15 @@ class Bench:
             print(f"telemetry: {telemetry}")
         print(
             "first: 3B end of audio -> first token; Realtime audio of a step there -> its token. "
-            "1-word, 6-word: to the first chunk, 3B from the end of audio, Realtime from its begin."
+            "1-word, 6-word: to the first chunk, 3B from the end of audio, Realtime from t0. "
+            "processor: generate()'s, on the CPU, a part of its `first` (Realtime: of its steps). "
+            f"peak: ours of Realtime has caches for {max(options.streams)} sessions, generate() for"
+            " one."
         )
         table = Table(box=None, pad_edge=False)
         for column in (
             "model", "arm", "first p50", "step p50", "p95", "p99 ms", "n", "share", "1-word",
-            "6-word ms", "peak GB", "live streams",
+            "6-word ms", "processor", "peak GB", "live streams",
         ):  # fmt: skip
             table.add_column(column, justify="left" if column in ("model", "arm") else "right")
         for row in self.rows:
@@ -462,27 +487,34 @@ class Bench:
                 f"{row.step_bytes / (p50 / 1e3) / self.bandwidth:.0%}" if p50 else "-",
                 _figure(row.words_ms[1], 50),
                 _figure(row.words_ms[6], 50),
+                _figure(row.host_ms, 50),
                 "-" if row.peak_gb is None else f"{row.peak_gb:.1f}",
                 row.streams or "-",
             )
-        Console(width=150).print(table)
+        Console(width=160).print(table)
 
 
 def _bandwidth(device: torch.device) -> float:
-    """Bytes a second of large copies, read and write counted: the median of ten."""
-    size = 1 << (30 if device.type == "cuda" else 26)
-    source = torch.ones(size, dtype=torch.uint8, device=device)
+    """Bytes a second: the faster of copies (read and write counted) and sums, each a median."""
+    size = 1 << (28 if device.type == "cuda" else 24)
+    source = torch.ones(size, device=device)  # float32
     target = torch.empty_like(source)
+    copied = 2 * source.nbytes / _median_s(device, lambda: target.copy_(source))
+    return max(copied, source.nbytes / _median_s(device, source.sum))
+
+
+def _median_s(device: torch.device, work: Callable[[], object]) -> float:
+    """Of ten times, after one to warm up."""
     times = []
     for _ in range(11):
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         began = time.perf_counter()
-        target.copy_(source)
+        work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - began)
-    return 2 * size / float(np.median(times[1:]))
+    return float(np.median(times[1:]))
 
 
 def _processor(folder: Path, kind: Any, loaded: Loaded) -> Any:

@@ -40,9 +40,14 @@ def noise(seconds: float, seed: int = 0) -> Samples:
     )
 
 
-def tiny(kind: Any, **windows: int) -> Loaded:
-    """Random weights, in which the sliding windows can be shrunk: ``audio=40, text=24``."""
+def tiny(kind: Any, head_dim: int = 16, **windows: int) -> Loaded:
+    """Random weights, in which the sliding windows can be shrunk: ``audio=40, text=24``.
+
+    Args:
+        head_dim: of the decoder.
+    """
     config = random_config(kind, "tiny")
+    config.text_config.head_dim = head_dim
     for part, window in windows.items():
         getattr(config, f"{part}_config").sliding_window = window
     return Loaded(

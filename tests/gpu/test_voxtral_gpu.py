@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import threading
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from harness.clock import RealWorld
 from harness.config import TorchEngine, VoxtralModel, VoxtralRealtimeModel
-from harness.engines import Engine, Samples
+from harness.engines import Engine, Samples, ring_cache
 from harness.engines.cuda_graphs import StepOptions, step_options
 from harness.engines.local import Laps
 from harness.engines.voxtral import VoxtralEngine, load_voxtral
+from harness.engines.voxtral_net import VoxtralNet
 from harness.engines.voxtral_realtime import VoxtralRealtimeEngine, load_voxtral_realtime
-from harness.engines.voxtral_realtime_model import RealtimeModel, first_output_step
+from harness.engines.voxtral_realtime_model import (
+    WINDOW,
+    RealtimeModel,
+    first_output_step,
+    last_step,
+    samples_needed,
+)
+from harness.engines.voxtral_tokenizer import STREAMING_PAD
 from harness.engines.voxtral_weights import Loaded
 from harness.telemetry import GpuSampler, Telemetry
 from tests.engines.test_voxtral import generated as generated_turn
@@ -27,13 +38,13 @@ from tests.engines.test_voxtral_realtime import (
     step_through,
     text_of,
 )
-from tests.engines.voxtral_oracle import noise, processor, tiny
+from tests.engines.voxtral_oracle import CPU, noise, processor, tiny
 
 pytestmark = [
     pytest.mark.gpu,
     # torch's compiler warns of its own code, and that float32 here is not TF32.
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*"),
-    pytest.mark.filterwarnings("ignore::UserWarning:torch.*"),
+    pytest.mark.filterwarnings("ignore:::torch.*"),
+    pytest.mark.filterwarnings("ignore:::triton.*"),
 ]
 
 WAYS = {
@@ -135,6 +146,110 @@ def test_realtime_tokens_and_logits_are_those_of_generate(
         tokens, logits = step_through(model, 0, audio, 6)
     assert tokens == expected_tokens
     assert (logits.cpu() - expected_logits).abs().max() < 1e-3  # other kernels, other sums
+
+
+# --- bfloat16: what is run in earnest, on the kernels that are chosen for it ---------------------
+
+REACHES = 64  # from here on doubling; 1024 and more in earnest
+
+
+def in_bfloat16(loaded: Loaded, device: torch.device) -> Any:
+    return copy.deepcopy(loaded.model).to(device, torch.bfloat16)
+
+
+def check_as_near_as_on_a_cpu(
+    found: torch.Tensor, on_cpu: torch.Tensor, exact: torch.Tensor
+) -> None:
+    """Rounding may fall otherwise, but not be larger by a factor."""
+    allowed = 2 * (on_cpu - exact).abs().max() + 0.05
+    assert (found - exact).abs().max() < allowed
+    assert (on_cpu - exact).abs().max() < exact.abs().max() / 10  # or anything would be near
+
+
+def forced_steps(model: RealtimeModel, rows: int, audio: Samples, tokens: list[int]) -> Any:
+    """Logits [steps, V] of a session in each of the rows, which must agree, given its tokens."""
+    padded = np.concatenate((np.zeros(WINDOW), audio, np.zeros(100_000))).astype(np.float32)
+    first = first_output_step(6)
+    span = model.span_of(list(range(rows)))
+    for row in range(rows):
+        model.begin(row)
+    logits = []
+    for step in range(last_step(len(audio), 6) + 1):
+        end = samples_needed(step) + WINDOW
+        given = STREAMING_PAD if step <= first else tokens[step - first - 1]
+        for row in range(rows):
+            model.stage(row, padded[end - WINDOW : end], given)
+        model.upload(span)
+        model.features(span)
+        model.encode(span)
+        model.decode(span, step)
+        model.read(span)
+        if step >= first:
+            logits.append(model.logits[:rows].float().cpu())
+    every = torch.stack(logits)
+    assert (every - every[:, :1]).abs().max() < 0.05
+    return every[:, 0]
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_realtime_in_bfloat16_is_as_near_as_on_a_cpu(
+    device: torch.device, how: dict[str, Any], rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ring_cache, "_LEAST_REACH", REACHES)
+    loaded = tiny("voxtral_realtime", head_dim=128, audio=40, text=128)
+    halves = {at: in_bfloat16(loaded, at) for at in (CPU, device)}
+    audio = noise(10.0)  # beyond both windows and every reach
+
+    def stepped(model: Any, at: torch.device, dtype: torch.dtype, rows: int, **how: Any) -> Any:
+        options = step_options(TorchEngine(device=str(at), **how), at, live=True)
+        return RealtimeModel(
+            model, rows=rows, delay_tokens=6, device=at, dtype=dtype, options=options
+        )
+
+    with torch.inference_mode():
+        tokens, exact = step_through(stepped(loaded.model, CPU, torch.float32, 1), 0, audio, 6)
+        on_cpu = stepped(halves[CPU], CPU, torch.bfloat16, 1)
+        found = stepped(halves[device], device, torch.bfloat16, rows, **how)
+        check_as_near_as_on_a_cpu(
+            forced_steps(found, rows, audio, tokens),
+            forced_steps(on_cpu, 1, audio, tokens),
+            exact,
+        )
+
+
+def test_turns_in_bfloat16_are_as_near_as_on_a_cpu(
+    device: torch.device, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ring_cache, "_LEAST_REACH", REACHES)
+    loaded = tiny("voxtral", head_dim=128)
+    halves = {at: in_bfloat16(loaded, at) for at in (CPU, device)}
+
+    def logits(
+        model: Any, at: torch.device, dtype: torch.dtype, tokens: list[int], **how: Any
+    ) -> torch.Tensor:
+        """Of the prompt and of 24 tokens after it, [25, V]: those given, or else its own."""
+        net = VoxtralNet(
+            replace(loaded, model=model), blocks=1, new_tokens=24, language="en", device=at,
+            dtype=dtype, options=step_options(TorchEngine(device=str(at), **how), at, live=False),
+        )  # fmt: skip
+        blocks = net.upload(noise(4.0))
+        net.features(blocks)
+        net.encode(blocks)
+        chosen = net.prefill(blocks)
+        found = [net.logits[0].float().cpu().clone()]
+        for step in range(24):
+            if len(tokens) == step:
+                tokens.append(int(chosen))
+            chosen = net.step(torch.tensor(tokens[step : step + 1], device=at))
+            found.append(net.logits[0].float().cpu().clone())
+        return torch.stack(found)
+
+    tokens: list[int] = []
+    with torch.inference_mode():
+        exact = logits(loaded.model, CPU, torch.float32, tokens)
+        on_cpu = logits(halves[CPU], CPU, torch.bfloat16, tokens)
+        found = logits(halves[device], device, torch.bfloat16, tokens, **how)
+    check_as_near_as_on_a_cpu(found, on_cpu, exact)
 
 
 def test_concurrent_sessions_give_what_each_gives_alone(
