@@ -119,6 +119,7 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
+@pytest.mark.e2e
 @torch.inference_mode()
 def test_a_compiled_utterance_is_the_eager_one(compilations: Counter[str]) -> None:
     loaded = tiny("voxtral")
@@ -147,6 +148,7 @@ def test_a_session_of_nan_leaves_nothing_behind() -> None:
     assert_same_utterances(net, fresh_net)
 
 
+@pytest.mark.e2e
 @torch.inference_mode()
 def test_a_compiled_session_is_the_eager_one(compilations: Counter[str]) -> None:
     """What is compiled is compiled when loading: not again for a layer, a row or a session."""

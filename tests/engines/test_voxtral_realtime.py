@@ -117,6 +117,7 @@ def test_tokens_and_logits_are_those_of_generate_beyond_both_windows(
     assert (logits - expected_logits).abs().max() < 1e-4
 
 
+@pytest.mark.e2e
 @torch.inference_mode()
 def test_reaching_more_of_the_cache_changes_nothing(
     hugging_face: Any, monkeypatch: pytest.MonkeyPatch
