@@ -72,6 +72,7 @@ class ArmRecorder:
             dataset={
                 "name": self._dataset.name,
                 "sha256": self._dataset.sha256,
+                "timings_sha256": self._dataset.timings_sha256,
                 "clips": len(self._dataset.clips),
                 "sources": list(self._dataset.sources),
                 "licences": list(self._dataset.licences),
@@ -96,7 +97,11 @@ class ArmRecorder:
         if isinstance(self.engine, OnSockets):
             ticks = self.engine.loop_ticks(trace.session.t0_ns, trace.outcome.at_ns)
             trace = msgspec.structs.replace(trace, loop_ticks=ticks)
-        metrics = clip_metrics(trace, random_weights=self.engine.info.random_weights)
+        metrics = clip_metrics(
+            trace,
+            random_weights=self.engine.info.random_weights,
+            pace=self.plan.config.replay.pace,
+        )
         self.writer.append(trace, metrics)
         log_chunks(trace, chunking_label(self.plan.config.chunking))
 

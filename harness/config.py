@@ -294,6 +294,10 @@ class ManifestDataset:
         if self.loop_to_s is not None:
             _require_number("dataset.loop_to_s", self.loop_to_s, 0, 14_400, above=True)
         _require_number("dataset.loop_gap_s", self.loop_gap_s, 0, 60)
+        _require(
+            self.loop_to_s is not None or self.loop_gap_s == 1.0,
+            "dataset.loop_gap_s", self.loop_gap_s, "1 unless dataset.loop_to_s is given",
+        )  # fmt: skip
         _require_number("dataset.tail_s", self.tail_s, 0, 60)
 
 
@@ -398,6 +402,10 @@ class ReplayConfig:
         _require_one_of("replay.until", self.until, ("repeats", "decided"))
         least = self.repeats if self.until == "decided" else 1
         _require_number("replay.most_repeats", self.most_repeats, least)
+        _require(
+            self.until == "decided" or self.most_repeats == 10,
+            "replay.most_repeats", self.most_repeats, "10 unless replay.until=decided",
+        )  # fmt: skip
         _require_number("replay.compute_scale", self.compute_scale, 0)
         _require(
             self.pace == "virtual" or self.compute_scale == 1.0,
@@ -421,12 +429,20 @@ class InjectConfig:
         _require_number("inject.tail_share", self.tail_share, 0, 1)
         _require_number("inject.driver_late_ms", self.driver_late_ms, 0)
         _require_number("inject.drop_words", self.drop_words, 0)
+        _require(
+            self.tail_share == 1 or self._worse,
+            "inject.tail_share", self.tail_share,
+            "1, unless inject.delay_ms, inject.scale or inject.drop_words is given",
+        )  # fmt: skip
 
     @property
     def holds_back(self) -> bool:
         """Whether what the engine says is changed or delayed."""
-        worse = self.delay_ms > 0 or self.scale > 1 or self.drop_words > 0
-        return worse and self.tail_share > 0
+        return self._worse and self.tail_share > 0
+
+    @property
+    def _worse(self) -> bool:
+        return self.delay_ms > 0 or self.scale > 1 or self.drop_words > 0
 
     @property
     def active(self) -> bool:

@@ -62,6 +62,7 @@ class Dataset(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     name: str  # how reports call it
     clips: tuple[Clip, ...]
     sha256: str  # identity: ids, sounds and texts, in order
+    timings_sha256: str  # when speech begins and ends, and each word: what latencies count from
     sources: tuple[str, ...] = ()  # where the recordings come from, each once, as the manifest says
     licences: tuple[str, ...] = ()  # likewise
 
@@ -120,6 +121,9 @@ def _make_dataset(
         name=config.name,
         clips=tuple(clips),
         sha256=_sha256_of([[clip.id, clip.pcm_sha256, clip.text] for clip in clips]),
+        timings_sha256=_sha256_of(
+            [[clip.id, clip.speech_onset_s, clip.speech_end_s, clip.words] for clip in clips]
+        ),
         sources=tuple(dict.fromkeys(line.source for line in lines if line.source)),
         licences=tuple(dict.fromkeys(line.licence for line in lines if line.licence)),
     )

@@ -35,10 +35,10 @@ def describe_environment(device: str | None = None, **run: Any) -> dict[str, Any
         "harness_version": harness.__version__,
         "metrics_version": METRICS_VERSION,
         "made_at": wall_time().isoformat(timespec="seconds"),
-        "git_revision": git_revision(Path(harness.__file__).parent),
+        "git_revision": _own_revision(),
         "machine": {
             "cpu": _cpu_model(),
-            "cores": os.cpu_count(),
+            "cores": _cores(),
             "memory_gib": _memory_gib(),
             "platform": f"{platform.system()} {platform.machine()}",
             "kernel": platform.release(),
@@ -63,6 +63,13 @@ def git_revision(folder: Path) -> str | None:
     if head is None:
         return None
     return f"{head}+dirty" if _git(folder, "status", "--porcelain") else head
+
+
+def _own_revision() -> str | None:
+    """Of the harness's own checkout; None: installed, even if in the folder of another project."""
+    package = Path(harness.__file__).parent
+    tracked = _git(package, "ls-files", "--error-unmatch", "__init__.py")
+    return None if tracked is None else git_revision(package)
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
@@ -124,6 +131,13 @@ def _cpu_model() -> str:
         return platform.processor() or platform.machine()
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.machine()
+
+
+def _cores() -> int | None:
+    """Those that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def _memory_gib() -> float | None:

@@ -10,7 +10,7 @@ import random
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cached_property
 from typing import Any
 
@@ -172,12 +172,12 @@ def _check_arms(plans: Sequence[ArmPlan]) -> None:
                     value=plan.name,
                     hint="run them apart; arms are paired clip by clip",
                 )
-        for field in (
-            "pace", "repeats", "streams", "arrivals", "warmup", "shuffle", "compute_scale",
-        ):  # fmt: skip
-            if getattr(plan.config.replay, field) != getattr(first.replay, field):
+        for name in (f.name for f in fields(first.replay)):
+            if name in ("frame_ms", "timeout_s"):
+                continue  # of the arm; all else is of the go
+            if getattr(plan.config.replay, name) != getattr(first.replay, name):
                 raise ConfigError(
-                    f"arms of one comparison must share replay.{field}",
+                    f"arms of one comparison must share replay.{name}",
                     value=plan.name,
                     hint="run them apart",
                 )

@@ -25,6 +25,7 @@ from harness.verdicts import Verdict
 from harness.verdicts.baselines import FOLDER, Baseline, load_baseline, require_comparable
 from harness.verdicts.calibration import load_calibration
 from harness.verdicts.gates import check_arm, check_references, judge
+from harness.verdicts.rules import BASELINE
 from harness.verdicts.sequential import SequentialPlan, confirm, to_confirm
 from harness.verdicts.validity import RunFacts, check_validity
 
@@ -85,7 +86,7 @@ def summarise_run(run: Run) -> Summary:
         validity=validity,
         warnings=warnings,
         metrics={
-            **summarise(run.clips, seed=environment["seed"], pace=replayed["pace"]),
+            **summarise(run.clips, seed=environment["seed"]),
             **_gpu_memory(run),
             **host,
         },
@@ -174,6 +175,11 @@ def judge_runs(
         arms.append(chunking)  # it may lie in a folder of any name
     for run in runs:
         check_references(gate or gate_of(run), arms)
+    invalid = {
+        run.name: s.validity[0] for run, s in zip(runs, summaries, strict=True) if s.validity
+    }
+    if len(runs) > 1 and runs[0].name in invalid:
+        invalid[BASELINE] = invalid[runs[0].name]
     verdicts = [
         judge(
             run.clips,
@@ -186,6 +192,7 @@ def judge_runs(
             is_reference=len(runs) > 1 and run is runs[0],
             figures=summary.metrics,
             other_arms={other.name: other.clips for other in runs if other is not run},
+            invalid_references={n: why for n, why in invalid.items() if n != run.name},
             bands=bands,
             share=_share(run),
             seed=run.environment["seed"],
@@ -254,10 +261,12 @@ CONFIRM = "confirm"  # the folder, beside the arms', of what was measured again
 
 def to_be_confirmed(folders: Sequence[Path]) -> bool:
     """Did arms regress, and is that to be measured again before it is said (``gate.confirm``)?"""
+    if len(folders) == 1:
+        return False
     runs = [load_run(folder) for folder in folders]
     verdicts = judge_runs(runs, list(map(summarise_run, runs)))
     asked = zip(runs, verdicts, strict=True)
-    return len(runs) > 1 and any(gate_of(run).confirm and to_confirm(v) for run, v in asked)
+    return any(gate_of(run).confirm and to_confirm(v) for run, v in asked)
 
 
 def judge_again(

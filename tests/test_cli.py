@@ -320,6 +320,13 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["compare", "chunking=1word"], "compare needs two arms"),
         (["compare", "engine=null", "dataset.limit=1,2"], "must share dataset"),
         (["compare", "engine=null", "replay.repeats=1,2"], "must share replay.repeats"),
+        (
+            ["compare", "engine=null", "replay.until=repeats,decided", "gate=ci"],
+            "must share replay.until",
+        ),
+        (["run", "engine=scripted", "inject.tail_share=0.1"], "1, unless inject.delay_ms"),
+        (["run", "engine=null", "dataset.loop_gap_s=7"], "1 unless dataset.loop_to_s"),
+        (["run", "engine=null", "replay.most_repeats=9"], "10 unless replay.until=decided"),
         (["report", "nowhere"], "no run in this folder"),
         (["rechunk", "nowhere", "chunking=6word"], "no run in this folder"),
         (["rechunk", "nowhere", "engine=null"], "rechunk changes the chunking"),

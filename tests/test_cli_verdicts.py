@@ -42,8 +42,8 @@ def rule(folder: str, begins: str) -> dict[str, Any]:
 
 def test_the_same_against_the_same_passes() -> None:
     # two arms that differ in nothing that matters
-    assert harness("compare", "out", "gate=ci", "inject.tail_share=0,1") == 0
-    assert verdict("out/tail_share=1")["status"] == "pass"
+    assert harness("compare", "out", "gate=ci", "replay.timeout_s=60,61") == 0
+    assert verdict("out/timeout_s=61")["status"] == "pass"
 
 
 def test_ten_per_cent_slower_fails_and_says_which_rule_and_by_how_much(
@@ -277,3 +277,13 @@ def test_a_refused_baseline_leaves_nothing_behind() -> None:
     assert harness("run", "out", "gate=ci", "gate.baseline=nobody") == 4
     assert not Path("out").exists()
     assert harness("run", "out", "gate=ci") == 0
+
+
+def test_audio_that_came_faster_than_anyone_speaks_tells_no_latency() -> None:
+    rules = "gate.rules=['ttft_ms p50 <= 900 ms','failed = 0','wer <= 0.1']"
+    assert harness("run", "out", rules, "replay.pace=flood", "replay.compute_scale=1") == 4
+    said = [found["status"] for found in verdict("out")["rules"]]
+    assert said == ["inconclusive", "pass", "pass"]
+    assert (
+        rule("out", "ttft_ms")["why"] == "ttft_ms was not measured: replay.pace=flood: no latency"
+    )

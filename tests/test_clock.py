@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import signal
 import sys
 import weakref
 
 import pytest
 
-from harness.clock import RealWorld, VirtualWorld, collect_garbage, frozen_gc
+from harness.clock import (
+    NS_PER_S,
+    RealWorld,
+    VirtualWorld,
+    collect_garbage,
+    frozen_gc,
+    resolution_ns,
+)
 
 
 def test_actions_run_in_order_of_time_then_of_asking(world: VirtualWorld) -> None:
@@ -142,3 +150,16 @@ def test_an_interrupt_during_a_collection_is_not_lost() -> None:
         collect_garbage()
     assert dying() is None
     assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize(
+    ("step_ns", "found"), [(100, 100), (15_625_000, 15_625_000), (10**12, NS_PER_S)]
+)
+def test_the_step_of_a_coarse_clock_is_seen(
+    monkeypatch: pytest.MonkeyPatch, step_ns: int, found: int
+) -> None:
+    readings = itertools.count(0, 60)  # each takes 60 ns
+    monkeypatch.setattr(
+        "harness.clock.time.perf_counter_ns", lambda: next(readings) // step_ns * step_ns
+    )
+    assert resolution_ns() == found

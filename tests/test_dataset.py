@@ -130,6 +130,19 @@ def test_the_identity_is_of_ids_sounds_and_texts_only(folder: Path) -> None:
     assert len({dataset.sha256 for dataset in same + others}) == 1 + len(others)
 
 
+def test_timings_have_an_identity_of_their_own(folder: Path) -> None:
+    same = [load(manifest(folder, line())), load(manifest(folder, line(source="here")))]
+    word = {"text": "hello", "start_s": 0.0, "end_s": 0.4}
+    others = [
+        load(manifest(folder, line(speech_onset_s=0.25))),
+        load(manifest(folder, line(speech_end_s=0.75))),
+        load(manifest(folder, line(text="hello", words=[word]))),
+        load(manifest(folder, line(text="hello", words=[word | {"end_s": 0.5}]))),
+    ]
+    assert len({dataset.timings_sha256 for dataset in same}) == 1
+    assert len({dataset.timings_sha256 for dataset in same + others}) == 1 + len(others)
+
+
 def test_clips_and_limit_choose(folder: Path) -> None:
     path = manifest(folder, *(line(id=i) for i in "abcd"))
     assert [clip.id for clip in load(path, limit=2).clips] == ["a", "b"]

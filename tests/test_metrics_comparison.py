@@ -111,3 +111,21 @@ def test_a_comparison_is_json():
 def test_means_agree_with_the_summary():
     a = arm()
     assert find(compare_arms(a, arm(7), seed=0), "gap_ms").a == summarise(a, seed=0)["gap_ms"].mean
+
+
+def test_what_counts_from_another_instant_is_not_compared():
+    live = [msgspec.structs.replace(clip, session="live") for clip in arm(7)]
+    comparison = compare_arms(arm(), live, seed=0)
+
+    for name in ("ttft_ms", "first_token_ms"):
+        found = find(comparison, name)
+        assert (found.a, found.difference) == (None, None)
+        assert "end of the audio in turn sessions" in found.why_null
+    assert find(comparison, "final_ms").difference == pytest.approx(7)
+
+
+def test_clips_that_are_called_alike_and_are_not_the_same_are_not_compared():
+    comparison = compare_arms(arm(), arm(7), seed=0, why_not="other sound")
+
+    assert {d.why_null for d in comparison.differences} == {"other sound"}
+    assert (comparison.sessions, comparison.texts) == (0, ())

@@ -4,8 +4,10 @@ import pytest
 
 from harness.metrics import ClipMetrics, Distribution, Ratio
 from harness.metrics.accuracy import char_edits, word_edits
-from harness.metrics.latency import METRICS
+from harness.metrics.latency import METRICS, clip_metrics
 from harness.metrics.summary import summarise
+
+from .traces import make_trace
 
 
 def make_clip(clip: str, repeat: int = 0, reference="a b", hypothesis="a b", **figures):
@@ -135,12 +137,21 @@ def test_rtf_comes_from_compute_never_from_the_paced_clock():
 
 
 def test_flood_claims_only_speed_and_errors():
-    metrics = summarise([make_clip("a", ttft_ms=1.0, compute_ms=500.0)], seed=0, pace="flood")
+    spans = [("encoder", 2000, 2500)]
+    trace = make_trace([("it", 2600), (" was", 2700)], spans=spans)
+    clip = clip_metrics(trace, pace="flood")
+    metrics = summarise([clip], seed=0)
 
+    assert (clip.ttft_ms, clip.gap_ms, clip.budget_ms, clip.send_lateness_ms) == (
+        None,
+        (),
+        None,
+        (),
+    )
     assert metrics["rtf"].value == 0.25
     assert metrics["wer"].value == 0
     assert metrics["compute_ms"].mean == 500
     for name, figure in metrics.items():
-        if isinstance(figure, Distribution) and name != "compute_ms":
+        if isinstance(figure, Distribution) and name not in ("compute_ms", "rewrites"):
             assert figure.n == 0
             assert figure.why_null["p50"] == "replay.pace=flood: no latency"

@@ -260,13 +260,14 @@ class _Blocks:
 def _append(writer: RunWriter, block: Run, repeat: int, place: int) -> int:
     """Add a block's sessions from ``place`` in the whole on; returns the next free place."""
     random_weights = bool(block.environment["model"]["random_weights"])
+    pace = block.config["replay"]["pace"]
     after = place
     for trace in block.traces:
         session = msgspec.structs.replace(
             trace.session, repeat=repeat, order=place + trace.session.order
         )
         moved = msgspec.structs.replace(trace, session=session)
-        writer.append(moved, clip_metrics(moved, random_weights=random_weights))
+        writer.append(moved, clip_metrics(moved, random_weights=random_weights, pace=pace))
         after = max(after, session.order + 1)
     writer.append_pauses(block.gc_pauses)
     writer.append_host(block.host)

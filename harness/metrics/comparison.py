@@ -21,6 +21,7 @@ from harness.metrics.bootstrap import (
     ratio_of_sums,
     remembered,
 )
+from harness.metrics.instants import FROM_REQUEST, OTHER_REQUEST
 from harness.metrics.latency import METRICS, Metric
 from harness.metrics.statistics import Floats, Groups
 from harness.metrics.summary import CONFIDENCE, LEAST_N, samples_by_clip, shares_by_clip
@@ -65,7 +66,11 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare_arms(
-    a_clips: Sequence[ClipMetrics], b_clips: Sequence[ClipMetrics], *, seed: int
+    a_clips: Sequence[ClipMetrics],
+    b_clips: Sequence[ClipMetrics],
+    *,
+    seed: int,
+    why_not: str | None = None,
 ) -> Comparison:
     """Every metric of arm ``b`` beside arm ``a``, on the clips that both replayed.
 
@@ -73,18 +78,24 @@ def compare_arms(
 
     Args:
         seed: of the bootstrap.
+        why_not: the clips of the two are not the same, whatever they are called: no differences.
     """
     of = len({clip.clip for clip in (*a_clips, *b_clips)})
+    kinds = {clip.session for clip in (*a_clips, *b_clips)}
     differences: list[Difference] = []
     for metric in METRICS:
         if metric.name == "send_lateness_ms":
             continue  # of the harness, not of an arm
-        if metric.scope == "corpus":
+        if why_not is not None:
+            differences.append(_no_difference(metric, "mean", of, why_not))
+        elif metric.name in FROM_REQUEST and len(kinds) > 1:
+            differences.append(_no_difference(metric, "mean", of, OTHER_REQUEST))
+        elif metric.scope == "corpus":
             differences.append(_corpus_difference(metric, a_clips, b_clips, of, seed))
         else:
             differences += _sample_differences(metric, a_clips, b_clips, of, seed)
     a_texts, b_texts = _texts(a_clips), _texts(b_clips)
-    shared = [key for key in a_texts if key in b_texts]
+    shared = [key for key in a_texts if key in b_texts and why_not is None]
     texts = [
         TextDifference(*key, a_texts[key] or "", b_texts[key] or "")
         for key in shared

@@ -26,6 +26,9 @@ class Missing(msgspec.Struct, frozen=True):
     reason: str
 
 
+# Metrics that count from R, which is another instant in turn and in live sessions.
+FROM_REQUEST = frozenset({"ttft_ms", "first_token_ms"})
+OTHER_REQUEST = "counts from the end of the audio in turn sessions, from speech onset in live ones"
 NO_TEXT = Missing("no text")
 ONLY_TURN = Missing("only in turn sessions")
 ONLY_LIVE = Missing("only in live sessions")

@@ -276,7 +276,13 @@ _BESIDES: dict[str, Callable[[Trace], Any]] = {  # what explains the metrics
 }
 
 
-def clip_metrics(trace: Trace, *, random_weights: bool = False) -> ClipMetrics:
+# What audio that came faster than anyone speaks still tells.
+_UNPACED = ("compute_ms", "rewrites")
+
+
+def clip_metrics(
+    trace: Trace, *, random_weights: bool = False, pace: str = "realtime"
+) -> ClipMetrics:
     """Every metric of one replayed clip.
 
     A failed clip has no latency and is all deletions, whatever it had said; its send lateness
@@ -284,18 +290,18 @@ def clip_metrics(trace: Trace, *, random_weights: bool = False) -> ClipMetrics:
 
     Args:
         random_weights: the engine's text means nothing: no error rates.
+        pace: ``flood`` claims no latency: audio came faster than anyone speaks.
     """
     failed = trace.outcome.error if isinstance(trace.outcome, Failed) else None
+    functions = {m.name: m.function for m in METRICS if m.scope != "corpus"} | _BESIDES
     figures: dict[str, Any] = {}
-    for metric in METRICS:
-        if metric.scope == "corpus":
-            continue
-        if failed is None or metric.name == "send_lateness_ms":
-            figures[metric.name] = metric.function(trace)
+    for name, function in functions.items():
+        if pace == "flood" and name not in _UNPACED:
+            figures[name] = Missing("replay.pace=flood: no latency")
+        elif failed is None or name == "send_lateness_ms":
+            figures[name] = function(trace)
         else:
-            figures[metric.name] = Missing(f"failed: {failed}")
-    for name, function in _BESIDES.items():
-        figures[name] = function(trace) if failed is None else Missing(f"failed: {failed}")
+            figures[name] = Missing(f"failed: {failed}")
     figures |= _error_figures(trace, random_weights=random_weights)
     session = trace.session
     return ClipMetrics(

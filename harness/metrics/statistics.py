@@ -262,11 +262,16 @@ def slope_of_series(x: Floats, y: Floats, confidence: float) -> Slope:
     Of the medians of 5 to 20 blocks of consecutive points: what makes neighbours alike is within a
     block, unless it lasts longer.
     """
-    blocks = min(20, max(5, len(x) // 10))
+    blocks = blocks_of(len(x))
     of_blocks = [
         [float(np.median(part)) for part in np.array_split(side, blocks)] for side in (x, y)
     ]
     return slope(of_blocks[0], of_blocks[1], confidence)
+
+
+def blocks_of(points: int) -> int:
+    """How many blocks :func:`slope_of_series` makes of so many points."""
+    return min(20, max(5, points // 10))
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:

@@ -26,29 +26,21 @@ CONFIDENCE = 0.95  # of every interval in a summary
 LEAST_N = {"p50": 2, "p90": 10, "p95": 20, "p99": least_n(0.99, 0.99)}
 
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-_FLOOD_METRICS = frozenset({"rtf", "rtfx", "wer", "cer", "compute_ms"})
 # Series of which the median over clips of the clip's own p95 is told as well: a few long clips
 # decide a pooled percentile. Any other figure of per-clip p95s is no percentile of anything.
 _WITH_CLIP_P95 = ("gap_ms", "word_delay_ms")
 
 
-def summarise(
-    clips: Sequence[ClipMetrics], *, seed: int, pace: str = "realtime"
-) -> dict[str, Distribution | Ratio]:
+def summarise(clips: Sequence[ClipMetrics], *, seed: int) -> dict[str, Distribution | Ratio]:
     """Every metric over a run.
 
     Args:
         clips: of one arm, failed ones included, every repeat.
         seed: of the bootstrap.
-        pace: ``flood`` claims no latency: audio came faster than anyone speaks.
     """
     metrics: dict[str, Distribution | Ratio] = {}
     for metric in METRICS:
-        if pace == "flood" and metric.name not in _FLOOD_METRICS:
-            metrics[metric.name] = _nothing(
-                metric.unit, len(clips), "replay.pace=flood: no latency"
-            )
-        elif metric.scope == "corpus":
+        if metric.scope == "corpus":
             metrics[metric.name] = _ratio(metric, clips, seed)
         else:
             metrics[metric.name] = _distribution(metric, clips, seed)

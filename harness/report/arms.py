@@ -64,7 +64,7 @@ def make_arms(runs: Sequence[Run], summaries: Sequence[Summary]) -> list[Arm]:
             summary=summary,
             traces={(t.session.clip, t.session.repeat): t for t in run.traces},
             clips={(c.clip, c.repeat): c for c in run.clips},
-            comparison=compare_arms(runs[0].clips, run.clips, seed=_seed(run)) if index else None,
+            comparison=_compare(runs[0], run) if index else None,
         )
         for index, (run, summary, label) in enumerate(zip(runs, summaries, labels, strict=True))
     ]
@@ -82,9 +82,11 @@ def _require_one_version(runs: Sequence[Run]) -> None:
         )
 
 
-def _seed(run: Run) -> int:
-    seed: int = run.environment["seed"]
-    return seed
+def _compare(first: Run, other: Run) -> Comparison:
+    clips = (run.environment["dataset"]["sha256"] for run in (first, other))
+    why_not = None if len(set(clips)) == 1 else "other clips, or other sound or text of theirs"
+    seed = other.environment["seed"]
+    return compare_arms(first.clips, other.clips, seed=seed, why_not=why_not)
 
 
 def _labels(choices: list[dict[str, str]], folders: list[str]) -> list[str]:

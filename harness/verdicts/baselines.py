@@ -35,7 +35,9 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("model.random_weights", "random weights say nothing about real ones"),
     ("model.device", "another device"),
     ("model.dtype", "another precision"),
+    ("model.details.threads", "another number of threads"),
     ("dataset.sha256", "other clips"),
+    ("dataset.timings_sha256", "speech begins or ends elsewhere, and latencies count from there"),
     ("normalisers", "errors are counted otherwise"),
     ("config_identity", "what was run is configured otherwise"),
 )

@@ -25,6 +25,7 @@ from harness.metrics.bootstrap import (
     remembered,
     resampled,
 )
+from harness.metrics.instants import FROM_REQUEST, OTHER_REQUEST
 from harness.metrics.statistics import Floats, Groups, Interval, percentile
 from harness.metrics.summary import shares_by_clip
 from harness.verdicts.evidence import (
@@ -76,6 +77,11 @@ def _no_reference(name: str) -> Evidence:
 
 def _compare(rule: NoWorse | Faster, material: Material, reference: Clips) -> Evidence:
     metric, q = rule.metric, quantile(rule.statistic)
+    if metric.name in FROM_REQUEST and len({c.session for c in (*material.clips, *reference)}) > 1:
+        return Evidence(
+            seen=f"{metric.name} {OTHER_REQUEST}",
+            next="judge final_ms, or compare sessions of one kind",
+        )
     both = material.clips, reference
     if not _pooled(q):
         both = _as_often(*both)
@@ -147,7 +153,7 @@ def _rise(
     # Shown is the rise itself: its excess varies with what is allowed, even of no rise at all.
     rise = Bootstrap(lambda w: new_of(w) - old_of(w), clips, method, seed=material.seed)
     interval = rise.interval(1 - 2 * material.alpha)
-    share = f"{100 * rise.value / old:+.1f} %, " if old else ""
+    share = f"{100 * rise.value / abs(old):+.1f} %, " if old else ""
     widened = f" (the noise between runs is {100 * band:.1f} %)" if band > rule.relative else ""
     varies = float(allowed(resampled(clips, material.seed)).max()) > rule.absolute
     if varies and _seems_otherwise(found, interval, limit, material.alpha):

@@ -57,6 +57,7 @@ def judge(
     allowed: Sequence[str] = (),
     is_reference: bool = False,
     other_arms: Mapping[str, Clips] | None = None,
+    invalid_references: Mapping[str, str] | None = None,
     figures: Mapping[str, Distribution | Ratio] | None = None,
     bands: Mapping[str, float] | None = None,
     share: float = 1.0,
@@ -73,6 +74,8 @@ def judge(
         allowed: mismatches with the baseline that were allowed by hand.
         is_reference: this arm is what others are compared with; rules `vs baseline` are not asked.
         other_arms: of the same go, by name, for rules `vs arm NAME` and `text parity`.
+        invalid_references: `baseline` or an arm's name -> why its run is not valid: nothing can be
+            said beside it.
         figures: ``metrics`` of the run's summary, for rules on memory.
         bands: relative noise between runs (``Calibration.bands``), for a stored baseline only.
         share: of alpha that this look may spend (``sequential``).
@@ -100,12 +103,18 @@ def judge(
         for rule in rules
         if (why := _why_not_asked(rule, arm, references, is_reference=is_reference))
     }
-    asked = [rule for rule in rules if rule not in unasked]
-    if not asked:
+    broken = {
+        rule: why
+        for rule in rules
+        if rule not in unasked and (why := _broken_reference(rule, invalid_references or {}))
+    }
+    asked = [rule for rule in rules if rule not in unasked and rule not in broken]
+    if not asked and not broken:
         asked = [rule for rule, why in unasked.items() if why == _NO_BASELINE]
     found = dict(zip(asked, _judge_rules(asked, material, validity), strict=True))
     verdicts = [
-        found.get(rule) or RuleVerdict(rule=rule.text, status="none", why=unasked[rule])
+        found.get(rule)
+        or (_invalid(rule, broken[rule]) if rule in broken else _not_asked(rule, unasked[rule]))
         for rule in rules
     ]
     return Verdict(
@@ -163,6 +172,25 @@ def _why_not_asked(
     if wanted == BASELINE and BASELINE not in references:
         return _NO_BASELINE
     return None
+
+
+def _broken_reference(rule: Rule, invalid: Mapping[str, str]) -> str | None:
+    """Why what a rule compares with cannot be relied on; None: it can, or it compares nothing."""
+    if isinstance(rule, OfOneArm):
+        return None
+    named = invalid if rule.reference is None else {rule.reference}
+    return next((f"{name}: {invalid[name]}" for name in named if name in invalid), None)
+
+
+def _invalid(rule: Rule, why: str) -> RuleVerdict:
+    return RuleVerdict(
+        rule=rule.text, status="invalid", why=f"what it is compared with is not valid, {why}",
+        next="mend what made that invalid",
+    )  # fmt: skip
+
+
+def _not_asked(rule: Rule, why: str) -> RuleVerdict:
+    return RuleVerdict(rule=rule.text, status="none", why=why)
 
 
 def _judge_rules(

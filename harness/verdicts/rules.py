@@ -197,6 +197,9 @@ class _Parser:
         self.word(":")
         self.word("at")
         if self.one_of(("most", "least")) == "least":
+            if metric.unit != "ms" or metric.better == "higher":
+                self._at -= 1
+                self.refuse(f"most: {metric.name} is no latency, which alone can be faster")
             times = self.number(above=0)
             self.word("times")
             self.word("faster")

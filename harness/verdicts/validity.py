@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from harness.clock import NS_PER_MS, resolution_ns
 from harness.events import SessionKind, Trace
@@ -34,7 +35,7 @@ FEWEST_CLIPS = 6
 COLD_FACTOR, COLD_MS = 2.0, 50.0
 # A machine that throttles or heats up loses more than this over a run; the interval of the trend
 # must exclude zero as well.
-DRIFT_SHARE, DRIFT_LEAST_SESSIONS = 0.2, 12
+DRIFT_SHARE, DRIFT_LEAST_SESSIONS, DRIFT_MOST_POINTS = 0.2, 12, 400
 # One collector pause of this length is a whole token of a fast engine.
 GC_PAUSE_MS = 1.0
 # What a system does for itself was 1 % of two cores. 10 % of them is a fifth of a core: a session's
@@ -175,14 +176,17 @@ def _drift(run: _Run) -> Finding | None:
     for clip in run.clips:
         if clip.compute_ms is not None:
             by_clip.setdefault(clip.clip, []).append(clip.compute_ms)
-    points = [
-        (clip.order, clip.compute_ms / statistics.median(by_clip[clip.clip]))
+    usual = {name: statistics.median(times) for name, times in by_clip.items() if len(times) >= 2}
+    points = sorted(
+        (clip.order, clip.compute_ms / usual[clip.clip])
         for clip in run.clips
-        if clip.compute_ms is not None and len(by_clip[clip.clip]) >= 2
-    ]
+        if clip.compute_ms is not None and usual.get(clip.clip, 0) > 0
+    )
     if len(points) < DRIFT_LEAST_SESSIONS:
         return None
-    orders, relative = zip(*points, strict=True)
+    # Theil and Sen look at every pair: of long runs, at pairs of blocks.
+    blocks = np.array_split(np.array(points), min(len(points), DRIFT_MOST_POINTS))
+    orders, relative = zip(*(np.median(block, axis=0) for block in blocks), strict=True)
     trend = slope(orders, relative, 0.99)
     share = trend.slope * (max(orders) - min(orders))
     low, high = trend.interval.low, trend.interval.high

@@ -27,9 +27,9 @@ ENVIRONMENT: dict[str, Any] = {
     "packages": {"torch": "2.13.0", "numpy": "2.3.5"},
     "model": {
         "model": "null", "revision": None, "weights_sha256": "12ab", "random_weights": False,
-        "device": "cpu", "dtype": "float32",
+        "device": "cpu", "dtype": "float32", "details": {"threads": 2},
     },
-    "dataset": {"name": "made_up", "sha256": "34cd", "clips": 11},
+    "dataset": {"name": "made_up", "sha256": "34cd", "timings_sha256": "35de", "clips": 11},
     "normalisers": ["whisper-normalizer 0.1.15 english"],
     "config_identity": "56ef",
     "seed": 0,

@@ -146,6 +146,23 @@ def test_drift_is_a_fifth_and_no_accident(traces, found):
     assert ("drift" in judged(traces)[1]) == found
 
 
+def test_work_that_takes_no_time_does_not_drift():
+    assert judged(slowing(0, sessions=24)) == ([], [])
+    still = [
+        make_trace(SLOW_WORDS, clip=f"c{i % 6}", order=i, spans=[("encoder", 2000, 2000)])
+        for i in range(24)
+    ]
+    assert judged(still) == ([], [])
+
+
+def test_drift_is_found_in_a_long_run_too():
+    assert "drift" in judged(slowing(0.3, sessions=900))[1]
+
+
+def test_a_gpu_that_lowered_its_clocks_was_not_the_one_to_be_measured():
+    assert judged(run_of(), throttled={"power_cap": 0.1}) == (["throttled"], [])
+
+
 def test_a_machine_that_slows_down():
     def traces(slower_ms: float):
         return [
