@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; returns its exit code (see ``harness.cli``)."""
+    for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show costs no verdict
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         from harness.cli import run_verb
 

@@ -43,29 +43,34 @@ class ArmRecorder:
         engine: Engine,
         dataset: Dataset,
         *,
+        beside: list[str],
         floor_ms: float | None,
         simulated: bool,
     ) -> None:
         """
         Args:
+            beside: the names of all arms of this go, this one included, in their order.
             floor_ms: what the harness itself adds; None in simulated time.
         """
         self.plan = plan
         self.engine = engine
         self._dataset = dataset
-        self.environment = self._describe(floor_ms, simulated=simulated)
+        self.environment = self._describe(beside, floor_ms, simulated=simulated)
 
     @cached_property
     def writer(self) -> RunWriter:
         """Makes the folder when it is first asked for."""
         return RunWriter(self.plan.folder, self.plan.config_yaml, self.environment)
 
-    def _describe(self, floor_ms: float | None, *, simulated: bool) -> dict[str, Any]:
+    def _describe(
+        self, beside: list[str], floor_ms: float | None, *, simulated: bool
+    ) -> dict[str, Any]:
         config = self.plan.config
         return describe_environment(
             self.engine.info.device,
             name=self.plan.name,
             arm=self._arm(),
+            arms_of_this_go=beside,
             overrides=list(self.plan.overrides),
             harness_floor_ms=floor_ms,
             model=msgspec.to_builtins(self.engine.info),

@@ -115,7 +115,7 @@ def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
     """One go: every arm is replayed, interleaved, summarised and judged."""
     for plan in plans:
         rig.engine(plan.config)  # what cannot be loaded leaves no folder behind
-    recorders = [_make_recorder(plan, rig) for plan in plans]
+    recorders = _make_recorders(plans, rig)
     arms = [{"name": r.plan.name, **r.environment["arm"]} for r in recorders]
     for plan in plans:
         check_arm(plan.config.gate, arms)
@@ -151,6 +151,13 @@ def _check_arms(plans: Sequence[ArmPlan]) -> None:
         refuse_used(plan.folder)
         gate = plan.config.gate
         check_references(gate, [other.name for other in plans])
+        if not gate.rules and _asks_for_a_gate(plan.overrides):
+            raise ConfigError(
+                "the gate that was asked for has no rules",
+                value=gate.name,
+                allowed="one or more rules",
+                hint="configs/gate/example.yaml has every form of rule; gate=none asks for none",
+            )
         if not parse_rules(gate.rules) and plan.config.replay.until == "decided":
             raise ConfigError(
                 "replay.until=decided, and no gate to decide",
@@ -181,6 +188,12 @@ def _check_arms(plans: Sequence[ArmPlan]) -> None:
                     value=plan.name,
                     hint="run them apart",
                 )
+
+
+def _asks_for_a_gate(overrides: Sequence[str]) -> bool:
+    """A file was named, and nobody took its rules away by hand."""
+    named = [o for o in overrides if o.startswith("gate=") and o != "gate=none"]
+    return bool(named) and not any(o.startswith("gate.rules=") for o in overrides)
 
 
 def _make_world(config: Config) -> World:
@@ -360,11 +373,16 @@ class _Keeper:
         self._progress.clip_done(self._done, self._planned, self._left_s / self._streams)
 
 
-def _make_recorder(plan: ArmPlan, rig: Rig) -> ArmRecorder:
+def _make_recorders(plans: Sequence[ArmPlan], rig: Rig) -> list[ArmRecorder]:
+    return [_make_recorder(plan, rig, [other.name for other in plans]) for plan in plans]
+
+
+def _make_recorder(plan: ArmPlan, rig: Rig, beside: list[str]) -> ArmRecorder:
     return ArmRecorder(
         plan,
         rig.engine(plan.config),
         rig.dataset,
+        beside=beside,
         floor_ms=rig.floor_ms,
         simulated=rig.world.simulated,
     )
@@ -374,10 +392,8 @@ def _open_again(recorders: Sequence[ArmRecorder], rig: Rig) -> list[ArmRecorder]
     """Folders for a second measurement, if a regression is to be confirmed by one."""
     if not to_be_confirmed([recorder.writer.folder for recorder in recorders]):
         return []
-    plans = [recorder.plan for recorder in recorders]
-    return [
-        _make_recorder(
-            msgspec.structs.replace(plan, folder=plan.folder.parent / CONFIRM / plan.name), rig
-        )
-        for plan in plans
+    plans = [
+        msgspec.structs.replace(plan, folder=plan.folder.parent / CONFIRM / plan.name)
+        for plan in (recorder.plan for recorder in recorders)
     ]
+    return _make_recorders(plans, rig)

@@ -50,8 +50,11 @@ def test_every_number_of_streams_leaves_a_run(capsys: pytest.CaptureFixture[str]
         assert Path("out", run, "summary.json").is_file()
     for suffix in ("svg", "png"):
         assert Path(f"out/plots/capacity.{suffix}").stat().st_size > 1000
-    out = capsys.readouterr().out
-    assert "2 streams, the most that were asked for, still meet the objectives" in out
+    told = capsys.readouterr()
+    assert "2 streams, the most that were asked for, still meet the objectives" in told.out
+    assert "note: 1 different clips" in told.err
+    assert main(["gate", "out", "gate=ci"]) == 2  # one after the other: no comparison
+    assert "were not compared" in capsys.readouterr().err
 
 
 def test_a_system_that_is_too_slow_for_one_has_no_capacity() -> None:

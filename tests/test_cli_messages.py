@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -162,6 +165,33 @@ def test_runs_that_lie_in_one_folder_are_no_comparison(capsys: pytest.CaptureFix
     assert run("here/a") == 0
     assert main(["gate", "here", "gate=ci"]) == 2
     assert "were not compared" in capsys.readouterr().err
+
+
+def test_a_comparison_that_was_cut_off_can_be_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *QUICK, "chunking=6word,1word", "hydra.run.dir=out"]) == 0
+    Path("out/comparison.json").unlink()
+    rule = "gate.rules=['failed = 0']"
+    assert main(["gate", "out", "gate=none", rule]) == 0
+    assert capsys.readouterr().out.count("PASS") >= 2
+
+
+def test_a_gate_without_rules_is_no_gate(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine/gate").mkdir(parents=True)
+    mine = f"hydra.searchpath=[file://{Path('mine').resolve()}]"
+    for text in ("name: x\n", "{}\n"):
+        Path("mine/gate/x.yaml").write_text(f"# @package gate\n{text}", encoding="utf-8")
+        assert run("out", "gate=x", mine) == 2
+        assert "has no rules" in capsys.readouterr().err
+    assert run("out", "gate=x", mine, "gate.rules=['failed = 0']") == 0
+
+
+def test_a_terminal_that_cannot_show_a_sign_costs_no_verdict() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "harness", "run", *QUICK, "hydra.run.dir=out"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"}, capture_output=True, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr.decode()
+    assert b"TTFT" in told.stdout
 
 
 def test_nothing_to_decide_is_told(capsys: pytest.CaptureFixture[str]) -> None:

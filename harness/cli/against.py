@@ -241,6 +241,7 @@ class _Blocks:
         repeats = self._config.replay.repeats
         environment: dict[str, Any] = block.environment | {
             "name": side.name,
+            "arms_of_this_go": [s.name for s in self._sides],
             "git_revision": side.revision,
             "metrics_version": METRICS_VERSION,  # both sides are measured by the same
             "normalisers": normaliser_ids(trace.session.language for trace in block.traces),

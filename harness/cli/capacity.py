@@ -16,6 +16,7 @@ from harness.arm import ArmPlan
 from harness.cli import compose as hydra_side
 from harness.cli.help import asks_for_help, print_help
 from harness.cli.progress import TerminalProgress
+from harness.cli.progress import console as stderr
 from harness.config import Config, RealtimeEngine, VoxtralRealtimeModel
 from harness.errors import ConfigError
 from harness.experiment import Rig, replay_arms
@@ -34,6 +35,7 @@ from harness.verdicts.capacity import (
     sessions_to_replay,
 )
 from harness.verdicts.rules import Within
+from harness.verdicts.validity import FEWEST_CLIPS
 
 WHAT = """\
 Find the largest number of concurrent streams that still meets the objectives, as an interval; every
@@ -62,6 +64,9 @@ def _find(composed: DictConfig, folder: Path) -> int:
     config = hydra_side.to_config(composed)
     objectives = _check(config)
     with TerminalProgress() as progress, closing(Rig(config, progress)) as rig:
+        if len(rig.dataset.clips) < FEWEST_CLIPS:
+            note = f"{len(rig.dataset.clips)} different clips: others may take longer"
+            stderr.print(f"note: {note}", markup=False)
         sockets = isinstance(config.engine, RealtimeEngine)
         looks = _Looks(composed, folder, rig, objectives, sockets=sockets)
         asked = config.capacity

@@ -42,13 +42,13 @@ def gate(argv: list[str]) -> int:
     )  # fmt: skip
     options = parser.parse_intermixed_args(argv)
     folders = arms_of(options.run)
-    compared = any((options.run / name).is_file() for name in (COMPARISON, "run.log"))
-    if folders != [options.run] and not compared:
+    loaded = [load_run(folder) for folder in folders]
+    if folders != [options.run] and not _were_compared(options.run, loaded):
         raise UsageError(
             "runs lie in this folder, but were not compared", value=str(options.run),
             hint=f"name one of them, such as {folders[0]}",
         )  # fmt: skip
-    runs = [finished(load_run(folder)) for folder in folders]
+    runs = [finished(run) for run in loaded]
     chosen = _gate(runs[0], options.overrides) if options.overrides else gate_of(runs[0])
     chosen.allow = [*chosen.allow, *options.allow]
     against = load_against(chosen, runs[0].environment, options.baseline)
@@ -71,6 +71,13 @@ def gate(argv: list[str]) -> int:
     if len(runs) > 1 or not (options.run.parent / COMPARISON).is_file():
         _keep(runs, verdicts)  # of one arm of a comparison: the comparison's verdict stays
     return publish(runs, verdicts, options.run)
+
+
+def _were_compared(folder: Path, runs: Sequence[Run]) -> bool:
+    """Not measured one after the other; a comparison that was cut off has no file yet."""
+    goes = {tuple(run.environment.get("arms_of_this_go", ())) for run in runs}
+    names = sorted(run.name for run in runs)
+    return (folder / COMPARISON).is_file() or [sorted(go) for go in goes] == [names]
 
 
 def _keep(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> None:
