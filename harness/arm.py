@@ -15,7 +15,8 @@ from harness.config import Config
 from harness.dataset import Dataset
 from harness.engines import Engine, OnSockets
 from harness.environment import describe_environment, identity
-from harness.events import Trace
+from harness.events import Failed, Trace
+from harness.foreign_text import visible
 from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.instants import request_ns
 from harness.metrics.latency import clip_metrics
@@ -131,12 +132,12 @@ def log_chunks(trace: Trace, label: str) -> None:
     """The log lines of the system this project began with, once the clip is over."""
     session = trace.session
     messages = chunk_messages(trace.chunks, request_ns(trace))
-    name = f"{session.clip}#{session.repeat}"
+    name = f"{visible(session.clip)}#{session.repeat}"
     first_ms = next((m.processing_time_ms for m in messages if m.text), None)
     if first_ms is not None:
         log.info("TTFT: %.1f ms for chunk %s", first_ms, name)
     for message in messages:
         if message.text:
             log.info("Streaming %s chunk %d: %r", label, message.chunk_index, message.text)
-    if trace.failed:
-        log.warning("clip %s failed: %s", name, trace.outcome.error)  # type: ignore[union-attr]
+    if isinstance(trace.outcome, Failed):
+        log.warning("clip %s failed: %s", name, visible(trace.outcome.error))

@@ -54,7 +54,11 @@ FLOOR_TURN_S = 0.2
 
 
 class Progress:
-    """Told how far a run is; this one tells nobody. Never called while a frame may be due soon."""
+    """Told how far a run is; this one tells nobody.
+
+    ``stage`` is called between replays; ``clip_done`` on the thread that stores sessions, while
+    others may be replayed: what it does takes time from them.
+    """
 
     def stage(self, text: str) -> None:
         """A new step has begun."""

@@ -10,12 +10,13 @@
         run = stt_run(overrides=["chunking=1word", "engine=scripted"])
         run.check("ttft_ms p50 vs baseline: at most +5 % and +10 ms", baseline="main")
 
-A rule that fails fails the test; one that is inconclusive, or a run that is not valid, fails it
-too, unless ``undecided="skip"``.
+A rule that fails fails the test; one that is inconclusive or cannot be asked of the run, or a run
+that is not valid, fails it too, unless ``undecided="skip"``.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,13 +77,15 @@ class CheckedRun:
                 *rules, confidence=confidence, baseline=baseline, baselines=baselines, allow=allow
             )
         unmet = [rule for rule in verdict.rules if rule.status != "pass"]
-        lines = [f"{verdict.status.upper()}: {self.run.folder}"]
+        status = verdict.status if verdict.status not in ("pass", "none") else "not asked"
+        lines = [f"{status.upper()}: {self.run.folder}"]
         for rule in unmet:
-            lines += [f"  {rule.status.upper()}  {rule.rule}", f"    {rule.why}"]
+            told = rule.status if rule.status != "none" else "not asked"
+            lines += [f"  {told.upper()}  {rule.rule}", f"    {rule.why}"]
             lines += [f"    next: {rule.next}"] if rule.next else []
         if verdict.status != "fail" and undecided == "skip" and unmet:
             pytest.skip("\n".join(lines))
-        if verdict.status != "pass":
+        if unmet or verdict.status != "pass":
             pytest.fail("\n".join(lines), pytrace=False)
 
 
@@ -100,6 +103,7 @@ def _told() -> Iterator[None]:
 @pytest.fixture
 def stt_run(tmp_path: Path) -> Callable[..., CheckedRun]:
     """Load the run in a folder, or make one: ``stt_run(FOLDER)``, ``stt_run(overrides=[...])``."""
+    numbers = itertools.count(1)
 
     def get(folder: str | Path | None = None, *, overrides: Sequence[str] = ()) -> CheckedRun:
         from harness.runs import load_run
@@ -107,7 +111,7 @@ def stt_run(tmp_path: Path) -> Callable[..., CheckedRun]:
         if folder is None:
             from harness.__main__ import main
 
-            folder = tmp_path / "stt_run"
+            folder = tmp_path / f"stt_run{next(numbers)}"
             code = main(["run", "report.plots=false", f"hydra.run.dir={folder}", *overrides])
             if code in (1, 2):
                 pytest.fail(f"the run ended with exit code {code}", pytrace=False)

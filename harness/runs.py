@@ -200,8 +200,10 @@ def load_run(folder: Path) -> Run:
         clips = tuple(_read_lines(folder / CLIPS, ClipMetrics))
         return Run(
             folder=folder,
-            config=yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")),
-            environment=msgspec.json.decode((folder / ENVIRONMENT).read_bytes()),
+            config=_mapping(CONFIG, yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))),
+            environment=_mapping(
+                ENVIRONMENT, msgspec.json.decode((folder / ENVIRONMENT).read_bytes())
+            ),
             traces=tuple(build_traces(events)),
             clips=clips,
             gc_pauses=tuple(event for event in events if isinstance(event, GcPause)),
@@ -214,6 +216,12 @@ def load_run(folder: Path) -> Run:
             f"the run in {folder} cannot be read: {error}",
             hint="was it edited by hand, or made by another version of the harness?",
         ) from error
+
+
+def _mapping(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise msgspec.ValidationError(f"{name} holds no mapping")
+    return value
 
 
 def _read_lines(path: Path, kind: Any) -> list[Any]:
@@ -231,13 +239,18 @@ def _read_telemetry(path: Path) -> Telemetry | NoGpu | None:
     return msgspec.json.decode(path.read_bytes(), type=Telemetry | NoGpu)
 
 
+class _StoredSummary(Summary, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A summary whose metrics are not told apart yet: a field says which kind each is."""
+
+    metrics: dict[str, dict[str, Any]]  # type: ignore[assignment]
+
+
 def _read_summary(path: Path) -> Summary | None:
     if not path.is_file():
         return None
-    raw = msgspec.json.decode(path.read_bytes())
+    stored = msgspec.json.decode(path.read_bytes(), type=_StoredSummary)
     metrics: dict[str, Distribution | Ratio] = {}
-    for name, value in raw["metrics"].items():
+    for name, value in stored.metrics.items():
         kind: type[Distribution] | type[Ratio] = Ratio if "value" in value else Distribution
         metrics[name] = msgspec.convert(value, kind)
-    lists = {name: tuple(raw[name]) for name in ("validity", "warnings")}
-    return Summary(**{**raw, **lists, "metrics": metrics})
+    return Summary(**{**msgspec.structs.asdict(stored), "metrics": metrics})

@@ -249,6 +249,21 @@ def test_words_that_grow_after_they_were_shown_are_rewrites():
     assert clip_metrics(make_trace(HELLO, chunking=TokenChunking())).rewrites == 1
 
 
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        ([" un", "believ", "able"], 1),
+        ([" un", "", "able"], 1),
+        (["a b", "c d", "e"], 2),
+        (["a", " ", "b"], 0),
+        ([" ", "a b", " "], 0),
+    ],
+)
+def test_a_word_that_is_cut_several_times_is_rewritten_once(pieces, words):
+    chunks = [(text, 2010 + 10 * i) for i, text in enumerate(pieces)]
+    assert clip_metrics(make_trace(chunks, chunks=chunks)).rewrites == words
+
+
 def test_every_metric_has_a_definition_and_a_place_in_the_clip_record():
     fields = {field.name for field in msgspec.structs.fields(ClipMetrics)}
     for metric in METRICS:

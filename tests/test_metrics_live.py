@@ -15,7 +15,7 @@ from harness.config import WordsChunking
 from harness.engines.scripted import ScriptedEngine
 from harness.events import SessionKind, Word
 from harness.metrics.latency import clip_metrics
-from harness.metrics.live import laal, word_delays
+from harness.metrics.live import _AudioUsed, laal, word_delays
 from harness.replay import Arm, Pacing, Planned, replay
 
 from .conftest import make_clip
@@ -300,6 +300,32 @@ def test_a_pass_that_waits_its_turn_uses_no_more_audio():
     clip = clip_metrics(live([(" it", 1700), (" ", 1700)], spans=spans, ended_ms=2100))
 
     assert (clip.laal_ms, clip.laal_ca_ms) == (1000, 1700)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60), st.booleans()), max_size=8),
+    st.lists(st.integers(0, 130), min_size=1, max_size=6),
+)
+def test_audio_used_is_that_of_the_last_pass_asked_for(passes, shown):
+    """Against the definition, read off all spans for each word."""
+    spans = []
+    for start, waited, is_queued in passes:
+        begun = start + waited
+        spans += [("queue", start, begun)] if is_queued else []
+        spans += [("features", begun, begun + 5)]
+    trace = live([(" a", 10)], spans=spans, ended_ms=2100)
+    queued = {span.end_ns: span.start_ns for span in trace.spans if span.name == "queue"}
+    audio = _AudioUsed(trace)
+
+    for at_ms in shown:
+        at_ns = trace.session.t0_ns + at_ms * 1_000_000
+        asked = [
+            queued.get(span.start_ns, span.start_ns)
+            for span in trace.spans
+            if span.name == "features" and span.start_ns <= at_ns
+        ]
+        sent = sum(frame.sent_ns <= max(asked, default=at_ns) for frame in trace.frames)
+        assert audio.until(at_ns) == min(sent * trace.session.frame_ms, 2000)
 
 
 @pytest.mark.parametrize("seed", range(10))

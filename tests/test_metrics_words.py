@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from functools import cache
 from itertools import pairwise
 
@@ -66,6 +67,49 @@ def test_no_alignment_is_cheaper(said, heard):
     assert all(said[i] == heard[j] for i, j in pairs)
     assert all(a[0] < b[0] and a[1] < b[1] for a, b in pairwise(pairs))
     assert _cost(said, heard, pairs) == cheapest(len(said), len(heard))
+
+
+@given(words, words)
+def test_the_band_changes_nothing(said, heard):
+    """Against the same costs in a full matrix, walked back in the same order."""
+    edit = 1 << 32
+    n = len(heard)
+
+    def apart(i: int, j: int) -> int:
+        same = said[i] == heard[j]
+        return 0 if same else edit + Levenshtein.distance(said[i], heard[j])
+
+    costs = [[0] * (n + 1) for _ in range(len(said) + 1)]
+    for i, row in enumerate(costs):
+        for j in range(n + 1):
+            ways = [costs[i - 1][j - 1] + apart(i - 1, j - 1)] if i and j else []
+            ways += [costs[i - 1][j] + edit + len(said[i - 1])] if i else []
+            ways += [row[j - 1] + edit + len(heard[j - 1])] if j else []
+            row[j] = min(ways, default=0)
+    pairs = []
+    i, j = len(said), n
+    while i and j:
+        if costs[i][j] == costs[i - 1][j - 1] + apart(i - 1, j - 1):
+            i, j = i - 1, j - 1
+            pairs += [(i, j)] if said[i] == heard[j] else []
+        elif costs[i][j] == costs[i - 1][j] + edit + len(said[i - 1]):
+            i -= 1
+        else:
+            j -= 1
+
+    assert match_words(said, heard) == pairs[::-1]
+
+
+def test_a_long_text_with_few_errors_takes_little_memory():
+    said = [f"w{i}" for i in range(3000)]
+    tracemalloc.start()
+    try:
+        pairs = match_words(said, [*said[:1500], "other", *said[1502:]])
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(pairs) == 2998
+    assert most_bytes < 10e6  # a full matrix is 72 MB
 
 
 def _cost(said, heard, pairs) -> tuple[int, int]:

@@ -71,6 +71,25 @@ def test_undecided_may_skip(outcome):
     outcome('"ttft_ms p95 <= 900 ms", undecided="skip"').assert_outcomes(skipped=1)
 
 
+def test_a_rule_that_was_not_asked_does_not_pass(outcome):
+    result = outcome('"failed = 0", "text parity"')
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["NOT ASKED: *run", "  NOT ASKED  text parity", "*baseline*"])
+
+
+@pytest.mark.parametrize(
+    "rule", ["text parity", "ttft_ms p50 vs baseline: at most +5 % and +10 ms"]
+)
+def test_a_rule_that_stands_alone_without_its_baseline_does_not_pass(outcome, rule):
+    result = outcome(f'"{rule}"')
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["INCONCLUSIVE: *run", "*baseline*"])
+
+
+def test_a_rule_that_was_not_asked_may_skip(outcome):
+    outcome('"failed = 0", "text parity", undecided="skip"').assert_outcomes(skipped=1)
+
+
 def test_an_invalid_run_does_not_pass(outcome):
     result = outcome('"ttft_ms p50 <= 500 ms"', validity=("the driver was late",))
     result.assert_outcomes(failed=1)
@@ -132,7 +151,7 @@ def test_a_run_until_decided_spends_its_share_only(outcome, replayed, told):
 
 
 @pytest.mark.e2e
-def test_a_run_can_be_made(pytester):
+def test_runs_can_be_made(pytester):
     overrides = [
         "model=none",
         "engine=null",
@@ -142,6 +161,7 @@ def test_a_run_can_be_made(pytester):
     ]
     pytester.makepyfile(f"""
         def test_it(stt_run):
+            stt_run(overrides={overrides!r}).check("failed = 0")
             stt_run(overrides={overrides!r}).check("failed = 0")
     """)
     pytester.runpytest_subprocess(

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from harness.config import ScriptedEngine, WordsChunking
 from harness.engines import scripted
 from harness.errors import StorageError, UsageError
 from harness.events import GcPause, LoopTick, SessionKind, Trace
-from harness.metrics import Ratio
+from harness.metrics import Distribution, Ratio, Summary
 from harness.metrics.latency import clip_metrics
 from harness.replay import Arm, Pacing, Planned, replay
 from harness.runs import RunWriter, load_run, write_text
@@ -136,6 +138,49 @@ def test_an_edited_run_is_refused_with_what_is_wrong(tmp_path: Path) -> None:
         file.write('{"event": "token", "text": 3}\n')
     with pytest.raises(StorageError, match="cannot be read"):
         load_run(tmp_path / "run")
+
+
+SUMMARY = Summary(
+    schema=1, metrics_version="1", arm={}, clips=1, repeats=1, failed=0, simulated=False,
+    injected=False, random_weights=False, harness_floor_ms=0.5, validity=("late",), warnings=(),
+    metrics={
+        "ttft_ms": Distribution(unit="ms", n=1, of=1, max=3.0),
+        "wer": Ratio(unit="1", value=None, why_null="no words"),
+    },
+    verdict={"status": "none"},
+)  # fmt: skip
+
+
+def test_a_summary_is_read_back(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", some_traces(1)).finish(SUMMARY)
+    summary = load_run(tmp_path / "run").summary
+    assert summary == SUMMARY
+    assert type(summary) is Summary
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("summary.json", lambda text: text.replace("{", '{"extra": 1,', 1)),
+        ("summary.json", lambda text: text.replace('"clips": 1,', "", 1)),
+        ("summary.json", lambda _text: "[]"),
+        ("summary.json", lambda text: re.sub(r'"wer": \{.*?\}', '"wer": 3', text, flags=re.S)),
+        ("config.yaml", lambda _text: ""),
+        ("config.yaml", lambda _text: "- a list"),
+        ("environment.json", lambda _text: "[]"),
+    ],
+)
+def test_a_file_of_another_version_is_told_as_such(
+    tmp_path: Path, name: str, edit: Callable[[str], str]
+) -> None:
+    write_run(tmp_path / "run", some_traces(1)).finish(SUMMARY)
+    path = tmp_path / "run" / name
+    text = path.read_text(encoding="utf-8")
+    path.write_text(edit(text), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") != text
+    with pytest.raises(StorageError, match="cannot be read") as caught:
+        load_run(tmp_path / "run")
+    assert "another version" in str(caught.value)
 
 
 def test_a_gpu_that_lowered_its_clocks_makes_a_run_invalid(tmp_path: Path) -> None:

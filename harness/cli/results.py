@@ -18,6 +18,7 @@ from harness.audio import Samples
 from harness.config import HubDataset, ManifestDataset
 from harness.dataset import load_dataset
 from harness.errors import ConfigError, DatasetError, StorageError
+from harness.foreign_text import visible
 from harness.metrics import METRICS_VERSION, Summary
 from harness.report import write_arms
 from harness.report.arms import Arm, make_arms
@@ -138,12 +139,13 @@ def print_verdicts(by_arm: dict[str, Verdict]) -> None:
         if not verdict.rules:
             continue
         by = judged_by(msgspec.to_builtins(verdict))
-        console.print(f"\n{arm}: {verdict.status.upper()} {by}")
+        console.print(Text(f"\n{visible(arm)}: {verdict.status.upper()} {visible(by)}"))
         for rule in verdict.rules:
             status = rule.status.upper() if rule.status != "none" else "NOT ASKED"
-            console.print(Text(f"  {status:<13}{rule.rule}", style=STYLES.get(rule.status, "dim")))
+            asked = f"  {status:<13}{visible(rule.rule)}"
+            console.print(Text(asked, style=STYLES.get(rule.status, "dim")))
             why = rule.why + (f". Next: {rule.next}" if rule.next else "")
-            console.print(Padding(Text(why), (0, 0, 0, 15)))
+            console.print(Padding(Text(visible(why)), (0, 0, 0, 15)))
 
 
 def arms_of(folder: Path) -> list[Path]:

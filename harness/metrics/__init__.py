@@ -10,7 +10,8 @@ from __future__ import annotations
 import msgspec
 
 # History, newest first. A result made under another version is never compared silently.
-# 3: compute_ms, and so rtf: a step that several sessions took together counted for each in full.
+# 3: compute_ms, and so rtf: a step that several sessions took together counted for each in full;
+#    rewrites counts words: a word that was cut twice counted twice.
 # 2: gap_per_word_ms counts the words of the joined text; parts of a word counted as words.
 # 1: the first definitions.
 METRICS_VERSION = "3"

@@ -6,8 +6,9 @@ neither zero nor left out, and negative is not zero. ``R`` and ``A(s)`` are thos
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Literal, NamedTuple
 
 from harness.events import Failed, SessionKind, Span, Trace
@@ -143,10 +144,11 @@ def rewrites(trace: Trace) -> int:
 
     Text is only ever added to; engines commit before they speak, so no word is taken back.
     """
-    changed = 0
-    for chunk, following in pairwise([chunk for chunk in trace.chunks if chunk.text]):
-        changed += not chunk.text[-1].isspace() and not following.text[0].isspace()
-    return changed
+    ends = list(accumulate(len(chunk.text) for chunk in trace.chunks))
+    return sum(
+        bisect.bisect_right(ends, word.start) < bisect.bisect_right(ends, word.end - 1)
+        for word in words_of("".join(chunk.text for chunk in trace.chunks))
+    )
 
 
 def budget_ms(trace: Trace) -> dict[str, float] | Missing:

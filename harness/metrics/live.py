@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import msgspec
 import numpy as np
@@ -256,7 +256,8 @@ def _laal_of(trace: Trace, *, computation_aware: bool) -> float | Missing:
     if computation_aware:
         delays = [ms(word.shown_ns - trace.session.t0_ns) for word in shown]
     else:
-        delays = [_audio_used_ms(trace, word.shown_ns) for word in shown]
+        audio_ms = _AudioUsed(trace)
+        delays = [audio_ms.until(word.shown_ns) for word in shown]
     reference_words = len(trace.session.reference.split())
     return laal(delays, trace.session.duration_s * 1000, reference_words)
 
@@ -277,14 +278,21 @@ def laal(delays: Sequence[float], source_length: float, reference_words: int) ->
     return sum(delays[i] - i * ideal for i in range(last + 1)) / (last + 1)
 
 
-def _audio_used_ms(trace: Trace, shown_ns: int) -> float:
-    """Milliseconds of audio that the engine can have used for what was shown at this instant."""
-    queued = {span.end_ns: span.start_ns for span in trace.spans if span.name == "queue"}
-    began = [
-        queued.get(span.start_ns, span.start_ns)
-        for span in trace.spans
-        if span.name == "features" and span.start_ns <= shown_ns
-    ]
-    used_ns = max(began, default=shown_ns)
-    frames = bisect.bisect_right([frame.sent_ns for frame in trace.frames], used_ns)
-    return min(frames * trace.session.frame_ms, trace.session.duration_s * 1000)
+class _AudioUsed:
+    """How much audio the engine can have used for what was shown at some instant."""
+
+    def __init__(self, trace: Trace) -> None:
+        queued = {span.end_ns: span.start_ns for span in trace.spans if span.name == "queue"}
+        passes = sorted(span.start_ns for span in trace.spans if span.name == "features")
+        self._passes_ns = passes
+        # The latest asking of any pass up to each: one that queued for long was asked for early.
+        self._asked_ns = list(accumulate((queued.get(start, start) for start in passes), max))
+        self._sent_ns = [frame.sent_ns for frame in trace.frames]
+        self._session = trace.session
+
+    def until(self, shown_ns: int) -> float:
+        """In milliseconds."""
+        begun = bisect.bisect_right(self._passes_ns, shown_ns)
+        used_ns = self._asked_ns[begun - 1] if begun else shown_ns
+        frames = bisect.bisect_right(self._sent_ns, used_ns)
+        return min(frames * self._session.frame_ms, self._session.duration_s * 1000)

@@ -33,36 +33,51 @@ def match_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tup
 
 @functools.lru_cache(maxsize=8)  # several metrics ask about the same clip
 def _align(said: tuple[str, ...], heard: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    # An alignment with k edits never strays more than k off the diagonal.
+    # An alignment with k edits never strays more than k off the diagonal: no other cell is kept.
     band = Levenshtein.distance(said, heard)
-    costs: list[array[int]] = []  # [i][j]: of the first i said words and the first j heard ones
+    # [i][j - _before(i, band)]: of the first i said words and the first j heard ones
+    costs: list[array[int]] = []
+    above: Sequence[int] = ()
     for i in range(len(said) + 1):
-        row = array("q", [_FAR]) * (len(heard) + 1)
-        for j in range(max(0, i - band), min(len(heard), i + band) + 1):
+        before = _before(i, band)
+        shift = before - _before(i - 1, band)
+        row = array("q", [_FAR]) * (min(len(heard), i + band) - before + 2)
+        for k in range(1, len(row) - 1):
+            j = before + k
             if i == j == 0:
-                row[j] = 0
+                row[k] = 0
                 continue
-            row[j] = min(
-                costs[i - 1][j - 1] + _apart(said[i - 1], heard[j - 1]) if i and j else _FAR,
-                costs[i - 1][j] + _EDIT + len(said[i - 1]) if i else _FAR,
-                row[j - 1] + _EDIT + len(heard[j - 1]) if j else _FAR,
+            row[k] = min(
+                above[k - 1 + shift] + _apart(said[i - 1], heard[j - 1]) if i and j else _FAR,
+                above[k + shift] + _EDIT + len(said[i - 1]) if i else _FAR,
+                row[k - 1] + _EDIT + len(heard[j - 1]) if j else _FAR,
             )
         costs.append(row)
-    return _matches(said, heard, costs)
+        above = row
+    return _matches(said, heard, costs, band)
+
+
+def _before(i: int, band: int) -> int:
+    """The j of the first cell that row i keeps; this one and its last cell are beyond the band."""
+    return max(0, i - band) - 1
 
 
 def _matches(
-    said: tuple[str, ...], heard: tuple[str, ...], costs: Sequence[Sequence[int]]
+    said: tuple[str, ...], heard: tuple[str, ...], costs: Sequence[Sequence[int]], band: int
 ) -> tuple[tuple[int, int], ...]:
     """Walk back along a cheapest way; among equal ones, the diagonal first."""
+
+    def cost(i: int, j: int) -> int:
+        return costs[i][j - _before(i, band)]
+
     pairs = []
     i, j = len(said), len(heard)
     while i and j:
-        if costs[i][j] == costs[i - 1][j - 1] + _apart(said[i - 1], heard[j - 1]):
+        if cost(i, j) == cost(i - 1, j - 1) + _apart(said[i - 1], heard[j - 1]):
             i, j = i - 1, j - 1
             if said[i] == heard[j]:
                 pairs.append((i, j))
-        elif costs[i][j] == costs[i - 1][j] + _EDIT + len(said[i - 1]):
+        elif cost(i, j) == cost(i - 1, j) + _EDIT + len(said[i - 1]):
             i -= 1
         else:
             j -= 1

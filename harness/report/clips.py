@@ -8,6 +8,7 @@ import msgspec
 
 from harness.metrics import ClipMetrics
 from harness.metrics.accuracy import AlignedWord, aligned_words
+from harness.metrics.statistics import percentile
 from harness.report.arms import Arm
 from harness.report.text import ms, percent
 
@@ -64,13 +65,13 @@ def _view(arms: Sequence[Arm], clip: str, found: list[tuple[Arm, ClipMetrics]]) 
 
 
 def _arm_of_clip(arm: Arm, repeats: list[ClipMetrics]) -> ArmOfClip:
-    ttft = sorted(metrics.ttft_ms for metrics in repeats if metrics.ttft_ms is not None)
+    ttft = [metrics.ttft_ms for metrics in repeats if metrics.ttft_ms is not None]
     edits = [metrics.word_edits for metrics in repeats if metrics.word_edits is not None]
     words = sum(e.reference for e in edits)
     return ArmOfClip(
         index=arm.index,
         label=arm.label,
-        ttft=ms(ttft[(len(ttft) - 1) // 2] if ttft else None),
+        ttft=ms(percentile(ttft, 0.5) if ttft else None),
         wer=percent(sum(e.errors for e in edits) / words if words else None),
         failed=tuple(metrics.failed for metrics in repeats if metrics.failed is not None),
     )

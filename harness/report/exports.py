@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 
+from harness.foreign_text import escape_markdown
 from harness.metrics import Distribution, Ratio
 from harness.metrics.comparison import Difference
 from harness.report.arms import Arm
 from harness.report.style import NoPlot, Plot
 from harness.report.table import Row, headline, show_ratio, wer_words
-from harness.report.text import DASH, TIMES, judged_by, ms, n_of, plural, visible
+from harness.report.text import DASH, TIMES, judged_by, ms, n_of, plural
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~!@$&])")
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99", "max")
-
-
-def escape_markdown(text: str) -> str:
-    """Foreign text as text: no markup, no HTML, no mention, no table cell of its own."""
-    return _MARKDOWN.sub(r"\\\1", visible(text)).replace("\\<", "&lt;").replace("\\@", "&#64;")
 
 
 def markdown(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot]) -> str:

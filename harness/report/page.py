@@ -12,15 +12,17 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
+from harness.foreign_text import visible
 from harness.metrics import METRICS_VERSION
 from harness.metrics.latency import METRICS, budget_ms
+from harness.metrics.statistics import percentile
 from harness.report.answers import answers
 from harness.report.arms import Arm
 from harness.report.clips import clip_views
 from harness.report.playback import playback
 from harness.report.style import NoPlot, Plot, inline_svg
 from harness.report.table import headline, show_ratio
-from harness.report.text import DASH, TIMES, judged_by, ms, n_of, percent, plural, visible
+from harness.report.text import DASH, TIMES, judged_by, ms, n_of, percent, plural
 from harness.report.timeline import Audio
 from harness.verdicts.calibration import how_to_calibrate, load_calibration
 
@@ -125,5 +127,5 @@ def _repeat_spread(arm: Arm) -> tuple[float | None, int]:
     for metrics in arm.clips.values():
         if metrics.ttft_ms is not None:
             by_clip.setdefault(metrics.clip, []).append(metrics.ttft_ms)
-    spreads = sorted(max(v) - min(v) for v in by_clip.values() if len(v) > 1)
-    return (spreads[(len(spreads) - 1) // 2] if spreads else None), len(spreads)
+    spreads = [max(v) - min(v) for v in by_clip.values() if len(v) > 1]
+    return (percentile(spreads, 0.5) if spreads else None), len(spreads)

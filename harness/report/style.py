@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,8 @@ INKS = {
     INK: "--ink", MUTED: "--muted", GRID: "--grid", PAPER: "--paper", BAD: "--bad",
     **{colour: f"--arm-{index}" for index, colour in enumerate(ARM_COLOURS)},
 }  # fmt: skip
+
+_INK = re.compile("|".join(INKS))
 
 WIDTH_IN = 7.5
 _TITLE_IN = 0.34  # a strip at the top that holds the title; the page, which has headings, cuts it
@@ -157,6 +159,20 @@ def write_plot(plot: Plot, folder: Path) -> list[Path]:
     return [svg, png]
 
 
+_TAG = re.compile(r"<[^<>]*>")  # in texts and attributes matplotlib escapes both brackets
+
+
+def _for_page(tag: str, used: Container[str]) -> str:
+    """One tag of a drawing, without an id that nothing refers to, in the page's colours."""
+    tag = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", tag)
+    # Colours are in style="" only in matplotlib's SVG, where var() works.
+    return re.sub(r' style="[^"]*"', lambda style: _INK.sub(_variable, style[0]), tag)
+
+
+def _variable(ink: re.Match[str]) -> str:
+    return f"var({INKS[ink[0]]})"
+
+
 def inline_svg(plot: Plot) -> str:
     """The drawing as an element of the page: no title strip, the page's colours, no stray ids."""
     svg = plot.svg[plot.svg.index("<svg") :]
@@ -164,10 +180,7 @@ def inline_svg(plot: Plot) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
     used = set(re.findall(r"#([\w-]+)[\")]", svg))
-    svg = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", svg)
-    svg = re.sub(
-        "|".join(INKS), lambda m: f"var({INKS[m[0]]})", svg
-    )  # presentation attributes are style="" in matplotlib's SVG, where var() works
+    svg = _TAG.sub(lambda tag: _for_page(tag[0], used), svg)
     width_pt, height_pt = map(float, re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0])
     cut_pt = _TITLE_IN * 72
     head = (

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from harness.foreign_text import visible as visible  # noqa: PLC0414 the report's own
+
 DASH, TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 
 
@@ -61,23 +63,6 @@ def judged_by(verdict: Mapping[str, Any]) -> str:
     if allowed := verdict.get("allowed"):
         said += f" (although these differ: {', '.join(allowed)})"
     return said
-
-
-_CONTROL = {code: chr(0x2400 + code) for code in range(32)} | {0x7F: "\u2421"}
-_CONTROL |= dict.fromkeys(
-    [*range(0x80, 0xA0), *range(0x200E, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A)],
-    "\ufffd",
-)
-_CONTROL |= dict.fromkeys(range(0xD800, 0xE000), "\ufffd")  # a lone surrogate cannot be encoded
-
-
-def visible(text: str) -> str:
-    """``text`` with every control character as a visible sign: it can neither act nor hide.
-
-    Covers C0, DEL, C1 (terminal escapes) and the bidirectional marks; a line break or a tab
-    becomes a space.
-    """
-    return text.replace("\n", " ").replace("\t", " ").translate(_CONTROL)
 
 
 def shorten(text: str, characters: int) -> str:

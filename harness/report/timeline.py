@@ -73,6 +73,7 @@ def clip_timeline(arms: Sequence[Arm], audio: Audio | None = None) -> Plot | NoP
     panels[-1].set_xlabel(f"{unit}   (same axis for every arm)")
     for panel, arm, trace in zip(panels[1:], shown, traces, strict=True):
         _label_chunks(panel, arm, trace, scale, offset)
+    gaps = all(arm.clips[chosen].gap_ms for arm in shown)
     words = "; ".join(
         f"{arm.label}: TTFT {ms(arm.clips[chosen].ttft_ms)},"
         f" longest gap {ms(max(arm.clips[chosen].gap_ms, default=None))}"
@@ -80,9 +81,9 @@ def clip_timeline(arms: Sequence[Arm], audio: Audio | None = None) -> Plot | NoP
     )
     caption = (
         f"Clip {shorten(clip, 60)}, repeat {repeat}: the median TTFT of {arms[0].label}, of the"
-        f" clips with gaps in every arm. {words}. Grey blocks: what the engine did; ticks: its"
-        " tokens; coloured"
-        " bars: chunks as the client saw them, with their text."
+        f" clips with {'gaps' if gaps else 'text'} in every arm. {words}. Grey blocks: what the"
+        " engine did; ticks: its tokens; coloured bars: chunks as the client saw them, with their"
+        " text."
     )
     if len(arms) > len(shown):
         caption += f" The first {len(shown)} of {len(arms)} arms are drawn."

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from xml.etree import ElementTree as ET
 
+from harness.foreign_text import escape_markdown
 from harness.verdicts import RuleVerdict, Verdict
 
 _ELEMENTS = {"fail": "failure", "inconclusive": "error", "invalid": "error", "none": "skipped"}
@@ -59,28 +60,28 @@ def _sentence(rule: RuleVerdict) -> str:
 
 
 def markdown(verdicts: Mapping[str, Verdict]) -> str:
-    """For a job summary or a comment on a pull request."""
+    """For a job summary or a comment on a pull request; names and texts in it as text."""
     lines: list[str] = []
     for arm, verdict in verdicts.items():
-        against = f" against baseline {_cell(verdict.baseline)}" if verdict.baseline else ""
-        lines += [f"### {verdict.status.upper()}: {_cell(arm)}, gate {verdict.gate}{against}", ""]
+        against = (
+            f" against baseline {escape_markdown(verdict.baseline)}" if verdict.baseline else ""
+        )
+        by = f"gate {escape_markdown(verdict.gate)}{against}"
+        lines += [f"### {verdict.status.upper()}: {escape_markdown(arm)}, {by}", ""]
         if verdict.allowed:
-            lines += [f"Compared although these differ: {', '.join(verdict.allowed)}.", ""]
+            differ = escape_markdown(", ".join(verdict.allowed))
+            lines += [f"Compared although these differ: {differ}.", ""]
         if verdict.rules:
             lines += ["| rule | verdict | why | next |", "|---|---|---|---|"]
             lines += [
-                f"| `{_cell(r.rule)}` | {r.status.upper()} | {_cell(r.why)} | {_cell(r.next)} |"
-                for r in verdict.rules
+                f"| <code>{rule}</code> | {status} | {why} | {then} |"
+                for rule, status, why, then in (
+                    map(escape_markdown, (r.rule, r.status.upper(), r.why, r.next))
+                    for r in verdict.rules
+                )
             ]
             lines.append("")
     return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    """One line, with nothing that Markdown or HTML would take for its own."""
-    for plain, escaped in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "'")):
-        text = text.replace(plain, escaped)
-    return " ".join(text.split())
 
 
 def github_annotations(verdicts: Mapping[str, Verdict]) -> list[str]:

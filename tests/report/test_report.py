@@ -26,9 +26,10 @@ from harness.report.causes import drift
 from harness.report.exports import comparison_csv, markdown
 from harness.report.page import page
 from harness.report.perfetto import trace_json
-from harness.report.style import Plot, styled
+from harness.report.style import Plot, inline_svg, styled
 from harness.report.table import headline
 from harness.report.terminal import print_comparison
+from harness.report.text import DASH
 from harness.report.timeline import clip_timeline
 from harness.runs import Run
 from tests.report.synthetic import make_arm_runs, make_run, save_run
@@ -338,6 +339,25 @@ def test_the_timeline_draws_the_waveform_when_the_samples_are_at_hand() -> None:
         plain = clip_timeline(arms)
     assert isinstance(drawn, Plot)
     assert len(drawn.svg) > len(plain.svg) + 5_000
+
+
+def test_the_timeline_speaks_of_gaps_where_there_are_some() -> None:
+    with styled():
+        some, none = (
+            clip_timeline(arms_of(make_arm_runs((n,), clips=2, repeats=1))) for n in (1, 99)
+        )
+    assert "of the clips with gaps in every arm." in some.caption
+    assert "of the clips with text in every arm." in none.caption
+    assert f"longest gap {DASH}." in none.caption
+
+
+def test_a_colour_or_an_id_in_a_transcript_stays() -> None:
+    runs = make_arm_runs((9,), clips=1, repeats=1, text=["#1b2330", "is", 'id="ink"', "dark"])
+    with styled():
+        svg = inline_svg(clip_timeline(arms_of(runs)))
+    assert '>#1b2330 is id="ink" dark.</text>' in svg
+    assert "var(--ink)" in svg
+    assert not re.search('style="[^"]*#1b2330', svg)
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_with_a_next_step(tmp_path: Path) -> None:

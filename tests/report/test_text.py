@@ -1,24 +1,8 @@
-import unicodedata
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.report.text import DASH, interval, ms, percent, plural, points, shorten, visible
-
-
-@given(st.text())
-def test_visible_text_has_no_character_that_acts(text: str) -> None:
-    shown = visible(text)
-    assert len(shown) == len(text)  # offsets into the text stay valid
-    assert not any(unicodedata.category(c) in ("Cc", "Cs") for c in shown)
-    assert not set(shown) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-    shown.encode("utf-8")
-
-
-@given(st.text(alphabet=st.characters(categories=("L", "N", "P", "S", "Zs"))))
-def test_visible_keeps_all_other_text(text: str) -> None:
-    assert visible(text) == text
+from harness.report.text import DASH, interval, ms, percent, plural, points, shorten
 
 
 @given(st.text(), st.integers(2, 20))

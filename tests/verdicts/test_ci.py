@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from xml.etree import ElementTree as ET
 
 from harness.verdicts import RuleVerdict, Verdict
@@ -50,10 +51,19 @@ def test_markdown_is_one_table_an_arm():
     lines = text.splitlines()
     assert lines[0] == "### FAIL: 1word, gate ci against baseline main"
     assert "Compared although these differ: python." in lines
-    assert "| `ttft_ms p50 &lt;= 9 ms` | FAIL | it is 12 ms | look |" in lines
+    assert r"| <code>ttft\_ms p50 &lt;= 9 ms</code> | FAIL | it is 12 ms | look |" in lines
     rows = [line for line in lines if line.startswith("| ")]
     assert len(rows) == 1 + 5
     assert all(row.replace("\\|", "").count("|") == 5 for row in rows)
+
+
+def test_markdown_takes_nothing_of_foreign_text_for_its_own():
+    text = "![p](https://evil.example/x.png) @octocat [click](https://evil.example)"
+    rule = RuleVerdict(rule=text, status="fail", why=text, next=text)
+    verdict = Verdict(status="fail", gate=text, baseline=text, allowed=(text,), rules=(rule,))
+    shown = markdown({text: verdict})
+    assert shown.count("octocat") == shown.count("@<!-- -->octocat") == 7
+    assert not re.search(r"(?<!\\)[\[\]!]", shown.replace("<!-- -->", ""))
 
 
 def test_annotations_name_what_is_wrong_only():

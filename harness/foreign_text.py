@@ -1,0 +1,54 @@
+"""Text that somebody else wrote (transcripts, names, errors), made fit to be shown."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Control, surrogate (a lone one cannot be encoded), format, line and paragraph separator.
+_UNSEEN = frozenset({"Cc", "Cs", "Cf", "Zl", "Zp"})
+_JOINERS = "\u200c\u200d"  # of category Cf; scripts and emoji are spelt with them
+
+
+class _Signs(dict[int, str]):
+    """Code point -> what is shown of it, for ``str.translate``; found out when first seen."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        if character in "\n\t":
+            sign = " "
+        elif code < 0x20:
+            sign = chr(0x2400 + code)
+        elif code == 0x7F:
+            sign = "\u2421"
+        elif unicodedata.category(character) in _UNSEEN and character not in _JOINERS:
+            sign = "\ufffd"
+        else:
+            sign = character
+        self[code] = sign
+        return sign
+
+
+_SIGNS = _Signs()
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~!@$&])")
+# GitHub looks for @name and #1 in the text of the finished page, where neither a backslash nor an
+# entity is left; a comment after the sign keeps it apart from the name.
+_ESCAPED = {"<": "&lt;", "@": "@<!-- -->", "#": "\\#<!-- -->"}
+
+
+def visible(text: str) -> str:
+    """``text`` in one line, with a sign for every control and format character; as long as before.
+
+    Covers C0, DEL, C1 (terminal escapes), bidirectional marks, tag characters, zero-width and other
+    characters of no width but for the two joiners; a line break or a tab becomes a space.
+    """
+    return text.translate(_SIGNS)
+
+
+def escape_markdown(text: str) -> str:
+    """``text`` as one line of text: no markup, no HTML, no mention, no table cell of its own.
+
+    An address that is written out may still become a link to itself.
+    """
+    return _MARKDOWN.sub(lambda m: _ESCAPED.get(m[0], "\\" + m[0]), visible(text))
