@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -77,7 +78,8 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise _cannot_write(path, error) from error
 
 
@@ -119,9 +121,9 @@ class RunWriter:
         refuse_used(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._events: IO[bytes] = (folder / EVENTS).open("xb")  # of two at once, one gets it
             write_text(folder / CONFIG, config_yaml)
             write_json(folder / ENVIRONMENT, environment)
-            self._events: IO[bytes] = (folder / EVENTS).open("xb")
             self._clips: IO[bytes] = (folder / CLIPS).open("xb")
         except (OSError, StorageError) as error:
             raise UsageError(
@@ -198,7 +200,7 @@ def load_run(folder: Path) -> Run:
     try:
         events = _read_lines(folder / EVENTS, Event)
         clips = tuple(_read_lines(folder / CLIPS, ClipMetrics))
-        return Run(
+        run = Run(
             folder=folder,
             config=_mapping(CONFIG, yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))),
             environment=_mapping(
@@ -211,11 +213,36 @@ def load_run(folder: Path) -> Run:
             telemetry=_read_telemetry(folder / TELEMETRY),
             host=tuple(_read_lines(folder / HOST, HostSample)),
         )
+        _require_whole(run)
     except (OSError, msgspec.MsgspecError, yaml.YAMLError) as error:
         raise StorageError(
             f"the run in {folder} cannot be read: {error}",
             hint="was it edited by hand, or made by another version of the harness?",
         ) from error
+    return run
+
+
+def _require_whole(run: Run) -> None:
+    """A run that finished has every session of its summary, in both files, once.
+
+    Raises:
+        msgspec.ValidationError: it has lost some since, as in a copy that was cut off.
+    """
+    if run.summary is None:
+        return
+    measured = sorted((clip.clip, clip.repeat) for clip in run.clips)
+    recorded = sorted((trace.session.clip, trace.session.repeat) for trace in run.traces)
+    if measured != recorded or len(set(measured)) < len(measured):
+        raise msgspec.ValidationError(
+            f"{CLIPS} has {len(measured)} sessions, {EVENTS} {len(recorded)}: not the same ones"
+        )
+    planned = run.summary.clips * run.summary.repeats
+    if len(measured) < planned and not any(
+        v.startswith("incomplete") for v in run.summary.validity
+    ):
+        raise msgspec.ValidationError(
+            f"{SUMMARY} is of {planned} sessions, and {len(measured)} are there"
+        )
 
 
 def _mapping(name: str, value: object) -> dict[str, Any]:

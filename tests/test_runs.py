@@ -151,6 +151,70 @@ SUMMARY = Summary(
 )  # fmt: skip
 
 
+def finished_run(folder: Path, sessions: int = 3) -> Path:
+    traces = [
+        msgspec.structs.replace(t, session=msgspec.structs.replace(t.session, repeat=i))
+        for i, t in enumerate(some_traces(sessions))
+    ]
+    write_run(folder, traces).finish(msgspec.structs.replace(SUMMARY, repeats=sessions))
+    assert len(load_run(folder).clips) == sessions
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "edit"),
+    [
+        ("clips.jsonl", lambda content: content[: len(content) // 2]),
+        ("events.jsonl", lambda content: content[: len(content) // 2]),
+        ("events.jsonl", lambda _: b""),
+        ("clips.jsonl", lambda content: content + content[: content.index(b"\n") + 1]),
+    ],
+)
+def test_a_finished_run_that_lost_sessions_is_not_taken_for_whole(
+    tmp_path: Path, name: str, edit: Callable[[bytes], bytes]
+) -> None:
+    file = finished_run(tmp_path / "run") / name
+    file.write_bytes(edit(file.read_bytes()))
+    with pytest.raises(StorageError, match="not the same ones"):
+        load_run(tmp_path / "run")
+
+
+def test_a_finished_run_that_lost_sessions_in_both_files_is_not_either(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    for name, marks in (("clips.jsonl", b'"repeat":2'), ("events.jsonl", b'"repeat":2')):
+        lines = (run / name).read_bytes().splitlines(keepends=True)
+        (run / name).write_bytes(b"".join(line for line in lines if marks not in line))
+    with pytest.raises(StorageError, match="of 3 sessions, and 2 are there"):
+        load_run(run)
+    invalid = msgspec.structs.replace(SUMMARY, repeats=3, validity=("incomplete: 2 of 3",))
+    (run / "summary.json").write_bytes(msgspec.json.encode(invalid))
+    assert len(load_run(run).clips) == 2  # it said so itself
+
+
+def test_of_two_runs_that_take_a_folder_at_once_one_gets_it_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.runs.refuse_used", lambda _: None)  # both have looked
+    first = RunWriter(tmp_path / "run", "seed: 1\n", {"seed": 1})
+    with pytest.raises(UsageError, match="cannot be written"):
+        RunWriter(tmp_path / "run", "seed: 2\n", {"seed": 2})
+    first.close()
+    run = load_run(tmp_path / "run")
+    assert (run.config, run.environment) == ({"seed": 1}, {"seed": 1})
+
+
+def test_what_cannot_be_cleaned_up_hides_no_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(StorageError, match="Read-only file system"):
+        write_text(tmp_path / "summary.json", "text")
+
+
 def test_a_summary_is_read_back(tmp_path: Path) -> None:
     write_run(tmp_path / "run", some_traces(1)).finish(SUMMARY)
     summary = load_run(tmp_path / "run").summary

@@ -160,7 +160,12 @@ def export(argv: list[str]) -> int:
             "a run without a single session: nothing to export", value=str(options.run)
         )
     runs = [finished(run) for run in loaded]
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the folder of --out cannot be made: {error}", hint="choose another --out"
+        ) from error
     unfinished = any(run.summary is None for run in loaded)
     summaries = {run.name: run.summary for run in runs if run.summary is not None}
     invalid = [name for name, summary in summaries.items() if summary.validity]

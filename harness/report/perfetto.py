@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from harness.events import Trace
+from harness.foreign_text import visible
 from harness.metrics.instants import request_ns
 from harness.report.arms import Arm
-from harness.report.text import visible
 
 _TRACKS = ("stream", "engine", "tokens", "chunks")
 

@@ -11,6 +11,7 @@ import msgspec
 import yaml
 
 from harness.config import Config
+from harness.events import Ended, Session, SessionKind
 from harness.metrics import METRICS_VERSION, ClipMetrics, Edits, Summary
 from harness.metrics.summary import summarise
 from harness.runs import write_json
@@ -90,13 +91,28 @@ def write_finished_run(
     config: Config | None = None,
     **more: Any,
 ) -> Path:
-    """A run's folder without its events; ``more`` goes into its environment."""
+    """A run's folder, of its events the ends only; ``more`` goes into its environment."""
     folder.mkdir()
     config_yaml = yaml.safe_dump(asdict(config or Config()))
     (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
-    (folder / "events.jsonl").write_bytes(b"")
+    events = [event for clip in clips for event in (_session(clip), Ended(0))]
+    (folder / "events.jsonl").write_bytes(b"".join(msgspec.json.encode(e) + b"\n" for e in events))
     lines = [msgspec.json.encode(clip) + b"\n" for clip in clips]
     (folder / "clips.jsonl").write_bytes(b"".join(lines))
     write_json(folder / "environment.json", ENVIRONMENT | more)
-    write_json(folder / "summary.json", make_summary(clips, validity=validity))
+    repeats = max(clip.repeat for clip in clips) + 1
+    names = {clip.clip for clip in clips}
+    summary = make_summary(clips, validity=validity)
+    write_json(
+        folder / "summary.json",
+        msgspec.structs.replace(summary, clips=len(names), repeats=repeats),
+    )
     return folder
+
+
+def _session(clip: ClipMetrics) -> Session:
+    return Session(
+        clip=clip.clip, repeat=clip.repeat, order=clip.order, lane=0, kind=SessionKind.TURN,
+        t0_ns=0, duration_s=4.0, speech_onset_s=0.0, speech_end_s=4.0, frame_ms=20.0,
+        reference=clip.reference,
+    )  # fmt: skip
