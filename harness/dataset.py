@@ -182,8 +182,12 @@ def _check_sha256(field: str, wanted: str | None, found: str) -> None:
 
 
 def _make_clip(line: Line, file: Recording) -> Clip:
-    start = round(line.offset * file.rate_hz)
-    stop = len(file.pcm) if line.duration is None else start + round(line.duration * file.rate_hz)
+    # No cut of a file is longer; a product of the largest floats would be infinite.
+    most_s = file.duration_s + 1
+    start = round(min(line.offset, most_s) * file.rate_hz)
+    stop = len(file.pcm)
+    if line.duration is not None:
+        stop = start + round(min(line.duration, most_s) * file.rate_hz)
     if start >= len(file.pcm) or stop > len(file.pcm) + _ROUNDING_S * file.rate_hz:
         raise DatasetError(
             "offset, duration",

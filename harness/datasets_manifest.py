@@ -227,9 +227,10 @@ def parse_manifest(path: Path) -> tuple[dict[int, Line], LineProblems]:
 
 
 def id_of(audio_filepath: str) -> str:
-    """An id made of a file's path, less its suffix."""
-    stem = PurePosixPath(audio_filepath).with_suffix("").as_posix()
-    return re.sub(r"\W+", "_", stem).strip("_")
+    """An id made of a file's path, less its suffix; `_` where no letter or digit is left."""
+    path = PurePosixPath(audio_filepath)
+    stem = path.with_suffix("").as_posix() if path.name else ""
+    return re.sub(r"\W+", "_", stem).strip("_") or "_"
 
 
 def _not_a_line(row: str, error: msgspec.DecodeError) -> DatasetError:
@@ -248,17 +249,18 @@ def locate_audio(line: Line, manifest: Path) -> Path:
     """The file that a line means; whether it exists is for the reader to see.
 
     Raises:
-        DatasetError: a relative path that leaves the manifest's folder, or a package that is not
+        DatasetError: no path, one that leaves the manifest's folder, or a package that is not
             installed.
     """
     name = line.audio_filepath
     path = PurePosixPath(name.removeprefix(_PACKAGE))
-    if ".." in path.parts or not path.parts:
+    if ".." in path.parts or "\0" in name or not path.parts:
         raise DatasetError(
             "audio_filepath",
             value=name,
             allowed="a file in or below the manifest's folder, an absolute path, "
-            "or package:NAME/PATH; without `..`, so that the folder can be moved as a whole",
+            "or package:NAME/PATH; without `..`, so that the folder can be moved as a whole, "
+            "and without NUL",
         )
     if not name.startswith(_PACKAGE):
         return manifest.parent / path

@@ -208,6 +208,8 @@ def test_blank_lines_and_a_byte_order_mark_are_nothing(folder: Path) -> None:
         ({"speech_onset_s": -0.1}, r"\(-0.1, None\)\n  allowed: 0 <= onset <= end"),
         ({"speech_onset_s": 0.5, "speech_end_s": 0.4}, "0 <= onset <= end"),
         ({"speech_end_s": 1.02}, "1.02\n  allowed: at most 1 s"),
+        ({"offset": 1e308}, r"offset, duration: \(1e\+308, None\)\n  allowed: within the file"),
+        ({"duration": 1e308}, r"offset, duration: \(0.0, 1e\+308\)\n  allowed: within the file"),
         ({"words": [{"text": "hello", "start_s": 0, "end_s": 1}]}, "words: 'hello'"),
         (
             {
@@ -225,6 +227,10 @@ def test_blank_lines_and_a_byte_order_mark_are_nothing(folder: Path) -> None:
         ({"txt": "hello"}, r"unknown field `txt`\n  allowed: fields id, audio_filepath"),
         ({"audio_filepath": "b.wav"}, "cannot read .*b.wav"),
         ({"audio_filepath": "."}, "audio_filepath: '.'"),
+        ({"audio_filepath": ""}, "audio_filepath: ''\n  allowed: a file"),
+        ({"id": "", "audio_filepath": ""}, "audio_filepath: ''\n  allowed: a file"),
+        ({"id": "", "audio_filepath": "/"}, "cannot read /"),
+        ({"audio_filepath": "a\0b"}, r"audio_filepath: 'a\\x00b'\n  allowed: .* without .* NUL"),
         ({"audio_filepath": "../a.wav"}, "audio_filepath: '../a.wav'\n  allowed: .* without `..`"),
         ({"audio_filepath": "package:no_such_pkg/a.wav"}, "no_such_pkg is not installed"),
         ({"audio_filepath": "package:moonshine_voice/../x.wav"}, "without `..`"),
