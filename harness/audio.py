@@ -69,14 +69,12 @@ class Recording(msgspec.Struct, frozen=True, eq=False):
         return resampled
 
 
-def read_file(path: Path) -> bytes:
-    """The content of a file; a ``DatasetError`` if it cannot be read."""
+def read_file(path: Path, *, hint: str = "check audio_filepath") -> bytes:
+    """The content of a file; a ``DatasetError`` with ``hint`` if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DatasetError(
-            f"cannot read {path} ({error.strerror})", hint="check audio_filepath"
-        ) from error
+        raise DatasetError(f"cannot read {path} ({error.strerror})", hint=hint) from error
 
 
 def decode(content: bytes, name: str) -> Recording:

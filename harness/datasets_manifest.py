@@ -71,11 +71,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def _time_problems(self) -> Iterable[DatasetError]:
         onset_s, end_s = self.speech_onset_s or 0.0, self.speech_end_s
         if onset_s < 0 or (end_s is not None and end_s < onset_s):
-            yield DatasetError(
-                "speech_onset_s, speech_end_s",
-                value=(self.speech_onset_s, end_s),
-                allowed="0 <= onset <= end",
-            )
+            yield not_in_order(self.speech_onset_s, end_s)
         if not self.words:
             return
         if [word.text for word in self.words] != spoken_words(self.text):
@@ -88,6 +84,18 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         times_s = [0.0, *(time for word in self.words for time in (word.start_s, word.end_s))]
         if times_s != sorted(times_s):
             yield DatasetError("words", value=times_s[1:], allowed="times from 0, in order")
+
+
+def not_in_order(
+    onset_s: float | None, end_s: float | None, hint: str | None = None
+) -> DatasetError:
+    """The problem of speech that ends before it begins, or begins before the clip."""
+    return DatasetError(
+        "speech_onset_s, speech_end_s",
+        value=(onset_s, end_s),
+        allowed="0 <= onset <= end",
+        hint=hint,
+    )
 
 
 def spoken_words(text: str) -> list[str]:
