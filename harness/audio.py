@@ -69,14 +69,12 @@ class Recording(msgspec.Struct, frozen=True, eq=False):
         return resampled
 
 
-def read_file(path: Path) -> bytes:
-    """The content of a file; a ``DatasetError`` if it cannot be read."""
+def read_file(path: Path, *, hint: str = "check audio_filepath") -> bytes:
+    """The content of a file; a ``DatasetError`` with ``hint`` if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DatasetError(
-            f"cannot read {path} ({error.strerror})", hint="check audio_filepath"
-        ) from error
+        raise DatasetError(f"cannot read {path} ({error.strerror})", hint=hint) from error
 
 
 def decode(content: bytes, name: str) -> Recording:
@@ -158,11 +156,16 @@ class SpeechBounds(msgspec.Struct, frozen=True):
 def speech_bounds(samples: Samples) -> SpeechBounds:
     """Where speech begins and ends, by energy: for clips that do not say.
 
-    A 10 ms frame is loud when its RMS is within 25 dB of the loudest frame's and above -60 dBFS.
-    Speech lasts from the first to the last run of at least 5 loud frames; with none, both are 0.
+    A 10 ms frame is loud when its RMS is within 25 dB of the loudest frame's and above -60 dBFS,
+    without the clip's mean: an offset is no sound. Speech lasts from the first to the last run of
+    at least 5 loud frames; with none, both are 0.
+
+    Args:
+        samples: [n]; n may be 0.
     """
-    frames = samples[: len(samples) // _FRAME * _FRAME].reshape(-1, _FRAME)
-    rms = np.sqrt(np.mean(frames.astype(np.float64) ** 2, axis=1))
+    frames = samples[: len(samples) // _FRAME * _FRAME].reshape(-1, _FRAME).astype(np.float64)
+    offset = frames.mean() if len(frames) else 0.0
+    rms = np.sqrt(np.mean((frames - offset) ** 2, axis=1))
     level_db = 20 * np.log10(np.maximum(rms, 1e-10))
     floor_db = max(level_db.max(initial=_SILENCE_DBFS) - _SPEECH_RANGE_DB, _SILENCE_DBFS)
     edges = np.flatnonzero(np.diff(level_db > floor_db, prepend=False, append=False))

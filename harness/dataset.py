@@ -32,6 +32,7 @@ from harness.datasets_manifest import (
     find_manifest,
     id_of,
     locate_audio,
+    not_in_order,
     parse_manifest,
     raise_all,
     spoken_words,
@@ -182,8 +183,12 @@ def _check_sha256(field: str, wanted: str | None, found: str) -> None:
 
 
 def _make_clip(line: Line, file: Recording) -> Clip:
-    start = round(line.offset * file.rate_hz)
-    stop = len(file.pcm) if line.duration is None else start + round(line.duration * file.rate_hz)
+    # No cut of a file is longer; a product of the largest floats would be infinite.
+    most_s = file.duration_s + 1
+    start = round(min(line.offset, most_s) * file.rate_hz)
+    stop = len(file.pcm)
+    if line.duration is not None:
+        stop = start + round(min(line.duration, most_s) * file.rate_hz)
     if start >= len(file.pcm) or stop > len(file.pcm) + _ROUNDING_S * file.rate_hz:
         raise DatasetError(
             "offset, duration",
@@ -193,14 +198,14 @@ def _make_clip(line: Line, file: Recording) -> Clip:
     cut = file.cut(start, stop)
     sha256 = cut.sha256()
     _check_sha256("sha256", line.sha256, sha256)
-    samples = cut.samples()
-    if len(samples) == 0:
-        raise DatasetError("zero-length audio", value=line.id, allowed="a sample or more at 16 kHz")
-    refuse_silence(samples, line.id)
+    samples = _usable_samples(cut, line.id)
     duration_s = len(samples) / RATE_HZ
     found = speech_bounds(samples)
     onset_s = found.onset_s if line.speech_onset_s is None else line.speech_onset_s
-    end_s = max(onset_s, found.end_s) if line.speech_end_s is None else line.speech_end_s
+    end_s = found.end_s if line.speech_end_s is None else line.speech_end_s
+    if end_s < onset_s:  # one is the line's: a line that names both has been checked
+        other = "speech_onset_s" if line.speech_onset_s is None else "speech_end_s"
+        raise not_in_order(onset_s, end_s, hint=f"{other} was found by energy: name both")
     last_s = max([onset_s, end_s, *(word.end_s for word in line.words)])
     if last_s > duration_s + _ROUNDING_S:
         raise DatasetError(
@@ -217,6 +222,19 @@ def _make_clip(line: Line, file: Recording) -> Clip:
         words=line.words,
         pcm_sha256=sha256,
     )
+
+
+def _usable_samples(recording: Recording, name: str) -> Samples:
+    """[n] at 16 kHz, n > 0.
+
+    Raises:
+        DatasetError: nothing is left at 16 kHz, or only silence.
+    """
+    samples = recording.samples()
+    if len(samples) == 0:
+        raise DatasetError("zero-length audio", value=name, allowed="a sample or more at 16 kHz")
+    refuse_silence(samples, name)
+    return samples
 
 
 def _loop(clips: list[Clip], at_least_s: float, gap_s: float) -> Clip:
@@ -310,10 +328,9 @@ def manifest_from_folder(folder: Path | str) -> Path:
 
 def _line_of(file: Path, folder: Path) -> Line:
     name = file.relative_to(folder).as_posix()
-    recording = decode(read_file(file), name)
-    samples = recording.samples()
-    refuse_silence(samples, name)
-    speech = speech_bounds(samples)
+    unreadable = "make it a file that can be read (a link: to one that is there), or take it away"
+    recording = decode(read_file(file, hint=unreadable), name)
+    speech = speech_bounds(_usable_samples(recording, name))
     try:
         text = file.with_suffix(".txt").read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -71,11 +71,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def _time_problems(self) -> Iterable[DatasetError]:
         onset_s, end_s = self.speech_onset_s or 0.0, self.speech_end_s
         if onset_s < 0 or (end_s is not None and end_s < onset_s):
-            yield DatasetError(
-                "speech_onset_s, speech_end_s",
-                value=(self.speech_onset_s, end_s),
-                allowed="0 <= onset <= end",
-            )
+            yield not_in_order(self.speech_onset_s, end_s)
         if not self.words:
             return
         if [word.text for word in self.words] != spoken_words(self.text):
@@ -88,6 +84,18 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         times_s = [0.0, *(time for word in self.words for time in (word.start_s, word.end_s))]
         if times_s != sorted(times_s):
             yield DatasetError("words", value=times_s[1:], allowed="times from 0, in order")
+
+
+def not_in_order(
+    onset_s: float | None, end_s: float | None, hint: str | None = None
+) -> DatasetError:
+    """The problem of speech that ends before it begins, or begins before the clip."""
+    return DatasetError(
+        "speech_onset_s, speech_end_s",
+        value=(onset_s, end_s),
+        allowed="0 <= onset <= end",
+        hint=hint,
+    )
 
 
 def spoken_words(text: str) -> list[str]:
@@ -227,9 +235,10 @@ def parse_manifest(path: Path) -> tuple[dict[int, Line], LineProblems]:
 
 
 def id_of(audio_filepath: str) -> str:
-    """An id made of a file's path, less its suffix."""
-    stem = PurePosixPath(audio_filepath).with_suffix("").as_posix()
-    return re.sub(r"\W+", "_", stem).strip("_")
+    """An id made of a file's path, less its suffix; `_` where no letter or digit is left."""
+    path = PurePosixPath(audio_filepath)
+    stem = path.with_suffix("").as_posix() if path.name else ""
+    return re.sub(r"\W+", "_", stem).strip("_") or "_"
 
 
 def _not_a_line(row: str, error: msgspec.DecodeError) -> DatasetError:
@@ -248,17 +257,18 @@ def locate_audio(line: Line, manifest: Path) -> Path:
     """The file that a line means; whether it exists is for the reader to see.
 
     Raises:
-        DatasetError: a relative path that leaves the manifest's folder, or a package that is not
+        DatasetError: no path, one that leaves the manifest's folder, or a package that is not
             installed.
     """
     name = line.audio_filepath
     path = PurePosixPath(name.removeprefix(_PACKAGE))
-    if ".." in path.parts or not path.parts:
+    if ".." in path.parts or "\0" in name or not path.parts:
         raise DatasetError(
             "audio_filepath",
             value=name,
             allowed="a file in or below the manifest's folder, an absolute path, "
-            "or package:NAME/PATH; without `..`, so that the folder can be moved as a whole",
+            "or package:NAME/PATH; without `..`, so that the folder can be moved as a whole, "
+            "and without NUL",
         )
     if not name.startswith(_PACKAGE):
         return manifest.parent / path

@@ -132,9 +132,26 @@ def test_silence_has_no_speech(count: int) -> None:
     assert speech_bounds(np.zeros(count, np.float32)) == SpeechBounds(0.0, 0.0)
 
 
+@pytest.mark.parametrize("offset", [0.02, -0.02, 0.5])
+def test_an_offset_moves_no_speech(offset: float) -> None:
+    """What a cheap microphone adds; a clip of nothing else has no speech."""
+    quiet = np.zeros(RATE_HZ, np.float32)
+    samples = np.concatenate([quiet, 0.48 * tone(RATE_HZ, 1.0)[:, 0], quiet])
+    assert speech_bounds(samples + np.float32(offset)) == SpeechBounds(onset_s=1.0, end_s=2.0)
+    assert speech_bounds(np.full(RATE_HZ, offset, np.float32)) == SpeechBounds(0.0, 0.0)
+
+
+def test_eight_bits_rounded_down_move_no_speech() -> None:
+    samples = np.random.default_rng(0).normal(0, 1e-3, 2 * RATE_HZ)
+    samples[8000:24000] += 0.45 * tone(RATE_HZ, 1.0)[:, 0]
+    samples = decode(encode(samples, RATE_HZ, subtype="PCM_U8"), "a.wav").samples()
+    assert samples.mean() < -0.003
+    assert speech_bounds(samples) == SpeechBounds(onset_s=0.5, end_s=1.5)
+
+
 @given(st.integers(0, 50), st.integers(5, 50), st.integers(0, 50))
 def test_speech_bounds_follow_the_speech(before: int, during: int, after: int) -> None:
     quiet = np.zeros(160, np.float32)
-    loud = np.full(160, 0.1, np.float32)
+    loud = np.tile(np.array([0.1, -0.1], np.float32), 80)
     samples = np.concatenate([quiet] * before + [loud] * during + [quiet] * after)
     assert speech_bounds(samples) == SpeechBounds(before / 100, (before + during) / 100)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 from traces import gpu_that_said
 
 from harness.__main__ import main
 from harness.cli import against
 from harness.cli.against import Side
+from harness.clock import RealWorld
 from harness.runs import Run, load_run
 from harness.telemetry import Telemetry
 
@@ -239,6 +245,83 @@ def test_an_interrupt_keeps_the_repeats_of_both_and_removes_the_worktree(
     assert main(["compare", "--against", "HEAD", *QUICK]) == 4
     assert len(list(Path("out").glob("*/summary.json"))) == kept
     assert git("worktree", "list").count("\n") == 0
+
+
+@pytest.mark.e2e
+def test_a_cancelled_job_leaves_no_process_no_worktree_and_no_files(
+    checkout: Path, tmp_path: Path
+) -> None:
+    """CI ends a job with SIGTERM, which only the process that it started gets."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    in_real_time = [o for o in QUICK if o not in ("replay.pace=virtual", "replay.compute_scale=0")]
+    command = [sys.executable, "-P", "-m", "harness", "compare", "--against", "HEAD"]
+    environment = os.environ | {"PYTHONPATH": str(checkout), "TMPDIR": str(scratch)}
+    world = RealWorld()
+    with subprocess.Popen(
+        [*command, *in_real_time], env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while process.poll() is None and not list(scratch.glob("harness-*/*/run/run.log")):
+            world.sleep_until_ns(world.now_ns() + 50_000_000)
+        (child,) = psutil.Process(process.pid).children()
+        assert "run" in child.cmdline()
+        assert git("worktree", "list").count("\n") == 1
+        process.send_signal(signal.SIGTERM)
+        _, complaints = process.communicate(timeout=60)
+        ended = not child.is_running()
+        if not ended:
+            child.kill()
+    assert ended
+    assert process.returncode == 4, complaints
+    assert "interrupted: compare was not finished" in complaints
+    assert git("worktree", "list").count("\n") == 0
+    assert list(scratch.iterdir()) == []
+
+
+def test_an_interrupt_while_the_worktree_is_made_removes_it(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = against._git
+
+    def interrupted(folder: Path, *arguments: str) -> str:
+        answer = done(folder, *arguments)
+        if arguments[:2] == ("worktree", "add"):
+            made = Path(arguments[3])
+            done(folder, "worktree", "lock", str(made))  # as git does until it is complete
+            raise KeyboardInterrupt
+        return answer
+
+    monkeypatch.setattr(against, "_git", interrupted)
+    assert main(["compare", "--against", "HEAD", *QUICK]) == 4
+    assert git("worktree", "list").count("\n") == 0
+
+
+def test_sigterm_is_an_interrupt_for_as_long_as_it_is_asked_to_be() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with pytest.raises(KeyboardInterrupt), against._sigterm_interrupts():
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with against._sigterm_interrupts():  # whoever started this has decided otherwise
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_in_a_thread_no_signal_is_handled() -> None:
+    seen: list[object] = []
+
+    def enter() -> None:
+        with against._sigterm_interrupts():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGTERM)]
 
 
 @pytest.mark.parametrize(

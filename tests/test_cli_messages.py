@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.__main__ import main
-from harness.cli.compose import compose_alone, to_config
+from harness.cli.compose import Sweep, choices_of, compose_alone, to_config
+from harness.config import NullEngine
 
 pytestmark = pytest.mark.e2e
 
@@ -68,6 +69,10 @@ def test_a_folder_may_have_any_name() -> None:
         (["compare", "--nonsense"], ("no such option: '--nonsense'", "allowed: --json, --quiet\n")),
         (["run", "chunking=1word,6word"], ("'chunking=1word,6word'", "`compare` interleaves",
                                            "`run -m` runs one after the other")),
+        (["compare", "seed=interval(0,1)"], ("'seed=interval(0,1)'", "allowed: FIELD=A,B",)),
+        (["compare", "chunking=glob(7*)"], ("'chunking=glob(7*)'", "allowed: 1word, 2word, ")),
+        (["compare", "gates=glob(*)"], ("no such config group: 'gates'", "did you mean gate?")),
+        (["compare", "seed=glob(*)"], ("no such config group: 'seed'", "allowed: chunking, ")),
         (["run", "engine=scripted", "engine.first_ms=nan"], ("allowed: a finite number",)),
         (["run", "seed=-1"], ("config field seed: -1", "allowed: 0 or more")),
     ],
@@ -79,6 +84,18 @@ def test_a_refusal_names_what_is_allowed(
     complaint = capsys.readouterr().err
     assert all(words in complaint for words in says)
     assert "hydra" not in complaint.replace("--hydra-help", "")
+
+
+def test_a_pattern_is_every_choice_that_it_matches() -> None:
+    sweep = Sweep(["chunking=glob(?word)", "seed=1"])
+    assert [arm.name for arm in sweep.arms] == ["1word", "2word", "3word", "6word"]
+    assert sweep.fixed == ["seed=1"]
+    words = Sweep(["chunking=glob(*, exclude=?word)"])
+    assert {arm.overrides[0].partition("=")[2] for arm in words.arms} == {
+        choice for choice in choices_of("chunking") if not choice.endswith("word")
+    }
+    (null,) = Sweep(["engine=glob(n*)"]).arms
+    assert isinstance(to_config(compose_alone(null.overrides)).engine, NullEngine)
 
 
 @pytest.mark.parametrize("verb", ["baseline", "rechunk"])

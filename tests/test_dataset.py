@@ -208,6 +208,8 @@ def test_blank_lines_and_a_byte_order_mark_are_nothing(folder: Path) -> None:
         ({"speech_onset_s": -0.1}, r"\(-0.1, None\)\n  allowed: 0 <= onset <= end"),
         ({"speech_onset_s": 0.5, "speech_end_s": 0.4}, "0 <= onset <= end"),
         ({"speech_end_s": 1.02}, "1.02\n  allowed: at most 1 s"),
+        ({"offset": 1e308}, r"offset, duration: \(1e\+308, None\)\n  allowed: within the file"),
+        ({"duration": 1e308}, r"offset, duration: \(0.0, 1e\+308\)\n  allowed: within the file"),
         ({"words": [{"text": "hello", "start_s": 0, "end_s": 1}]}, "words: 'hello'"),
         (
             {
@@ -225,6 +227,10 @@ def test_blank_lines_and_a_byte_order_mark_are_nothing(folder: Path) -> None:
         ({"txt": "hello"}, r"unknown field `txt`\n  allowed: fields id, audio_filepath"),
         ({"audio_filepath": "b.wav"}, "cannot read .*b.wav"),
         ({"audio_filepath": "."}, "audio_filepath: '.'"),
+        ({"audio_filepath": ""}, "audio_filepath: ''\n  allowed: a file"),
+        ({"id": "", "audio_filepath": ""}, "audio_filepath: ''\n  allowed: a file"),
+        ({"id": "", "audio_filepath": "/"}, "cannot read /"),
+        ({"audio_filepath": "a\0b"}, r"audio_filepath: 'a\\x00b'\n  allowed: .* without .* NUL"),
         ({"audio_filepath": "../a.wav"}, "audio_filepath: '../a.wav'\n  allowed: .* without `..`"),
         ({"audio_filepath": "package:no_such_pkg/a.wav"}, "no_such_pkg is not installed"),
         ({"audio_filepath": "package:moonshine_voice/../x.wav"}, "without `..`"),
@@ -238,6 +244,23 @@ def test_a_bad_line_says_where_what_and_what_is_allowed(
         load(manifest(folder, line(**fields)))
     assert "m.jsonl:1: " in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "times", "found"),
+    [
+        ({"speech_end_s": 0.1}, r"\(0.3, 0.1\)", "speech_onset_s"),
+        ({"speech_onset_s": 0.9}, r"\(0.9, 0.8\)", "speech_end_s"),
+    ],
+)
+def test_a_time_that_does_not_fit_the_one_that_was_found_is_refused(
+    tmp_path: Path, fields: dict[str, float], times: str, found: str
+) -> None:
+    save(tmp_path / "a.wav", np.concatenate([np.zeros(4800), tone()[:8000, 0], np.zeros(3200)]))
+    message = rf"m.jsonl:1: speech_onset_s, speech_end_s: {times}\n  allowed: 0 <= onset <= end"
+    with pytest.raises(DatasetError, match=message) as caught:
+        load(manifest(tmp_path, line(**fields)))
+    assert f"{found} was found by energy" in str(caught.value)
 
 
 def test_a_line_without_text_is_not_silence(folder: Path) -> None:
@@ -385,6 +408,27 @@ def test_a_folder_that_cannot_become_one_says_all_reasons(tmp_path: Path) -> Non
     with pytest.raises(DatasetError, match=r"differ too little: 'a.flac'"):
         manifest_from_folder(tmp_path)
     assert not (tmp_path / "manifest.jsonl").exists()
+
+
+def test_files_that_cannot_be_used_hide_no_problem_of_the_others(tmp_path: Path) -> None:
+    save(tmp_path / "a.wav", np.full(1, 0.5), 384_000)
+    save(tmp_path / "b.wav", np.full(1, 0.5), 2_000_000_000)
+    (tmp_path / "c.wav").symlink_to(tmp_path / "moved.wav")
+    save(tmp_path / "d.wav", tone())
+    with pytest.raises(DatasetError, match="4 problems") as caught:
+        manifest_from_folder(tmp_path)
+    text = str(caught.value)
+    assert "zero-length audio: 'a.wav'\n  allowed: a sample or more at 16 kHz" in text
+    assert "zero-length audio: 'b.wav'" in text
+    assert f"cannot read {tmp_path}/c.wav (No such file or directory)" in text
+    assert "audio_filepath" not in text
+    assert "no text for d.wav" in text
+
+
+def test_a_recording_whose_name_makes_no_id_is_a_clip_all_the_same(tmp_path: Path) -> None:
+    save(tmp_path / "--.wav", tone())
+    (tmp_path / "--.txt").write_text("hello")
+    assert [clip.id for clip in load(manifest_from_folder(tmp_path)).clips] == ["_"]
 
 
 def test_writing_a_manifest_keeps_everything_and_never_half(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -58,6 +60,7 @@ def compare_against(revision: str, sweep: hydra_side.Sweep) -> int:
     Raises:
         UsageError: no checkout, no such revision, or a side that cannot measure.
         ConfigError: a config that cannot be compared so.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, before one repeat of both sides was measured.
     """
     if len(sweep.arms) > 1:
         raise UsageError(
@@ -72,8 +75,28 @@ def compare_against(revision: str, sweep: hydra_side.Sweep) -> int:
         folder = hydra_side.run_folder()
         codes.append(_compare(revision, config, hydra_side.asked_for(), folder))
 
-    hydra_side.with_hydra("compare", sweep.fixed, task)
+    with _sigterm_interrupts():
+        hydra_side.with_hydra("compare", sweep.fixed, task)
     return max(codes, default=0)
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM, with which CI cancels a job, raises ``KeyboardInterrupt`` as Ctrl-C does.
+
+    Left to itself it would end this process only: the one that measures would go on, and git would
+    keep the worktree. A handler that is there already stays, and so does one outside of the main
+    thread, where none can be set.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _compare(revision: str, config: Config, overrides: Sequence[str], folder: Path) -> int:
@@ -126,11 +149,12 @@ def _git(folder: Path, *arguments: str) -> str:
 @contextmanager
 def _worktree(root: Path, commit: str, folder: Path) -> Iterator[Path]:
     """The files of ``commit``, for as long as they are needed."""
-    _git(root, "worktree", "add", "--detach", str(folder), commit)
     try:
+        _git(root, "worktree", "add", "--detach", str(folder), commit)
         yield folder
     finally:
-        _git(root, "worktree", "remove", "--force", str(folder))
+        if folder.exists():  # forced twice: git locks a worktree until it is complete
+            _git(root, "worktree", "remove", "--force", "--force", str(folder))
 
 
 def _environment(root: Path, old_root: Path, progress: TerminalProgress) -> str:

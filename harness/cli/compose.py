@@ -23,7 +23,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -231,8 +231,36 @@ def _label(key: str, value: str) -> str:
 
 
 def _axis(override: Override) -> list[tuple[str, str]]:
-    key = override.get_key_element()
-    return [(key, str(value)) for value in override.sweep_string_iterator()]
+    """What one override sweeps over, as (key, value).
+
+    Raises:
+        ConfigError: an interval, which has no end of values, or a pattern that matches none.
+    """
+    key, pattern = override.get_key_element(), override.value()
+    if isinstance(pattern, Glob):  # Hydra expands it only where Hydra itself sweeps
+        return [(key, choice) for choice in _matching(key, pattern, str(override.input_line))]
+    try:
+        return [(key, str(value)) for value in override.sweep_string_iterator()]
+    except HydraException as error:
+        raise ConfigError(
+            "values that cannot be listed", value=override.input_line,
+            allowed="FIELD=A,B, FIELD=range(FIRST,STOP), GROUP=glob(PATTERN)",
+        ) from error  # fmt: skip
+
+
+def _matching(group: str, pattern: Glob, argument: str) -> list[str]:
+    if group not in groups():
+        raise ConfigError(
+            "no such config group",
+            value=group,
+            allowed=", ".join(groups()),
+            hint=_did_you_mean(group, groups()) or "list a field's values: FIELD=A,B",
+        )
+    choices = choices_of(group)
+    matching: list[str] = pattern.filter(choices)
+    if not matching:
+        raise ConfigError("no choice matches", value=argument, allowed=", ".join(choices))
+    return matching
 
 
 FLAGS = {"--json": "report.show=json", "--quiet": "report.show=quiet"}
