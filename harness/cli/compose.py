@@ -236,7 +236,8 @@ def _axis(override: Override) -> list[tuple[str, str]]:
     Raises:
         ConfigError: an interval, which has no end of values, or a pattern that matches none.
     """
-    key, pattern = override.get_key_element(), override.value()
+    key = override.get_key_element()
+    pattern: object = override.value()
     if isinstance(pattern, Glob):  # Hydra expands it only where Hydra itself sweeps
         return [(key, choice) for choice in _matching(key, pattern, str(override.input_line))]
     try:
