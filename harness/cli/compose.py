@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import hydra
 import yaml
@@ -237,7 +237,7 @@ def _axis(override: Override) -> list[tuple[str, str]]:
         ConfigError: an interval, which has no end of values, or a pattern that matches none.
     """
     key = override.get_key_element()
-    pattern: object = override.value()
+    pattern: Any = override.value()  # also what its annotation leaves out
     if isinstance(pattern, Glob):  # Hydra expands it only where Hydra itself sweeps
         return [(key, choice) for choice in _matching(key, pattern, str(override.input_line))]
     try:
