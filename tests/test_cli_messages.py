@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.__main__ import main
-from harness.cli.compose import Sweep, choices_of, compose_alone, to_config
+from harness.cli.compose import choices_of, compose_alone, to_config
+from harness.cli.sweeping import Sweep
 from harness.config import NullEngine
 
 pytestmark = pytest.mark.e2e

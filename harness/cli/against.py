@@ -28,6 +28,7 @@ from omegaconf import DictConfig
 from harness.cli import compose as hydra_side
 from harness.cli.progress import TerminalProgress
 from harness.cli.results import conclude
+from harness.cli.sweeping import Sweep
 from harness.config import Config
 from harness.environment import git_revision
 from harness.errors import ConfigError, UsageError
@@ -54,7 +55,7 @@ class Side(msgspec.Struct, frozen=True):
     revision: str | None  # the commit, +dirty if files differ
 
 
-def compare_against(revision: str, sweep: hydra_side.Sweep) -> int:
+def compare_against(revision: str, sweep: Sweep) -> int:
     """Compare ``revision`` with the files as they are now; returns the exit code.
 
     Raises:

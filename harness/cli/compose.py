@@ -8,7 +8,6 @@ and become a :class:`ConfigError`.
 from __future__ import annotations
 
 import difflib
-import itertools
 import os
 import re
 import shutil
@@ -16,14 +15,11 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import hydra
 import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -96,9 +92,9 @@ def with_hydra(verb: str, argv: list[str], task: Task) -> None:
         ConfigError: an override does not parse, names no field or group, or has a wrong value.
         HarnessError: ``task`` raised it.
     """
-    _refuse_options(argv, (*FLAGS, *HYDRA_OPTIONS))
+    refuse_options(argv, (*FLAGS, *HYDRA_OPTIONS))
     _register_schema()
-    argv = [_as_override(argument) for argument in argv]
+    argv = [as_override(argument) for argument in argv]
     raised: list[Exception] = []
 
     def guarded(config: DictConfig) -> None:
@@ -143,7 +139,7 @@ def _remove_if_nothing_came(folder: Path) -> None:
 def compose(overrides: list[str]) -> DictConfig:
     """The config of ``overrides``, inside a task of :func:`with_hydra`."""
     try:
-        return hydra.compose(config_name="config", overrides=[_as_override(o) for o in overrides])
+        return hydra.compose(config_name="config", overrides=[as_override(o) for o in overrides])
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise as_config_error(error) from error
 
@@ -155,7 +151,7 @@ def compose_alone(overrides: list[str]) -> DictConfig:
         UsageError: an option that is not ours.
         ConfigError: as :func:`with_hydra`.
     """
-    _refuse_options(overrides, tuple(FLAGS))
+    refuse_options(overrides, tuple(FLAGS))
     _register_schema()
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         return compose(overrides)
@@ -190,80 +186,6 @@ def run_folder() -> Path:
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
-class Sweep:
-    """Overrides in which some have several values, as in ``chunking=1word,6word``."""
-
-    def __init__(self, argv: list[str]) -> None:
-        _refuse_options(argv, tuple(FLAGS))
-        parser = OverridesParser.create()
-        try:
-            parsed = parser.parse_overrides([_as_override(a) for a in argv])
-        except HydraException as error:
-            raise as_config_error(error) from error
-        swept = [o for o in parsed if o.is_sweep_override()]
-        self.fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
-        axes = [_axis(o) for o in swept]
-        self.arms = [
-            Arm(
-                name="-".join(_label(*one) for one in choice),
-                overrides=["=".join(o) for o in choice],
-            )
-            for choice in itertools.product(*axes)
-        ]
-        names = [arm.name for arm in self.arms]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise UsageError(
-                "two arms are the same, or would have one name",
-                value=twice,
-                hint="give each value once; a value and a choice of one name need another field",
-            )
-
-
-class Arm(NamedTuple):
-    name: str  # also the name of its folder
-    overrides: list[str]
-
-
-def _label(key: str, value: str) -> str:
-    """How an arm is told from the others: a choice by its name, a value with its field's."""
-    label = f"{key.rsplit('.', 1)[-1]}={value}" if "." in key else value
-    return re.sub(r"[^\w.+=-]", "_", label)
-
-
-def _axis(override: Override) -> list[tuple[str, str]]:
-    """What one override sweeps over, as (key, value).
-
-    Raises:
-        ConfigError: an interval, which has no end of values, or a pattern that matches none.
-    """
-    key = override.get_key_element()
-    pattern: Any = override.value()  # also what its annotation leaves out
-    if isinstance(pattern, Glob):  # Hydra expands it only where Hydra itself sweeps
-        return [(key, choice) for choice in _matching(key, pattern, str(override.input_line))]
-    try:
-        return [(key, str(value)) for value in override.sweep_string_iterator()]
-    except HydraException as error:
-        raise ConfigError(
-            "values that cannot be listed", value=override.input_line,
-            allowed="FIELD=A,B, FIELD=range(FIRST,STOP), GROUP=glob(PATTERN)",
-        ) from error  # fmt: skip
-
-
-def _matching(group: str, pattern: Glob, argument: str) -> list[str]:
-    if group not in groups():
-        raise ConfigError(
-            "no such config group",
-            value=group,
-            allowed=", ".join(groups()),
-            hint=_did_you_mean(group, groups()) or "list a field's values: FIELD=A,B",
-        )
-    choices = choices_of(group)
-    matching: list[str] = pattern.filter(choices)
-    if not matching:
-        raise ConfigError("no choice matches", value=argument, allowed=", ".join(choices))
-    return matching
-
-
 FLAGS = {"--json": "report.show=json", "--quiet": "report.show=quiet"}
 HYDRA_OPTIONS = (
     "-m", "--multirun", "-c", "--cfg", "-i", "--info", "-p", "--package", "--resolve",
@@ -271,7 +193,7 @@ HYDRA_OPTIONS = (
 )  # fmt: skip
 
 
-def _refuse_options(argv: list[str], allowed: tuple[str, ...]) -> None:
+def refuse_options(argv: list[str], allowed: tuple[str, ...]) -> None:
     """Here, because Hydra would print a usage of its own and exit."""
     for argument in argv:
         if argument.startswith("-") and argument.partition("=")[0] not in allowed:
@@ -283,7 +205,7 @@ _SYNTAX = re.compile(r"""[][{},\\]|^['"]|^\w+\(""")
 _PLAIN = re.compile(r"[\w/.:$%*@?|+-]*", re.ASCII)  # what Hydra's grammar takes without quotes
 
 
-def _as_override(argument: str) -> str:
+def as_override(argument: str) -> str:
     """A flag as its override; a value quoted that Hydra's grammar refuses, or reads otherwise.
 
     Raises:
@@ -328,7 +250,7 @@ def as_config_error(error: Exception) -> ConfigError:
             f"config group {group}",
             value=choice,
             allowed=", ".join(choices),
-            hint=_did_you_mean(choice, choices),
+            hint=did_you_mean(choice, choices),
         )
     if match := re.search(r"missing mandatory value.*? full_key: ([\w.]+)", text, re.IGNORECASE):
         return ConfigError(
@@ -351,11 +273,12 @@ def _unknown_field(name: str, allowed: list[str]) -> ConfigError:
         "no such config field or group",
         value=name,
         allowed=", ".join(siblings or [field for field in allowed if "." not in field]) or "none",
-        hint=_did_you_mean(name, allowed) or "python -m harness run --help",
+        hint=did_you_mean(name, allowed) or "python -m harness run --help",
     )
 
 
-def _did_you_mean(value: str, allowed: list[str]) -> str | None:
+def did_you_mean(value: str, allowed: list[str]) -> str | None:
+    """A hint, where one of ``allowed`` is nearly ``value``."""
     close = difflib.get_close_matches(value, allowed, n=1)
     return f"did you mean {close[0]}?" if close else None
 

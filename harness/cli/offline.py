@@ -100,7 +100,8 @@ def rechunk(argv: list[str]) -> int:
     parser.add_argument("overrides", nargs="+")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(argv)
-    from harness.cli.compose import Sweep, compose_alone, to_config
+    from harness.cli.compose import compose_alone, to_config
+    from harness.cli.sweeping import Sweep
 
     foreign = [o for o in options.overrides if not o.startswith("chunking")]
     if foreign:

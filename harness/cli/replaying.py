@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 from harness.chunking import chunking_name
 from harness.cli import compose as hydra_side
 from harness.cli.help import asks_for_help, print_help
+from harness.cli.sweeping import Sweep
 from harness.errors import UsageError
 
 if TYPE_CHECKING:  # loaded when something is replayed: `--help` answers at once
@@ -57,7 +58,7 @@ def compare(argv: list[str]) -> int:
     if asks_for_help(argv):
         return print_help("compare", COMPARE_WHAT)
     revision, argv = _take_against(argv)
-    sweep = hydra_side.Sweep(argv)
+    sweep = Sweep(argv)
     if revision is not None:
         from harness.cli.against import compare_against
 
