@@ -429,19 +429,15 @@ class InjectConfig:
         _require_number("inject.tail_share", self.tail_share, 0, 1)
         _require_number("inject.driver_late_ms", self.driver_late_ms, 0)
         _require_number("inject.drop_words", self.drop_words, 0)
-        _require(
-            self.tail_share == 1 or self._worse,
-            "inject.tail_share", self.tail_share,
-            "1, unless inject.delay_ms, inject.scale or inject.drop_words is given",
-        )  # fmt: skip
 
     @property
     def holds_back(self) -> bool:
         """Whether what the engine says is changed or delayed."""
-        return self._worse and self.tail_share > 0
+        return self.worse and self.tail_share > 0
 
     @property
-    def _worse(self) -> bool:
+    def worse(self) -> bool:
+        """Whether something is done to the clips that `tail_share` draws."""
         return self.delay_ms > 0 or self.scale > 1 or self.drop_words > 0
 
     @property

@@ -56,6 +56,15 @@ class Span(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", t
     shared_by: int = 1  # sessions that this work was done for at once, each of which is told of it
 
 
+class ServerSpan(msgspec.Struct, frozen=True, array_like=True):
+    """A span as it is told; servers before metrics version 3 leave ``shared_by`` out."""
+
+    name: str
+    start_ms: float
+    end_ms: float
+    shared_by: int = 1
+
+
 class ServerTiming(msgspec.Struct, frozen=True):
     """What our own server says of its time, beside a piece of text; all from its request instant.
 
@@ -65,8 +74,7 @@ class ServerTiming(msgspec.Struct, frozen=True):
 
     kind: SessionKind
     at_ms: float  # the text was released
-    # Of spans not told before: name, start and end in ms, for how many sessions at once.
-    spans: list[tuple[str, float, float, int]]
+    spans: list[ServerSpan]  # not told before
 
 
 class LoopTick(msgspec.Struct, frozen=True, tag_field="event", tag="loop_tick"):

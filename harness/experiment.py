@@ -155,20 +155,15 @@ def _check_arms(plans: Sequence[ArmPlan]) -> None:
         refuse_used(plan.folder)
         gate = plan.config.gate
         check_references(gate, [other.name for other in plans])
-        if not gate.rules and _asks_for_a_gate(plan.overrides):
-            raise ConfigError(
-                "the gate that was asked for has no rules",
-                value=gate.name,
-                allowed="one or more rules",
-                hint="configs/gate/example.yaml has every form of rule; gate=none asks for none",
-            )
-        if not parse_rules(gate.rules) and plan.config.replay.until == "decided":
-            raise ConfigError(
-                "replay.until=decided, and no gate to decide",
-                value=f"gate={gate.name}",
-                hint="add gate=ci, or leave replay.until out",
-            )
+        _check_gate(plan)
     first = plans[0].config
+    injected = [plan.config.inject for plan in plans]
+    if any(i.tail_share != 1 for i in injected) and not any(i.worse for i in injected):
+        raise ConfigError(
+            "config field inject.tail_share",
+            value=injected[0].tail_share,
+            allowed="1, unless inject.delay_ms, inject.scale or inject.drop_words is given",
+        )
     if len(plans) > 1 and first.gate.baseline is not None:
         raise UsageError(
             "a comparison is judged against its first arm, not against a baseline",
@@ -192,6 +187,24 @@ def _check_arms(plans: Sequence[ArmPlan]) -> None:
                     value=plan.name,
                     hint="run them apart",
                 )
+
+
+def _check_gate(plan: ArmPlan) -> None:
+    """Whoever asks for a gate gets one."""
+    gate = plan.config.gate
+    if not gate.rules and _asks_for_a_gate(plan.overrides):
+        raise ConfigError(
+            "the gate that was asked for has no rules",
+            value=gate.name,
+            allowed="one or more rules",
+            hint="configs/gate/example.yaml has every form of rule; gate=none asks for none",
+        )
+    if not parse_rules(gate.rules) and plan.config.replay.until == "decided":
+        raise ConfigError(
+            "replay.until=decided, and no gate to decide",
+            value=f"gate={gate.name}",
+            hint="add gate=ci, or leave replay.until out",
+        )
 
 
 def _asks_for_a_gate(overrides: Sequence[str]) -> bool:

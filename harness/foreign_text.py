@@ -7,7 +7,9 @@ import unicodedata
 
 # Control, surrogate (a lone one cannot be encoded), format, line and paragraph separator.
 _UNSEEN = frozenset({"Cc", "Cs", "Cf", "Zl", "Zp"})
-_JOINERS = "\u200c\u200d"  # of category Cf; scripts and emoji are spelt with them
+# Of category Cf all the same: what scripts and emoji are spelt with, and signs around numbers.
+_SPELT = frozenset("\u200c\u200d\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+_SPELT |= frozenset(map(chr, range(0x600, 0x606)))
 
 
 class _Signs(dict[int, str]):
@@ -21,7 +23,7 @@ class _Signs(dict[int, str]):
             sign = chr(0x2400 + code)
         elif code == 0x7F:
             sign = "\u2421"
-        elif unicodedata.category(character) in _UNSEEN and character not in _JOINERS:
+        elif unicodedata.category(character) in _UNSEEN and character not in _SPELT:
             sign = "\ufffd"
         else:
             sign = character
@@ -41,7 +43,7 @@ def visible(text: str) -> str:
     """``text`` in one line, with a sign for every control and format character; as long as before.
 
     Covers C0, DEL, C1 (terminal escapes), bidirectional marks, tag characters, zero-width and other
-    characters of no width but for the two joiners; a line break or a tab becomes a space.
+    characters of no width but for what scripts spell with; a line break or a tab becomes a space.
     """
     return text.translate(_SIGNS)
 

@@ -14,8 +14,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -108,6 +108,17 @@ def refuse_used(folder: Path) -> None:
         )
 
 
+@contextmanager
+def _folder_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, StorageError) as error:
+        raise UsageError(
+            f"the run's folder cannot be written: {error}",
+            hint="choose another with hydra.run.dir=FOLDER",
+        ) from error
+
+
 class RunWriter:
     """Appends to a run's folder; every write is on disk before the call returns."""
 
@@ -119,17 +130,18 @@ class RunWriter:
         """
         self.folder = folder
         refuse_used(folder)
-        try:
+        with _folder_errors():
             folder.mkdir(parents=True, exist_ok=True)
             self._events: IO[bytes] = (folder / EVENTS).open("xb")  # of two at once, one gets it
-            write_text(folder / CONFIG, config_yaml)
-            write_json(folder / ENVIRONMENT, environment)
-            self._clips: IO[bytes] = (folder / CLIPS).open("xb")
-        except (OSError, StorageError) as error:
-            raise UsageError(
-                f"the run's folder cannot be written: {error}",
-                hint="choose another with hydra.run.dir=FOLDER",
-            ) from error
+        try:
+            with _folder_errors():
+                write_text(folder / CONFIG, config_yaml)
+                write_json(folder / ENVIRONMENT, environment)
+                self._clips: IO[bytes] = (folder / CLIPS).open("xb")
+        except UsageError:
+            self._events.close()
+            (folder / EVENTS).unlink(missing_ok=True)  # the folder can be tried again
+            raise
 
     def append(self, trace: Trace, metrics: ClipMetrics) -> None:
         """Keep one finished (or failed) clip.

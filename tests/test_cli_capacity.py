@@ -146,3 +146,7 @@ def test_budgets_bound_the_search(override: str, runs: dict[int, int]) -> None:
     assert {p["streams"]: p["looks"] for p in found["points"]} == runs
     sessions = {p["streams"]: p["sessions"] for p in found["points"]}
     assert sessions[1] == {"capacity.sessions=20": 20, "capacity.looks=2": 12}.get(override, 6)
+
+
+def test_how_often_gates_may_repeat_is_not_asked_of_looks() -> None:
+    assert capacity("replay.until=decided", "replay.most_repeats=20") == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -215,3 +216,21 @@ def test_a_terminal_that_cannot_show_a_sign_costs_no_verdict() -> None:
 def test_nothing_to_decide_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("out", "replay.until=decided") == 2
     assert "no gate to decide" in capsys.readouterr().err
+
+
+def test_runs_of_other_clips_are_compared_on_those_that_are_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for folder, more in (
+        ("a", "dataset.limit=3"),
+        ("b", "dataset.limit=4"),
+        ("c", "dataset.tail_s=1"),
+    ):
+        assert run(folder, more, "dataset.limit=3" if folder == "c" else more) == 0
+    capsys.readouterr()
+    shared = {}
+    for other in "bc":
+        assert main(["report", "a", other, "--json", "--out", f"with-{other}"]) == 0
+        found = json.loads(capsys.readouterr().out)["comparison"]["comparisons"][0]
+        shared[other] = found["sessions"], {d["clips"] for d in found["differences"] if d["clips"]}
+    assert shared == {"b": (3, {3}), "c": (0, set())}

@@ -287,3 +287,14 @@ def test_audio_that_came_faster_than_anyone_speaks_tells_no_latency() -> None:
     assert (
         rule("out", "ttft_ms")["why"] == "ttft_ms was not measured: replay.pace=flood: no latency"
     )
+
+
+def test_recorded_audio_that_came_too_fast_has_no_latency_under_another_chunking() -> None:
+    assert harness("run", "out", "replay.pace=flood", "replay.compute_scale=1") == 0
+    assert main(["rechunk", "out", "chunking=6word", "--out", "again"]) == 0
+    figure = json.loads(Path("again/6word/summary.json").read_text())["metrics"]["ttft_ms"]
+    assert (figure["n"], figure["why_null"]["p50"]) == (0, "replay.pace=flood: no latency")
+
+
+def test_a_tail_may_be_compared_with_what_nothing_was_done_to() -> None:
+    assert harness("compare", "out", "inject.delay_ms=0,100", "inject.tail_share=0.2") == 0

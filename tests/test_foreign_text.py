@@ -38,6 +38,10 @@ def test_what_scripts_are_spelt_with_stays(text: str) -> None:
     assert visible(text) == text
 
 
+def test_signs_of_numbers_are_seen_already() -> None:
+    assert visible("\u06dd\u0661 \u0600") == "\u06dd\u0661 \u0600"
+
+
 def test_controls_have_their_own_signs() -> None:
     assert visible("a\0b\x1b[31m\x7f\n\t\x9b") == "a\u2400b\u241b[31m\u2421  \ufffd"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from harness.config import EagerFirstChunking, SentenceChunking, TokenChunking, WordsChunking
 from harness.events import SessionKind
 from harness.metrics import ClipMetrics
-from harness.metrics.latency import METRICS, clip_metrics
+from harness.metrics.latency import METRICS, as_recorded, clip_metrics
 
 from .traces import make_trace
 
@@ -216,6 +216,18 @@ def test_a_step_that_sessions_took_together_is_shared_by_them():
 
     assert clip.compute_ms == 60 / 4
     assert clip.budget_ms == clip_metrics(trace).budget_ms  # who waits, waits for all of it
+
+
+@pytest.mark.parametrize(
+    ("version", "streams", "known"), [("3", 8, True), ("2", 1, True), ("2", 8, False)]
+)
+def test_older_recordings_do_not_say_who_shared_a_step(version, streams, known):
+    clip = clip_metrics(make_trace(HELLO, spans=[("encoder", 2020, 2050)]))
+    found = as_recorded(clip, version, streams)
+
+    assert found.compute_ms == (30 if known else None)
+    assert ("compute_ms" in found.why_null) != known
+    assert found.ttft_ms == clip.ttft_ms
 
 
 def test_an_engine_without_spans_has_no_budget():

@@ -203,6 +203,14 @@ def test_of_two_runs_that_take_a_folder_at_once_one_gets_it_whole(
     assert (run.config, run.environment) == ({"seed": 1}, {"seed": 1})
 
 
+def test_a_folder_that_could_not_be_begun_can_be_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "run/config.yaml").mkdir(parents=True)
+    with pytest.raises(UsageError, match="cannot be written"):
+        RunWriter(tmp_path / "run", "seed: 1\n", {})
+    (tmp_path / "run/config.yaml").rmdir()
+    RunWriter(tmp_path / "run", "seed: 1\n", {}).close()
+
+
 def test_what_cannot_be_cleaned_up_hides_no_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

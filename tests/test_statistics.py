@@ -22,6 +22,7 @@ from harness.metrics.statistics import (
     p_percentile_below,
     percentile,
     percentile_interval,
+    simes,
     slope,
     slope_of_series,
 )
@@ -370,3 +371,14 @@ def test_holm_never_helps_a_claim_and_keeps_the_order(p_values):
     assert all(a >= p for a, p in zip(adjusted, p_values, strict=True))
     order = np.argsort(p_values, kind="stable")
     assert sorted(adjusted) == [adjusted[i] for i in order]
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12))
+def test_simes_is_between_the_least_p_value_and_bonferroni(p_values):
+    assert min(p_values) <= simes(p_values) + 1e-12
+    assert simes(p_values) <= min(1.0, len(p_values) * min(p_values)) + 1e-12
+
+
+def test_many_claims_that_are_nearly_decided_decide_together():
+    assert simes([0.02] * 44) == pytest.approx(0.02)
+    assert simes([0.02] + [1.0] * 43) == pytest.approx(0.88)

@@ -34,7 +34,7 @@ from harness.environment import git_revision
 from harness.errors import ConfigError, UsageError
 from harness.metrics import METRICS_VERSION
 from harness.metrics.accuracy import normaliser_ids
-from harness.metrics.latency import clip_metrics
+from harness.metrics.latency import as_recorded, clip_metrics
 from harness.runs import SUMMARY, Run, RunWriter, load_run, refuse_used
 from harness.summaries import CONFIRM, finish_arms, to_be_confirmed
 from harness.verdicts.gates import check_arm, check_references
@@ -293,7 +293,9 @@ def _append(writer: RunWriter, block: Run, repeat: int, place: int) -> int:
             trace.session, repeat=repeat, order=place + trace.session.order
         )
         moved = msgspec.structs.replace(trace, session=session)
-        writer.append(moved, clip_metrics(moved, random_weights=random_weights, pace=pace))
+        metrics = clip_metrics(moved, random_weights=random_weights, pace=pace)
+        version, streams = block.environment["metrics_version"], block.config["replay"]["streams"]
+        writer.append(moved, as_recorded(metrics, version, streams))
         after = max(after, session.order + 1)
     writer.append_pauses(block.gc_pauses)
     writer.append_host(block.host)

@@ -85,7 +85,7 @@ def _calibrate(config: Config, overrides: list[str], folder: Path) -> int:
             return EXIT_CODES["invalid"]
         environment = load_run(go.folder_of(0)).environment
         found = calibrate_runs(
-            runs, environment, config.calibrate.rule,
+            runs, environment, config.calibrate.rule, planned_repeats=config.replay.repeats,
             confidence=config.gate.confidence, seed=config.seed,
         )  # fmt: skip
         proofs = go.prove(found, typical_ttft_ms(runs))

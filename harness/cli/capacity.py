@@ -17,7 +17,7 @@ from harness.cli import compose as hydra_side
 from harness.cli.help import asks_for_help, print_help
 from harness.cli.progress import TerminalProgress
 from harness.cli.progress import console as stderr
-from harness.config import Config, RealtimeEngine, VoxtralRealtimeModel
+from harness.config import Config, RealtimeEngine, ReplayConfig, VoxtralRealtimeModel
 from harness.errors import ConfigError
 from harness.experiment import Rig, replay_arms
 from harness.metrics import METRICS_VERSION, ClipMetrics
@@ -168,7 +168,7 @@ class _Looks:
         composed.seed = seed
         composed.replay.streams = streams
         composed.replay.repeats = -(-sessions // clips)
-        composed.replay.until = "repeats"
+        composed.replay.until, composed.replay.most_repeats = "repeats", ReplayConfig.most_repeats
         plan = ArmPlan(
             name=Path(name).name,
             config=hydra_side.to_config(composed),

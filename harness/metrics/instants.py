@@ -29,6 +29,7 @@ class Missing(msgspec.Struct, frozen=True):
 # Metrics that count from R, which is another instant in turn and in live sessions.
 FROM_REQUEST = frozenset({"ttft_ms", "first_token_ms"})
 OTHER_REQUEST = "counts from the end of the audio in turn sessions, from speech onset in live ones"
+FLOOD = "replay.pace=flood: no latency"  # why audio that came too fast has none
 NO_TEXT = Missing("no text")
 ONLY_TURN = Missing("only in turn sessions")
 ONLY_LIVE = Missing("only in live sessions")

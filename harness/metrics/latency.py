@@ -11,10 +11,13 @@ from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
 from harness.events import Failed, SessionKind, Span, Trace
 from harness.metrics import ClipMetrics, Edits, live
 from harness.metrics.accuracy import char_edits, word_edits
 from harness.metrics.instants import (
+    FLOOD,
     NO_TEXT,
     ONLY_TURN,
     Arrivals,
@@ -299,7 +302,7 @@ def clip_metrics(
     figures: dict[str, Any] = {}
     for name, function in functions.items():
         if pace == "flood" and name not in _UNPACED:
-            figures[name] = Missing("replay.pace=flood: no latency")
+            figures[name] = Missing(FLOOD)
         elif failed is None or name == "send_lateness_ms":
             figures[name] = function(trace)
         else:
@@ -320,6 +323,22 @@ def clip_metrics(
         chunks=len(text_chunks(trace)),
         why_null={n: v.reason for n, v in figures.items() if isinstance(v, Missing)},
         **{name: value for name, value in figures.items() if not isinstance(value, Missing)},
+    )
+
+
+def as_recorded(clip: ClipMetrics, version: str, streams: int) -> ClipMetrics:
+    """Without what events of an older version do not tell.
+
+    Args:
+        version: of the metrics of the harness that recorded them; before 3, spans did not say how
+            many sessions they served.
+        streams: that were replayed at the same time.
+    """
+    if int(version) >= 3 or streams == 1:
+        return clip
+    why = f"recorded under metrics version {version}: who shared a step is not known"
+    return msgspec.structs.replace(
+        clip, compute_ms=None, why_null=clip.why_null | {"compute_ms": why}
     )
 
 

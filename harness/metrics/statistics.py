@@ -269,6 +269,15 @@ def slope_of_series(x: Floats, y: Floats, confidence: float) -> Slope:
     return slope(of_blocks[0], of_blocks[1], confidence)
 
 
+def simes(p_values: Sequence[float]) -> float:
+    """P-value against "all of these claims are false" (Simes 1986): some of them is true.
+
+    Valid where the tests are independent or alike; many that are nearly decided decide together.
+    """
+    ordered = sorted(p_values)
+    return min(1.0, *(len(ordered) * p / rank for rank, p in enumerate(ordered, start=1)))
+
+
 def blocks_of(points: int) -> int:
     """How many blocks :func:`slope_of_series` makes of so many points."""
     return min(20, max(5, points // 10))

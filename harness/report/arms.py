@@ -83,10 +83,18 @@ def _require_one_version(runs: Sequence[Run]) -> None:
 
 
 def _compare(first: Run, other: Run) -> Comparison:
-    clips = (run.environment["dataset"]["sha256"] for run in (first, other))
-    why_not = None if len(set(clips)) == 1 else "other clips, or other sound or text of theirs"
-    seed = other.environment["seed"]
-    return compare_arms(first.clips, other.clips, seed=seed, why_not=why_not)
+    """On the clips of both; of other datasets, on those of the same length and text."""
+    seed, why_not = other.environment["seed"], None
+    a, b = first.clips, other.clips
+    if len({run.environment["dataset"]["sha256"] for run in (first, other)}) > 1:
+        same = {_identity(clip) for clip in a} & {_identity(clip) for clip in b}
+        a, b = (tuple(c for c in clips if _identity(c) in same) for clips in (a, b))
+        why_not = None if same else "other clips, or other sound or text of theirs"
+    return compare_arms(a, b, seed=seed, why_not=why_not)
+
+
+def _identity(clip: ClipMetrics) -> tuple[str, float, str]:
+    return clip.clip, clip.duration_s, clip.reference
 
 
 def _labels(choices: list[dict[str, str]], folders: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from harness.chunking import Chunker, ChunkMessage, chunk_message, chunking_labe
 from harness.clock import NS_PER_MS, NS_PER_S, World
 from harness.config import ChunkingConfig
 from harness.engines import Engine, Reference, Samples, Stream
-from harness.events import Chunk, ServerTiming, SessionKind, Span
+from harness.events import Chunk, ServerSpan, ServerTiming, SessionKind, Span
 from harness.serve.telemetry import Telemetry
 
 _log = logging.getLogger("harness.serve")
@@ -180,7 +180,9 @@ class Utterance:
             kind=self._kind,
             at_ms=since_request_ms(at_ns),
             spans=[
-                (s.name, since_request_ms(s.start_ns), since_request_ms(s.end_ns), s.shared_by)
+                ServerSpan(
+                    s.name, since_request_ms(s.start_ns), since_request_ms(s.end_ns), s.shared_by
+                )
                 for s in spans
             ],
         )

@@ -179,10 +179,14 @@ def calibrate(
     environment: Mapping[str, Any],
     rule: str = CalibrateConfig.rule,
     *,
+    planned_repeats: int | None = None,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Calibration:
     """The pure part: bands and power from runs of the same arm, one after the other.
+
+    Args:
+        planned_repeats: of each run; where a session failed a clip has fewer. None: none failed.
 
     Raises:
         UsageError: too few runs.
@@ -195,7 +199,7 @@ def calibrate(
     repeats = min(len(group) for run in groups for group in run.values())
     gate = GateConfig(name="calibration", rules=[rule], confidence=confidence)
     return Calibration(
-        fingerprint=fingerprint(environment, repeats),
+        fingerprint=fingerprint(environment, planned_repeats or repeats),
         rule=rule,
         runs=len(runs),
         clips=clips,

@@ -17,9 +17,9 @@ from scipy import special, stats
 
 from harness.metrics import ClipMetrics, Ratio
 from harness.metrics.bootstrap import Bootstrap, mean_of, ratio_of_sums
-from harness.metrics.instants import Missing
+from harness.metrics.instants import FLOOD, Missing
 from harness.metrics.latency import Metric
-from harness.metrics.statistics import Interval, Quantile, Share, blocks_of, least_n
+from harness.metrics.statistics import Interval, Quantile, Share, blocks_of, least_n, simes
 from harness.metrics.summary import samples_by_clip, shares_by_clip
 from harness.verdicts.objectives import is_good, never_measured
 from harness.verdicts.rules import EveryClip, EverySlope, Goodput, Memory, Within, quantile
@@ -145,6 +145,9 @@ def every_clip(rule: EveryClip, clips: Clips) -> Evidence:
             return Evidence(seen="no live session: in a turn, text comes after the audio",
                             next="run with session=live")  # fmt: skip
         judged = [clip for clip in live if clip.reference.strip()]  # others have nothing to say
+        if any(clip.why_null.get("ttft_ms") == FLOOD for clip in judged):
+            return Evidence(seen=f"when text came was not measured: {FLOOD}",
+                            next="run with replay.pace=realtime")  # fmt: skip
         broken = [_name(clip) for clip in judged if not _text_during_audio(clip)]
         what = "have no text before the end of their audio"
     if not answered and rule.fact != "failed":
@@ -183,6 +186,8 @@ def goodput(rule: Goodput, material: Material) -> Evidence:
 def every_slope(rule: EverySlope, material: Material) -> Evidence:
     """One session that falls behind is enough; each is tested by the interval of its own slope.
 
+    All of them together say whether any does (Simes): what many do is no accident of one.
+
     A session without a slope may have fallen behind: with one there is no pass.
     """
     found = []  # of each session: p-values against "broken" and "kept", and what was seen
@@ -205,7 +210,8 @@ def every_slope(rule: EverySlope, material: Material) -> Evidence:
     return Evidence(
         seen=f"the worst of {len(found)} sessions, {name}, changes by {say(slope, unit)}"
         f" {say_interval(interval, unit)}, allowed at most {say(rule.high, unit)}{lost}",
-        p_pass=1.0 if without else p_broken, p_fail=min(1.0, len(found) * (1 - p_broken)),
+        p_pass=1.0 if without else p_broken,
+        p_fail=simes([1 - p for p, *_ in found]),
         observed=slope, limit=rule.high, unit=unit, interval=interval,
         n=len(found), clips=len({clip.clip for clip in material.clips}),
         next="longer sessions would decide it: dataset.loop_to_s",

@@ -91,6 +91,14 @@ def test_a_calibration_is_of_one_machine_software_and_config(tmp_path, calibrate
     assert load_calibration(ENVIRONMENT | {field: OTHERS[field]}, 3, tmp_path) is None
 
 
+def test_a_session_that_failed_takes_no_calibration_out_of_sight(tmp_path):
+    runs = noisy_runs(4)
+    found = calibrate([runs[0][1:], *runs[1:]], ENVIRONMENT, planned_repeats=3)
+    assert found.repeats == 2
+    save_calibration(found, tmp_path)
+    assert load_calibration(ENVIRONMENT, 3, tmp_path) == found
+
+
 @pytest.mark.parametrize("repeats", [1, 4])
 def test_a_calibration_is_of_a_number_of_repeats(tmp_path, calibrated, repeats):
     save_calibration(calibrated, tmp_path)

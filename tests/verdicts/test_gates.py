@@ -456,6 +456,13 @@ def test_a_clip_in_which_nothing_is_said_needs_no_text():
     assert few.why == "no clip has 2 words in its reference"
 
 
+def test_when_text_came_is_not_known_of_audio_that_came_too_fast():
+    clips = make_clips([[None]] * 6, session="live", failed=None, hypothesis="ten words",
+                       why_null={"ttft_ms": "replay.pace=flood: no latency"})  # fmt: skip
+    (rule,) = ask(clips, "first text before end of audio").rules
+    assert (rule.status, rule.next) == ("inconclusive", "run with replay.pace=realtime")
+
+
 def test_a_live_session_that_failed_has_no_response_to_wait_for():
     clips = make_clips([[100.0]] * 8 + [[None]], session="live")
     (rule,) = ask(clips, "response_ms p50 <= 900 ms").rules
@@ -510,6 +517,10 @@ def test_few_words_tell_little_of_the_worst_of_many_sessions():
     # 10 / 5!: sorted by chance in one of 12 runs
     assert status(sessions_with_slopes(*steep, words=12), SLOPE) == "inconclusive"
     assert status(sessions_with_slopes(*steep), SLOPE) == "fail"
+
+
+def test_what_all_sessions_do_is_no_accident():
+    assert status(sessions_with_slopes(*[99_999] * 44, words=12), SLOPE) == "fail"
 
 
 def test_a_session_without_a_slope_is_no_pass():

@@ -298,9 +298,9 @@ class RealtimeStream:
 
         with self._telling:
             if not self._over:
-                for name, start_ms, end_ms, shared_by in timing.spans:
-                    instants = instant_ns(start_ms), instant_ns(end_ms)
-                    self._listener.span(name, *instants, shared_by)
+                for span in timing.spans:
+                    instants = instant_ns(span.start_ms), instant_ns(span.end_ms)
+                    self._listener.span(span.name, *instants, span.shared_by)
                 self._listener.span("delivery", instant_ns(timing.at_ms), at_ns)
 
     def _take(self, text: str, at_ns: int) -> None:
