@@ -157,11 +157,11 @@ def _check_arms(plans: Sequence[ArmPlan]) -> None:
         check_references(gate, [other.name for other in plans])
         _check_gate(plan)
     first = plans[0].config
-    injected = [plan.config.inject for plan in plans]
-    if any(i.tail_share != 1 for i in injected) and not any(i.worse for i in injected):
+    shares = [plan.config.inject.tail_share for plan in plans if plan.config.inject.tail_share != 1]
+    if shares and not any(plan.config.inject.worse for plan in plans):
         raise ConfigError(
             "config field inject.tail_share",
-            value=injected[0].tail_share,
+            value=shares[0],
             allowed="1, unless inject.delay_ms, inject.scale or inject.drop_words is given",
         )
     if len(plans) > 1 and first.gate.baseline is not None:

@@ -170,16 +170,18 @@ def goodput(rule: Goodput, material: Material) -> Evidence:
     if unknown := never_measured(material.clips, rule.objectives):
         return nothing(unknown[0].metric, material.clips)
     good: dict[str, list[bool]] = {}
+    broken = []
     for clip in material.clips:
-        good.setdefault(clip.clip, []).append(is_good(clip, rule.objectives))
+        met = is_good(clip, rule.objectives)
+        good.setdefault(clip.clip, []).append(met)
+        broken += [] if met else [_name(clip)]
     if not good:
         return Evidence(seen="no session was measured", next="see why there is none")
-    broken = next((c for c in material.clips if not is_good(c, rule.objectives)), None)
     found = estimated(
         Share(list(good.values())), "goodput", "1", material.alpha,
         low=rule.least, high=None, n=len(material.clips),
     )  # fmt: skip
-    such = "" if broken is None else f"; {_name(broken)} is not good"
+    such = f"; {broken[0]} is not good" if broken else ""
     return msgspec.structs.replace(found, seen=found.seen + such)
 
 
