@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 if TYPE_CHECKING:
-    from harness.runs import Run
+    from harness.runs.folder import Run
     from harness.verdicts import Verdict
 
 # Imports of the harness are inside functions: pytest loads plugins in every test run.
@@ -51,8 +51,8 @@ class CheckedRun:
             allow: fields in which the baseline may differ.
         """
         from harness.config import GateConfig
-        from harness.summaries import judge_runs, load_against, summarise_run
         from harness.verdicts.baselines import FOLDER
+        from harness.verdicts.judge import judge_runs, load_against, summarise_run
 
         summary = self.run.summary or summarise_run(self.run)
         gate = GateConfig(rules=list(rules), confidence=confidence, allow=list(allow))
@@ -106,7 +106,7 @@ def stt_run(tmp_path: Path) -> Callable[..., CheckedRun]:
     numbers = itertools.count(1)
 
     def get(folder: str | Path | None = None, *, overrides: Sequence[str] = ()) -> CheckedRun:
-        from harness.runs import load_run
+        from harness.runs.folder import load_run
 
         if folder is None:
             from harness.__main__ import main

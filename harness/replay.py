@@ -29,7 +29,7 @@ from harness.clock import (
     collect_garbage,
     frozen_gc,
 )
-from harness.dataset import Clip
+from harness.datasets.load import Clip
 from harness.engines import Engine, Reference, Stream
 from harness.errors import HarnessError
 from harness.events import (

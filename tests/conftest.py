@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harness.clock import VirtualWorld
-from harness.dataset import Clip
+from harness.datasets.load import Clip
 from harness.events import Word
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

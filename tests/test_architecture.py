@@ -14,11 +14,10 @@ HOUSE = Path(__file__).parent.parent / "harness"
 
 # Rooms by floor; a room may import from its own floor and from those below. New rooms go here.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "clock", "audio", "events", "config", "foreign_text"),
-    ("dataset", "datasets_manifest", "datasets_hub", "chunking", "environment", "metrics"),
-    ("decoding", "weights", "alignment", "alignment_ctc", "telemetry", "host", "engines"),
-    ("replay", "recorder", "runs", "verdicts", "report", "summaries"),
-    ("experiment", "arm", "shards", "serve"),
+    ("errors", "clock", "audio", "events", "config", "text"),
+    ("datasets", "chunking", "machine", "metrics", "stats", "engines"),
+    ("replay", "recorder", "runs", "verdicts", "report", "export"),
+    ("experiments", "serve"),
     ("cli",),
     ("__main__", "pytest_plugin"),  # a plugin starts the harness as a command does
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.__main__ import main
-from harness.runs import Run, load_run
+from harness.runs.folder import Run, load_run
 
 pytestmark = pytest.mark.e2e
 

@@ -13,7 +13,7 @@ from harness.events import Trace
 from harness.metrics.instants import Missing, audio_ns, shown_words
 from harness.metrics.live import word_delays
 from harness.metrics.words import bare
-from harness.runs import Run, load_run
+from harness.runs.folder import Run, load_run
 
 pytestmark = pytest.mark.e2e
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 from verdicts.clips import ENVIRONMENT, make_clips, spread, write_finished_run
 
-import harness.summaries
-import harness.verdicts.gates  # noqa: F401 loaded once here, not again in every pytest below
 from harness.config import Config, ReplayConfig
 from harness.verdicts.baselines import save_baseline
 from harness.verdicts.calibration import Calibration, fingerprint, save_calibration

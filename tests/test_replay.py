@@ -18,7 +18,7 @@ from harness.config import (
     TokenChunking,
     WordsChunking,
 )
-from harness.dataset import Clip
+from harness.datasets.load import Clip
 from harness.engines import Engine, EngineInfo, Listener, Reference, Samples
 from harness.engines import null as null_engine
 from harness.engines import scripted as scripted_engine

@@ -21,7 +21,7 @@ from harness.events import (
     Trace,
     Word,
 )
-from harness.telemetry import GpuSample, Telemetry
+from harness.machine.gpu import GpuSample, Telemetry
 
 MS = 1_000_000
 T0_MS = 1_000  # audio time zero

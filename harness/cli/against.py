@@ -30,14 +30,14 @@ from harness.cli.progress import TerminalProgress
 from harness.cli.results import conclude
 from harness.cli.sweeping import Sweep
 from harness.config import Config
-from harness.environment import git_revision
 from harness.errors import ConfigError, UsageError
+from harness.machine.environment import git_revision
 from harness.metrics import METRICS_VERSION
 from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.latency import as_recorded, clip_metrics
-from harness.runs import SUMMARY, Run, RunWriter, load_run, refuse_used
-from harness.summaries import CONFIRM, finish_arms, to_be_confirmed
+from harness.runs.folder import SUMMARY, Run, RunWriter, load_run, refuse_used
 from harness.verdicts.gates import check_arm, check_references
+from harness.verdicts.judge import CONFIRM, finish_arms, to_be_confirmed
 
 log = logging.getLogger("harness")
 

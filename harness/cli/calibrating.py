@@ -22,7 +22,7 @@ from harness.cli.replaying import make_plan
 from harness.config import Config
 from harness.errors import ConfigError
 from harness.metrics import ClipMetrics, Summary
-from harness.runs import load_run, write_text
+from harness.runs.folder import load_run, write_text
 from harness.verdicts import EXIT_CODES, RuleVerdict, Verdict
 from harness.verdicts.calibration import (
     INJECTIONS,
@@ -41,7 +41,7 @@ from harness.verdicts.calibration import (
 )
 
 if TYPE_CHECKING:  # loaded when something is replayed: `--help` answers at once
-    from harness.experiment import Rig
+    from harness.experiments.run import Rig
 
 WHAT = """\
 Find out what this machine's noise hides. Runs of the same thing give the noise between runs, which
@@ -74,7 +74,7 @@ def calibrate(argv: list[str]) -> int:
 
 def _calibrate(config: Config, overrides: list[str], folder: Path) -> int:
     from harness.cli.progress import TerminalProgress
-    from harness.experiment import Rig
+    from harness.experiments.run import Rig
 
     _check(config)
     with TerminalProgress() as progress, closing(Rig(config, progress)) as rig:
@@ -161,7 +161,7 @@ class _Goes:
 
     def _replay(self, arms: dict[Path, list[str]]) -> list[Summary]:
         """One go; nothing if a run of it cannot be relied on, which is said."""
-        from harness.experiment import replay_arms
+        from harness.experiments.run import replay_arms
 
         plans = []
         for folder, more in arms.items():

@@ -12,19 +12,20 @@ import msgspec
 from omegaconf import DictConfig
 from rich.console import Console
 
-from harness.arm import ArmPlan
 from harness.cli import compose as hydra_side
 from harness.cli.help import asks_for_help, print_help
 from harness.cli.progress import TerminalProgress
 from harness.cli.progress import console as stderr
 from harness.config import Config, RealtimeEngine, ReplayConfig, VoxtralRealtimeModel
 from harness.errors import ConfigError
-from harness.experiment import Rig, replay_arms
+from harness.experiments.plan import ArmPlan
+from harness.experiments.run import Rig, replay_arms
+from harness.experiments.shards import Shard, draw_clips, replay_shards, share_out
 from harness.metrics import METRICS_VERSION, ClipMetrics
 from harness.report.capacity import Load, make_load, plot_load, print_load
 from harness.report.style import styled, write_plot
-from harness.runs import load_run, write_json
-from harness.shards import Shard, draw_clips, replay_shards, share_out
+from harness.runs.folder import load_run, write_json
+from harness.runs.validity import FEWEST_CLIPS
 from harness.verdicts import EXIT_CODES
 from harness.verdicts.capacity import (
     Search,
@@ -35,7 +36,6 @@ from harness.verdicts.capacity import (
     sessions_to_replay,
 )
 from harness.verdicts.rules import Within
-from harness.verdicts.validity import FEWEST_CLIPS
 
 WHAT = """\
 Find the largest number of concurrent streams that still meets the objectives, as an interval; every

@@ -7,8 +7,8 @@ import re
 import shlex
 from pathlib import Path
 
-from harness.alignment import Aligner, PocketsphinxAligner, align_manifest, plot_words
-from harness.dataset import manifest_from_folder
+from harness.datasets.alignment import Aligner, PocketsphinxAligner, align_manifest, plot_words
+from harness.datasets.load import manifest_from_folder
 
 
 def manifest(argv: list[str]) -> int:
@@ -57,6 +57,6 @@ def align(argv: list[str]) -> int:
 def _aligner(model: str | None) -> Aligner:
     if model is None:
         return PocketsphinxAligner()
-    from harness.alignment_ctc import CtcAligner
+    from harness.datasets.alignment_ctc import CtcAligner
 
     return CtcAligner(model)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.table import Table
 
-from harness.environment import describe_environment
 from harness.errors import HarnessError, UsageError
+from harness.machine.environment import describe_environment
 
 
 def doctor(argv: list[str]) -> int:
@@ -50,7 +50,7 @@ def _configs() -> str:
 
 def _dataset() -> str:
     from harness.config import ManifestDataset
-    from harness.dataset import load_dataset
+    from harness.datasets.load import load_dataset
 
     dataset = load_dataset(ManifestDataset())
     seconds = sum(clip.duration_s for clip in dataset.clips)
@@ -58,7 +58,7 @@ def _dataset() -> str:
 
 
 def _weights() -> str:
-    from harness.weights import packaged_model_folder
+    from harness.engines.whisper.weights import packaged_model_folder
 
     return f"Whisper tiny.en in {packaged_model_folder()}"
 
@@ -72,8 +72,8 @@ def _torch() -> str:
 def _gpu() -> str:
     import torch
 
-    from harness.environment import describe_gpu
     from harness.errors import DeviceError
+    from harness.machine.environment import describe_gpu
 
     gpu = describe_gpu()
     if gpu is None:

@@ -14,11 +14,11 @@ from rich.console import Console
 from harness.cli.results import COMPARISON, arms_of, finished, publish
 from harness.config import GateConfig
 from harness.errors import RunError, StorageError, UsageError
-from harness.runs import SUMMARY, Run, load_run, write_json
-from harness.summaries import CONFIRM, gate_of, judge_again, judge_runs, judged, load_against
+from harness.export.benchmarks import bencher, github_action_benchmark, pytest_benchmark
+from harness.runs.folder import SUMMARY, Run, load_run, write_json
 from harness.verdicts import Verdict, exit_code, worst
 from harness.verdicts.baselines import FOLDER, list_baselines, load_baseline, save_baseline
-from harness.verdicts.exports import bencher, github_action_benchmark, pytest_benchmark
+from harness.verdicts.judge import CONFIRM, gate_of, judge_again, judge_runs, judged, load_against
 
 
 def gate(argv: list[str]) -> int:

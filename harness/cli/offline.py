@@ -13,14 +13,14 @@ from harness.chunking import chunking_name
 from harness.chunking import rechunk as rechunk_tokens
 from harness.cli.results import arms_from, arms_of, conclude, finished, print_arms, remake
 from harness.config import ChunkingConfig, GateConfig, ReportConfig
-from harness.environment import describe_environment, identity
 from harness.errors import UsageError
+from harness.machine.environment import describe_environment, identity
 from harness.metrics import METRICS_VERSION
 from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.latency import as_recorded, clip_metrics
-from harness.runs import Run, RunWriter, load_run
-from harness.summaries import summarise_run
+from harness.runs.folder import Run, RunWriter, load_run
 from harness.verdicts import exit_code, worst
+from harness.verdicts.judge import summarise_run
 
 
 def report(argv: list[str]) -> int:

@@ -7,7 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from harness.experiment import Progress as Untold
+from harness.experiments.run import Progress as Untold
 
 # Results go to stdout; progress and remarks to stderr, so that a pipe gets results only.
 console = Console(stderr=True, highlight=False)

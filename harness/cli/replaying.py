@@ -16,7 +16,7 @@ from harness.cli.sweeping import Sweep
 from harness.errors import UsageError
 
 if TYPE_CHECKING:  # loaded when something is replayed: `--help` answers at once
-    from harness.arm import ArmPlan
+    from harness.experiments.plan import ArmPlan
 
 AGAINST = "--against"
 RUN_WHAT = """\
@@ -97,7 +97,7 @@ def _take_against(argv: list[str]) -> tuple[str | None, list[str]]:
 
 def make_plan(name: str, composed: DictConfig, folder: Path, overrides: Sequence[str]) -> ArmPlan:
     """One arm, from a composed config and the overrides that it was composed of."""
-    from harness.arm import ArmPlan
+    from harness.experiments.plan import ArmPlan
 
     config = hydra_side.to_config(composed)
     return ArmPlan(
@@ -112,7 +112,7 @@ def make_plan(name: str, composed: DictConfig, folder: Path, overrides: Sequence
 def _replay(plans: list[ArmPlan]) -> int:
     from harness.cli.progress import TerminalProgress
     from harness.cli.results import conclude
-    from harness.experiment import run_arms
+    from harness.experiments.run import run_arms
 
     with TerminalProgress() as progress:
         run_arms(plans, progress)

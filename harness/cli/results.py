@@ -16,17 +16,18 @@ from rich.text import Text
 
 from harness.audio import Samples
 from harness.config import HubDataset, ManifestDataset
-from harness.dataset import load_dataset
+from harness.datasets.load import load_dataset
 from harness.errors import ConfigError, DatasetError, StorageError
-from harness.foreign_text import visible
+from harness.export import ci
 from harness.metrics import METRICS_VERSION, Summary
 from harness.report import write_arms
 from harness.report.arms import Arm, make_arms
 from harness.report.terminal import print_comparison, print_summary
 from harness.report.text import judged_by
-from harness.runs import Run, load_run, write_json, write_text
-from harness.summaries import summarise_run
-from harness.verdicts import Verdict, ci, exit_code, worst
+from harness.runs.folder import Run, load_run, write_json, write_text
+from harness.text import visible
+from harness.verdicts import Verdict, exit_code, worst
+from harness.verdicts.judge import summarise_run
 
 COMPARISON = "comparison.json"
 STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "invalid": "red"}

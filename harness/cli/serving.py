@@ -26,7 +26,7 @@ def serve(argv: list[str]) -> int:
     from harness.chunking import chunking_name
     from harness.cli.progress import console
     from harness.clock import RealWorld
-    from harness.dataset import load_dataset
+    from harness.datasets.load import load_dataset
     from harness.engines.factory import make_engine
     from harness.serve import create_app, run_server
     from harness.serve.app import read_token

@@ -23,7 +23,7 @@ from harness.errors import ConfigError
 from harness.events import SessionKind
 
 if TYPE_CHECKING:  # it imports torch, which not every engine needs
-    from harness.engines.live import WindowEngine
+    from harness.engines.windows.engine import WindowEngine
 
 
 def make_engine(config: Config, world: World) -> Engine:
@@ -82,7 +82,7 @@ def _refuse_step_options(engine: TorchEngine) -> None:
 
 def _check_tokens_of_a_window(model: WhisperModel | VoxtralModel) -> None:
     """What a window has committed counts; once it is full, the rest of it would not be heard."""
-    from harness.engines.live import LONGEST_S, MOST_TOKENS
+    from harness.engines.windows.engine import LONGEST_S, MOST_TOKENS
 
     if model.max_new_tokens < MOST_TOKENS:
         raise ConfigError(
@@ -94,7 +94,7 @@ def _check_tokens_of_a_window(model: WhisperModel | VoxtralModel) -> None:
 
 
 def _live(engine: WindowEngine, config: Config) -> Engine:
-    from harness.engines.live import LiveEngine
+    from harness.engines.windows.engine import LiveEngine
 
     return LiveEngine(engine, config.session)
 
@@ -110,7 +110,7 @@ def _make_bare_engine(config: Config, world: World, kind: SessionKind) -> Engine
 
             return scripted.ScriptedEngine(config.engine, world, kind, config.seed)
         case TorchEngine(), WhisperModel():
-            from harness.engines.whisper import load_whisper
+            from harness.engines.whisper.engine import load_whisper
 
             _refuse_step_options(config.engine)
             if kind is SessionKind.LIVE:
@@ -118,18 +118,18 @@ def _make_bare_engine(config: Config, world: World, kind: SessionKind) -> Engine
             whisper = load_whisper(config.model, config.engine, world)
             return whisper if kind is SessionKind.TURN else _live(whisper, config)
         case TorchEngine(), VoxtralModel():
-            from harness.engines.voxtral import load_voxtral
+            from harness.engines.voxtral.engine import load_voxtral
 
             if kind is SessionKind.TURN:
                 return load_voxtral(config.model, config.engine, world)
             _check_tokens_of_a_window(config.model)
             return _live(load_voxtral(config.model, config.engine, world, windows=True), config)
         case TorchEngine(), VoxtralRealtimeModel():
-            from harness.engines.voxtral_realtime import load_voxtral_realtime
+            from harness.engines.voxtral.realtime import load_voxtral_realtime
 
             return load_voxtral_realtime(config.model, config.engine, world)
         case RealtimeEngine(), NoModel():
-            from harness.engines.realtime import connect_realtime
+            from harness.engines.remote import connect_realtime
 
             return connect_realtime(config.engine, world)
         case TorchEngine(), NoModel():

@@ -12,7 +12,10 @@ import msgspec
 import numpy as np
 
 from harness.metrics import ClipMetrics
-from harness.metrics.bootstrap import (
+from harness.metrics.instants import FROM_REQUEST, OTHER_REQUEST
+from harness.metrics.latency import METRICS, Metric
+from harness.metrics.summary import CONFIDENCE, LEAST_N, samples_by_clip, shares_by_clip
+from harness.stats.bootstrap import (
     Bootstrap,
     Method,
     Statistic,
@@ -21,10 +24,7 @@ from harness.metrics.bootstrap import (
     ratio_of_sums,
     remembered,
 )
-from harness.metrics.instants import FROM_REQUEST, OTHER_REQUEST
-from harness.metrics.latency import METRICS, Metric
-from harness.metrics.statistics import Floats, Groups
-from harness.metrics.summary import CONFIDENCE, LEAST_N, samples_by_clip, shares_by_clip
+from harness.stats.estimates import Floats, Groups
 
 Bounds = tuple[float | None, float | None]
 

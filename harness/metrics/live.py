@@ -26,8 +26,8 @@ from harness.metrics.instants import (
     shown_words,
     text_chunks,
 )
-from harness.metrics.statistics import Slope, slope_of_series
 from harness.metrics.words import bare, match_words
+from harness.stats.estimates import Slope, slope_of_series
 
 # Without text for longer than this the display stands still. At 2.7 words a second six words take
 # 2.2 s, so a batching strategy alone does not stall.

@@ -13,10 +13,10 @@ import numpy as np
 
 from harness.metrics import ClipMetrics, Distribution, Ratio
 from harness.metrics.accuracy import total_edits
-from harness.metrics.bootstrap import Bootstrap, mean_of, ratio_of_sums
 from harness.metrics.instants import Missing
 from harness.metrics.latency import METRICS, Metric
-from harness.metrics.statistics import least_n, percentile, percentile_interval
+from harness.stats.bootstrap import Bootstrap, mean_of, ratio_of_sums
+from harness.stats.estimates import least_n, percentile, percentile_interval
 
 CONFIDENCE = 0.95  # of every interval in a summary
 

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import StorageError
+from harness.export.perfetto import trace_json
+from harness.export.tables import comparison_csv, markdown
 from harness.report import causes, distributions, timeline, tradeoffs
 from harness.report.arms import Arm, make_arms
-from harness.report.exports import comparison_csv, markdown
 from harness.report.page import page
-from harness.report.perfetto import trace_json
 from harness.report.style import NoPlot, Plot, styled, write_plot
 from harness.report.timeline import Audio
-from harness.runs import Run, write_text
-from harness.summaries import summarise_run
+from harness.runs.folder import Run, write_text
+from harness.verdicts.judge import summarise_run
 
 
 def write_report(

@@ -11,7 +11,7 @@ from harness.events import Trace
 from harness.metrics import ClipMetrics, Summary
 from harness.metrics.comparison import Comparison, Difference, compare_arms
 from harness.report.text import DASH, shorten
-from harness.runs import Run
+from harness.runs.folder import Run
 
 
 @dataclass(frozen=True, slots=True)

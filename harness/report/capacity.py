@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.metrics import ClipMetrics
-from harness.metrics.statistics import percentile
 from harness.report.style import (
     ARM_COLOURS,
     ARM_DASHES,
@@ -29,6 +28,7 @@ from harness.report.style import (
     new_figure,
 )
 from harness.report.text import DASH, interval, ms, percent, plural
+from harness.stats.estimates import percentile
 from harness.verdicts import capacity as verdict
 from harness.verdicts.capacity import Answer, Point
 from harness.verdicts.rules import Within

@@ -14,7 +14,6 @@ from harness.events import SessionKind
 from harness.metrics import Ratio
 from harness.metrics.instants import Missing
 from harness.metrics.live import WordDelay, word_delays
-from harness.metrics.statistics import percentile
 from harness.report.arms import Arm
 from harness.report.style import (
     ARM_COLOURS,
@@ -32,6 +31,7 @@ from harness.report.style import (
     new_figure,
 )
 from harness.report.text import DASH, interval, ms, n_of, plural, shorten
+from harness.stats.estimates import percentile
 
 Floats = NDArray[np.float64]
 

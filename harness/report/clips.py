@@ -8,9 +8,9 @@ import msgspec
 
 from harness.metrics import ClipMetrics
 from harness.metrics.accuracy import AlignedWord, aligned_words
-from harness.metrics.statistics import percentile
 from harness.report.arms import Arm
 from harness.report.text import ms, percent
+from harness.stats.estimates import percentile
 
 
 class ArmOfClip(msgspec.Struct, frozen=True):

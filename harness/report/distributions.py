@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from harness.metrics import Distribution
-from harness.metrics.statistics import percentile
 from harness.report.arms import Arm
 from harness.report.style import (
     ARM_COLOURS,
@@ -24,6 +23,7 @@ from harness.report.style import (
     new_figure,
 )
 from harness.report.text import ms, n_of, plural, shorten
+from harness.stats.estimates import percentile
 
 Floats = NDArray[np.float64]
 

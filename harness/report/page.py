@@ -12,10 +12,8 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
-from harness.foreign_text import visible
 from harness.metrics import METRICS_VERSION
 from harness.metrics.latency import METRICS, budget_ms
-from harness.metrics.statistics import percentile
 from harness.report.answers import answers
 from harness.report.arms import Arm
 from harness.report.clips import clip_views
@@ -24,6 +22,8 @@ from harness.report.style import NoPlot, Plot, inline_svg
 from harness.report.table import headline, show_ratio
 from harness.report.text import DASH, TIMES, judged_by, ms, n_of, percent, plural
 from harness.report.timeline import Audio
+from harness.stats.estimates import percentile
+from harness.text import visible
 from harness.verdicts.calibration import how_to_calibrate, load_calibration
 
 _TEMPLATES = Path(__file__).parent / "templates"

@@ -20,11 +20,11 @@ from harness.config import (
     WordsChunking,
 )
 from harness.events import Chunk, Trace
-from harness.foreign_text import visible
 from harness.metrics.instants import request_ns
 from harness.report.arms import Arm
 from harness.report.text import ms
 from harness.report.timeline import Audio
+from harness.text import visible
 
 MOST_CLIPS = 60  # of a larger run, evenly chosen: the page stays small
 _MOST_AUDIO_BYTES = 4 * 2**20  # of embedded audio, before base64

@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.events import SessionKind
-from harness.foreign_text import visible
 from harness.metrics import Distribution, Ratio, Summary
 from harness.report.arms import Arm
 from harness.report.table import ONLY_LIVE, Row, headline, show_ratio, wer_words
 from harness.report.text import DASH, TIMES, interval, ms, n_of, percent, plural, shorten
+from harness.text import visible
 
 _STATUS_STYLES = {
     "pass": "bold green", "fail": "bold red", "invalid": "bold red", "inconclusive": "bold yellow",

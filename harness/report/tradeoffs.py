@@ -13,7 +13,6 @@ from harness.chunking import rechunk
 from harness.config import WordsChunking
 from harness.metrics import Ratio
 from harness.metrics.instants import request_ns, text_chunks
-from harness.metrics.statistics import percentile
 from harness.report.arms import Arm
 from harness.report.style import (
     ARM_COLOURS,
@@ -31,6 +30,7 @@ from harness.report.style import (
 )
 from harness.report.table import wer_words
 from harness.report.text import DASH, interval, ms, percent, plural, shorten
+from harness.stats.estimates import percentile
 
 Floats = NDArray[np.float64]
 

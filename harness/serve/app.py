@@ -28,9 +28,9 @@ from starlette.websockets import WebSocket
 from harness.audio import RATE_HZ
 from harness.clock import World, wall_time
 from harness.config import ChunkingConfig, ServeConfig, TokenChunking
-from harness.dataset import Clip
+from harness.datasets.load import Clip
 from harness.engines import Engine, Reference
-from harness.engines.realtime.adapters import pcm16
+from harness.engines.remote.protocols import pcm16
 from harness.errors import ConfigError
 from harness.events import SessionKind
 from harness.serve.access import Access, is_loopback

@@ -12,7 +12,7 @@ import msgspec
 
 from harness.errors import BaselineError, UsageError
 from harness.metrics import METRICS_VERSION, ClipMetrics
-from harness.runs import load_run, write_text
+from harness.runs.folder import load_run, write_text
 
 FOLDER = Path("reports/baselines")
 

@@ -20,12 +20,12 @@ import numpy as np
 from scipy import stats
 
 from harness.config import CalibrateConfig, GateConfig
-from harness.environment import identity
 from harness.errors import BaselineError, ConfigError, UsageError
+from harness.machine.environment import identity
 from harness.metrics import ClipMetrics
-from harness.metrics.statistics import percentile
 from harness.metrics.summary import samples_by_clip
-from harness.runs import write_json
+from harness.runs.folder import write_json
+from harness.stats.estimates import percentile
 from harness.verdicts.baselines import FIELDS, field_of
 from harness.verdicts.gates import judge
 from harness.verdicts.rules import BASELINE, NoWorse, parse_rules

@@ -15,7 +15,7 @@ import msgspec
 
 from harness.errors import ConfigError, UsageError
 from harness.metrics import ClipMetrics
-from harness.metrics.statistics import binomial_interval, design_effect
+from harness.stats.estimates import binomial_interval, design_effect
 from harness.verdicts.objectives import is_good, never_measured
 from harness.verdicts.rules import Within, parse_rules
 

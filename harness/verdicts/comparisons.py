@@ -16,7 +16,9 @@ import msgspec
 import numpy as np
 
 from harness.metrics import ClipMetrics
-from harness.metrics.bootstrap import (
+from harness.metrics.instants import FROM_REQUEST, OTHER_REQUEST
+from harness.metrics.summary import shares_by_clip
+from harness.stats.bootstrap import (
     Bootstrap,
     Method,
     Statistic,
@@ -25,9 +27,7 @@ from harness.metrics.bootstrap import (
     remembered,
     resampled,
 )
-from harness.metrics.instants import FROM_REQUEST, OTHER_REQUEST
-from harness.metrics.statistics import Floats, Groups, Interval, percentile
-from harness.metrics.summary import shares_by_clip
+from harness.stats.estimates import Floats, Groups, Interval, percentile
 from harness.verdicts.evidence import (
     LEAST_CLIPS,
     Clips,

@@ -16,11 +16,11 @@ import msgspec
 from scipy import special, stats
 
 from harness.metrics import ClipMetrics, Ratio
-from harness.metrics.bootstrap import Bootstrap, mean_of, ratio_of_sums
 from harness.metrics.instants import FLOOD, Missing
 from harness.metrics.latency import Metric
-from harness.metrics.statistics import Interval, Quantile, Share, blocks_of, least_n, simes
 from harness.metrics.summary import samples_by_clip, shares_by_clip
+from harness.stats.bootstrap import Bootstrap, mean_of, ratio_of_sums
+from harness.stats.estimates import Interval, Quantile, Share, blocks_of, least_n, simes
 from harness.verdicts.objectives import is_good, never_measured
 from harness.verdicts.rules import EveryClip, EverySlope, Goodput, Memory, Within, quantile
 

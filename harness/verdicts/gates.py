@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from harness.config import GateConfig
 from harness.errors import ConfigError
 from harness.metrics import Distribution, Ratio
-from harness.metrics.statistics import holm
+from harness.stats.estimates import holm
 from harness.verdicts import RuleVerdict, Verdict, worst
 from harness.verdicts.comparisons import against
 from harness.verdicts.evidence import (

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from harness.metrics import ClipMetrics
-from harness.metrics.statistics import percentile
+from harness.stats.estimates import percentile
 from harness.verdicts.rules import Within, quantile
 
 

@@ -39,15 +39,15 @@ from harness.chunking import rechunk
 from harness.clock import RealWorld, frozen_gc
 from harness.config import TorchEngine, VoxtralModel, VoxtralRealtimeModel, WordsChunking
 from harness.engines import Engine, Reference, Samples
-from harness.engines.cuda_graphs import step_options
-from harness.engines.local import torch_device
-from harness.engines.voxtral import VoxtralEngine
-from harness.engines.voxtral_realtime import VoxtralRealtimeEngine
-from harness.engines.voxtral_realtime_model import first_output_step, samples_needed
-from harness.engines.voxtral_tokenizer import write_tokenizer
-from harness.engines.voxtral_weights import Loaded, load_voxtral_weights
+from harness.engines.torch.cuda_graphs import step_options
+from harness.engines.torch.worker import torch_device
+from harness.engines.voxtral.engine import VoxtralEngine
+from harness.engines.voxtral.realtime import VoxtralRealtimeEngine
+from harness.engines.voxtral.realtime_model import first_output_step, samples_needed
+from harness.engines.voxtral.tokenizer import write_tokenizer
+from harness.engines.voxtral.weights import Loaded, load_voxtral_weights
 from harness.events import Token, Word
-from harness.telemetry import GpuSampler, Telemetry
+from harness.machine.gpu import GpuSampler, Telemetry
 
 RATE_HZ = 16_000
 DELAY_TOKENS = 6  # 480 ms

@@ -27,10 +27,10 @@ from harness.clock import VirtualWorld
 from harness.config import ScriptedEngine, WordsChunking
 from harness.engines import scripted
 from harness.events import SessionKind, Token, Trace
-from harness.metrics.bootstrap import Bootstrap, mean_of
 from harness.metrics.latency import clip_metrics
 from harness.recorder import Recorder
 from harness.replay import Arm, Pacing, Planned, replay
+from harness.stats.bootstrap import Bootstrap, mean_of
 
 pytestmark = pytest.mark.slow
 

@@ -19,8 +19,8 @@ from harness.config import ScriptedEngine, TokenChunking
 from harness.engines import Engine, null, scripted
 from harness.events import SessionKind, Trace
 from harness.metrics.latency import clip_metrics
-from harness.metrics.statistics import percentile
 from harness.replay import Arm, Pacing, Planned, replay
+from harness.stats.estimates import percentile
 
 pytestmark = pytest.mark.slow
 

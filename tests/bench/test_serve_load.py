@@ -23,7 +23,7 @@ from harness.clock import RealWorld
 from harness.config import RealtimeEngine, TokenChunking
 from harness.engines import Engine
 from harness.engines.null import NullEngine
-from harness.engines.realtime import connect_realtime
+from harness.engines.remote import connect_realtime
 from harness.events import SessionKind, Trace
 from harness.replay import Arm, Pacing, Planned, replay
 from tests.conftest import make_clip

@@ -20,10 +20,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness.clock import RealWorld
 from harness.config import ManifestDataset, TorchEngine, WhisperModel
-from harness.dataset import load_dataset
+from harness.datasets.load import load_dataset
 from harness.engines import Engine, Samples
-from harness.engines.whisper import load_whisper
-from harness.weights import load_whisper_weights, packaged_model_folder
+from harness.engines.whisper.engine import load_whisper
+from harness.engines.whisper.weights import load_whisper_weights, packaged_model_folder
 from tests.engines.listening import Heard
 
 pytestmark = pytest.mark.slow

@@ -18,13 +18,13 @@ from transformers.tokenization_mistral_common import MistralCommonBackend
 
 from harness.clock import VirtualWorld
 from harness.engines import Engine, Reference, Samples
-from harness.engines.voxtral_tokenizer import (
+from harness.engines.voxtral.tokenizer import (
     TINY_VOCABULARY,
     random_tokenizer,
     shipped_token_bytes,
     write_tokenizer,
 )
-from harness.engines.voxtral_weights import Loaded, random_config, random_model
+from harness.engines.voxtral.weights import Loaded, random_config, random_model
 
 CPU = torch.device("cpu")
 RATE_HZ = 16_000

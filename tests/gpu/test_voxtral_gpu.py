@@ -14,25 +14,26 @@ import torch
 
 from harness.clock import RealWorld
 from harness.config import TorchEngine, VoxtralModel, VoxtralRealtimeModel
-from harness.engines import Engine, Samples, ring_cache
-from harness.engines.cuda_graphs import StepOptions, step_options
-from harness.engines.local import Laps
-from harness.engines.voxtral import VoxtralEngine, load_voxtral
-from harness.engines.voxtral_net import VoxtralNet
-from harness.engines.voxtral_realtime import VoxtralRealtimeEngine, load_voxtral_realtime
-from harness.engines.voxtral_realtime_model import (
+from harness.engines import Engine, Samples
+from harness.engines.torch import ring_cache
+from harness.engines.torch.cuda_graphs import StepOptions, step_options
+from harness.engines.torch.worker import Laps
+from harness.engines.voxtral.engine import VoxtralEngine, load_voxtral
+from harness.engines.voxtral.net import VoxtralNet
+from harness.engines.voxtral.realtime import VoxtralRealtimeEngine, load_voxtral_realtime
+from harness.engines.voxtral.realtime_model import (
     WINDOW,
     RealtimeModel,
     first_output_step,
     last_step,
     samples_needed,
 )
-from harness.engines.voxtral_tokenizer import STREAMING_PAD
-from harness.engines.voxtral_weights import Loaded
-from harness.telemetry import GpuSampler, Telemetry
-from tests.engines.test_voxtral import generated as generated_turn
-from tests.engines.test_voxtral_live import transformers_says
-from tests.engines.test_voxtral_realtime import (
+from harness.engines.voxtral.tokenizer import STREAMING_PAD
+from harness.engines.voxtral.weights import Loaded
+from harness.machine.gpu import GpuSampler, Telemetry
+from tests.engines.voxtral.test_engine import generated as generated_turn
+from tests.engines.voxtral.test_live import transformers_says
+from tests.engines.voxtral.test_realtime import (
     WINDOWS,
     generated,
     step_through,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.report import write_report
-from harness.runs import Run
+from harness.runs.folder import Run
 from tests.report.browser import CHROMIUM, Browser
 from tests.report.synthetic import make_arm_runs
 

@@ -6,7 +6,7 @@ from harness.chunking import rechunk
 from harness.config import WordsChunking
 from harness.report.arms import make_arms
 from harness.report.playback import MOST_CLIPS, Clip, playback
-from harness.runs import Run
+from harness.runs.folder import Run
 from tests.report.synthetic import make_arm_runs, make_run
 
 

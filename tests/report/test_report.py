@@ -19,19 +19,19 @@ from rich.console import Console
 
 from harness.errors import StorageError
 from harness.events import SessionKind
-from harness.host import HostSample
+from harness.export.perfetto import trace_json
+from harness.export.tables import comparison_csv, markdown
+from harness.machine.host import HostSample
 from harness.report import write_report
 from harness.report.arms import Arm, make_arms
 from harness.report.causes import drift
-from harness.report.exports import comparison_csv, markdown
 from harness.report.page import page
-from harness.report.perfetto import trace_json
 from harness.report.style import Plot, inline_svg, styled
 from harness.report.table import headline
 from harness.report.terminal import print_comparison
 from harness.report.text import DASH
 from harness.report.timeline import clip_timeline
-from harness.runs import Run
+from harness.runs.folder import Run
 from tests.report.synthetic import make_arm_runs, make_run, save_run
 
 PLOTS = ("ttft", "paired", "budget", "timeline", "gaps", "words_per_chunk", "pareto", "wer",
@@ -82,7 +82,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def runs(folders: list[Path]) -> list[Run]:
-    from harness.runs import load_run
+    from harness.runs.folder import load_run
 
     return [load_run(folder) for folder in folders]
 
@@ -106,7 +106,7 @@ REMAKE = """
 import sys
 from pathlib import Path
 from harness.report import write_report
-from harness.runs import load_run
+from harness.runs.folder import load_run
 write_report([load_run(Path(f)) for f in sys.argv[2:]], Path(sys.argv[1]), trace=True)
 print([m for m in ("torch", "transformers", "hydra") if m in sys.modules])
 """

@@ -10,7 +10,7 @@ from harness.config import WordsChunking
 from harness.report.arms import make_arms
 from harness.report.terminal import print_comparison, print_summary
 from harness.report.text import TIMES
-from harness.runs import Run
+from harness.runs.folder import Run
 from tests.report.synthetic import make_arm_runs, make_run
 
 FOLDER = Path("reports/runs/example")

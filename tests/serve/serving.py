@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from harness.clock import RealWorld
 from harness.config import ServeConfig, WordsChunking
-from harness.dataset import Clip
+from harness.datasets.load import Clip
 from harness.engines import Engine, EngineInfo, Listener, Reference, Samples
 from harness.events import SessionKind, Word
 from harness.serve.app import Server, create_app

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from harness.config import RealtimeEngine, ServeConfig, WordsChunking
 from harness.engines.null import NullEngine
-from harness.engines.realtime import connect_realtime
+from harness.engines.remote import connect_realtime
 from harness.errors import ConfigError, UsageError
 from harness.events import SessionKind
 from harness.serve import create_app, run_server

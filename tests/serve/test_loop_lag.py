@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.arm import ArmPlan
 from harness.config import (
     Config,
     InjectConfig,
@@ -16,9 +15,10 @@ from harness.config import (
     ReplayConfig,
 )
 from harness.engines.null import NullEngine
-from harness.engines.realtime.engine import RealtimeClient
-from harness.experiment import Progress, run_arms
-from harness.runs import load_run
+from harness.engines.remote.engine import RealtimeClient
+from harness.experiments.plan import ArmPlan
+from harness.experiments.run import Progress, run_arms
+from harness.runs.folder import load_run
 
 from .serving import WORLD, serving
 

@@ -13,10 +13,10 @@ from harness.config import (
     WhisperModel,
     WordsChunking,
 )
-from harness.dataset import load_dataset
+from harness.datasets.load import load_dataset
 from harness.engines import Engine, Samples
-from harness.engines.realtime import connect_realtime
-from harness.engines.whisper import load_whisper
+from harness.engines.remote import connect_realtime
+from harness.engines.whisper.engine import load_whisper
 from harness.events import SessionKind, Trace
 from harness.metrics.latency import clip_metrics
 from harness.replay import Arm, Pacing, Planned, replay

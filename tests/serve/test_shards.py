@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.arm import ArmPlan
 from harness.config import (
     Config,
     ManifestDataset,
@@ -14,11 +13,12 @@ from harness.config import (
     RealtimeEngine,
     ReplayConfig,
 )
-from harness.dataset import load_dataset
+from harness.datasets.load import load_dataset
 from harness.engines.null import NullEngine
 from harness.errors import UsageError
-from harness.runs import load_run
-from harness.shards import Shard, draw_clips, replay_shards, share_out
+from harness.experiments.plan import ArmPlan
+from harness.experiments.shards import Shard, draw_clips, replay_shards, share_out
+from harness.runs.folder import load_run
 
 from .serving import WORLD, serving
 

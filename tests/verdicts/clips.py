@@ -14,7 +14,7 @@ from harness.config import Config
 from harness.events import Ended, Session, SessionKind
 from harness.metrics import METRICS_VERSION, ClipMetrics, Edits, Summary
 from harness.metrics.summary import summarise
-from harness.runs import write_json
+from harness.runs.folder import write_json
 
 WORDS = 10
 ARM = {"chunking": "1word", "model": "null", "dataset": "made_up", "session": "turn"}

@@ -21,6 +21,7 @@ from harness.events import SessionKind, Trace
 from harness.metrics import ClipMetrics
 from harness.metrics.latency import send_lateness_ms, ttft_ms
 from harness.replay import LEAD_NS, Arm, Pacing, Planned, arrivals_ns, replay
+from harness.runs.validity import RunFacts, check_validity
 from harness.verdicts.capacity import (
     BAD,
     GOOD,
@@ -37,7 +38,6 @@ from harness.verdicts.capacity import (
     sessions_to_replay,
 )
 from harness.verdicts.objectives import is_good
-from harness.verdicts.validity import RunFacts, check_validity
 
 CLIP_S = 1.0
 

@@ -7,8 +7,8 @@ import pytest
 from verdicts.clips import ARM, make_clips
 
 from harness.config import GateConfig
+from harness.experiments.simulation import MEASURED, sessions
 from harness.verdicts.gates import judge
-from harness.verdicts.simulation import MEASURED, sessions
 
 P50 = "ttft_ms p50 vs baseline: at most +5 % and +10 ms"
 P95 = "ttft_ms p95 vs baseline: at most +5 % and +10 ms"

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from harness.engines.voxtral_tokenizer import write_tokenizer
+from harness.engines.voxtral.tokenizer import write_tokenizer
 
 VOCABULARY = 2048
 FIRST_TEXT_ID = 1256  # 1000 special tokens and 256 bytes lie before it

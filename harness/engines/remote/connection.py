@@ -1,0 +1,208 @@
+"""Getting a configured socket, and what went wrong when there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from harness.config import RealtimeEngine
+from harness.engines.remote.protocols import Adapter, Kind, ServerEvent
+from harness.errors import ConfigError
+
+# websockets logs request headers, and so the key, at DEBUG: a logger of our own stays above it.
+_log = logging.getLogger("harness.engines.remote.websockets")
+_log.setLevel(logging.INFO)
+
+_MAX_MESSAGE_BYTES = 1_048_576
+_CLOSE_TIMEOUT_S = 1.0
+_DEFAULT_HTTP_CAUSE = "the server does not take realtime sessions at this path"
+_HTTP_CAUSES = {
+    401: "the key is missing or wrong: set engine.api_key_env",
+    403: "the key, the origin or the host is not allowed, or there is no such path",
+    404: "no realtime service at this path: check engine.url",
+    429: "too many sessions or requests",
+    503: "the server is full, starting or shutting down",
+}
+
+
+class Fault(Exception):  # noqa: N818 it is what the failed session is told, not a defect of ours
+    """Why a session failed, in words for the report."""
+
+
+class _Connect(connect):
+    def process_redirect(self, exc: Exception) -> Exception:
+        return exc  # the key would travel with it, and the detour would count as setup
+
+
+def read_key(config: RealtimeEngine) -> str | None:
+    """The key from the environment; None: the config names none.
+
+    Raises:
+        ConfigError: the variable is not set, or the key would leave this machine unencrypted.
+    """
+    if config.api_key_env is None:
+        return None
+    key = os.environ.get(config.api_key_env)
+    if not key:
+        raise ConfigError(
+            "environment variable with the key is not set",
+            value=config.api_key_env,
+            hint=f"export {config.api_key_env}=...",
+        )
+    if config.url.startswith("ws:") and not is_loopback(config.url):
+        raise ConfigError(
+            "a key is not sent over an unencrypted connection",
+            value=config.url,
+            allowed="wss://, or ws:// to this machine",
+        )
+    return key
+
+
+def is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@asynccontextmanager
+async def connected(
+    config: RealtimeEngine, adapter: Adapter, key: str | None
+) -> AsyncIterator[ClientConnection]:
+    """A socket whose session is configured as far as the protocol lets a client know.
+
+    Raises:
+        Fault: refused, not a realtime server, or wrong model.
+        ConnectionClosed: lost on the way.
+    """
+    try:
+        link = await _Connect(
+            adapter.url(),
+            additional_headers={"Authorization": f"Bearer {key}"} if key else None,
+            proxy=None if is_loopback(config.url) else True,
+            compression=None,  # it would be measured with the server
+            open_timeout=None,  # the session's own deadline covers it
+            ping_interval=config.ping_s,
+            ping_timeout=config.ping_s,
+            close_timeout=_CLOSE_TIMEOUT_S,  # of a socket that is dead nothing more comes
+            max_size=_MAX_MESSAGE_BYTES,
+            logger=_log,
+        )
+    except (OSError, InvalidHandshake, EOFError) as error:
+        raise Fault(_explain_refusal(error, config.url)) from error
+    try:
+        await _configure(link, adapter)
+        yield link
+    finally:
+        try:
+            with suppress(TimeoutError):  # a server that reads nothing: neither the close
+                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                    await link.close()
+        finally:
+            link.transport.abort()
+
+
+async def _configure(link: ClientConnection, adapter: Adapter) -> None:
+    await receive(link, adapter, Kind.CREATED)
+    for message in adapter.configure():
+        await link.send(message)
+    if adapter.acknowledged:
+        await receive(link, adapter, Kind.CONFIGURED)
+
+
+async def probe(config: RealtimeEngine, adapter: Adapter, key: str | None) -> None:
+    """Connect and configure once, so that a wrong address, key or model shows before a run.
+
+    Raises:
+        Fault: as ``connected``, and when it takes longer than ``connect_timeout_s``.
+    """
+    try:
+        async with (
+            asyncio.timeout(config.connect_timeout_s),
+            connected(config, adapter, key) as link,
+        ):
+            if messages := adapter.probe():
+                for message in messages:
+                    await link.send(message)
+                await receive(link, adapter, Kind.CONFIGURED)
+    except TimeoutError as error:
+        raise Fault(setup_timeout(config)) from error
+    except ConnectionClosed as error:
+        raise Fault(explain_loss(error, config)) from error
+
+
+async def receive(link: ClientConnection, adapter: Adapter, wanted: Kind) -> None:
+    """Wait for an event of this kind; others are passed over, an error is a ``Fault``."""
+    while True:
+        event = parse(adapter, await link.recv())
+        if event.kind is wanted:
+            return
+        if event.kind is Kind.ERROR:
+            raise Fault(explain_error(event))
+
+
+def parse(adapter: Adapter, message: str | bytes) -> ServerEvent:
+    try:
+        return adapter.parse(message)
+    except ValueError as error:
+        raise Fault(f"garbage from the server: {error}") from error
+
+
+def explain_error(event: ServerEvent) -> str:
+    """An error event of the server, with the cause where its code says one."""
+    if "model" in event.code and "validated" not in event.code:
+        return f"wrong model: {event.text} ({event.code}): check engine.model"
+    if event.code == "too_many_sessions":
+        return f"session refused: {event.text} ({event.code})"
+    return f"error from the server: {event.text} ({event.code})"
+
+
+def setup_timeout(config: RealtimeEngine) -> str:
+    return (
+        f"not connected and configured within {config.connect_timeout_s:g} s"
+        " (engine.connect_timeout_s)"
+    )
+
+
+def explain_loss(error: ConnectionClosed, config: RealtimeEngine) -> str:
+    """A connection that ended before the final text."""
+    if error.rcvd is not None:
+        reason = f" {error.rcvd.reason!r}" if error.rcvd.reason else ""
+        return f"closed by the server before the final text: code {error.rcvd.code}{reason}"
+    if error.sent is not None and "ping" in error.sent.reason:
+        return f"dead socket: no answer to a ping within {config.ping_s:g} s (engine.ping_s)"
+    if error.sent is not None:
+        return f"garbage from the server: {error.sent.reason or 'not a WebSocket frame'}"
+    return "connection lost before the final text: the server went away without closing it"
+
+
+def _explain_refusal(error: Exception, url: str) -> str:
+    match error:
+        case ConnectionRefusedError():
+            return f"connection refused: nothing listens at {url}"
+        case ssl.SSLCertVerificationError():
+            return f"certificate not trusted at {url}: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS failed at {url} ({error.reason}): does it speak plain ws://?"
+        case ConnectionResetError() if url.startswith("wss:"):
+            return f"TLS failed at {url} (connection reset): does it speak plain ws://?"
+        case socket.gaierror():
+            return f"unknown host in {url}: {error.strerror}"
+        case InvalidStatus():
+            status = error.response.status_code
+            cause = _HTTP_CAUSES.get(status, _DEFAULT_HTTP_CAUSE)
+            return f"session refused with HTTP {status} at {url}: {cause}"
+        case InvalidHandshake() | EOFError():
+            return f"no WebSocket server at {url} ({error}): does it want wss://?"
+    return f"no connection to {url}: {error}"

@@ -1,0 +1,115 @@
+"""``engine=realtime``: a server seen from the client's chair, behind the protocol of any engine."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from weakref import WeakSet
+
+from harness.clock import World
+from harness.config import RealtimeEngine
+from harness.engines import EngineInfo, Listener, Reference
+from harness.engines.remote.connection import Fault, probe, read_key
+from harness.engines.remote.loop_lag import LoopWatch
+from harness.engines.remote.protocols import make_adapter
+from harness.engines.remote.session import RealtimeStream
+from harness.errors import ConfigError, UsageError
+from harness.events import LoopTick, SessionKind
+
+_CLOSING_S = 5.0  # sockets still open then are dropped
+
+
+def connect_realtime(config: RealtimeEngine, world: World) -> RealtimeClient:
+    """An engine that is a server; connects once before it returns, to see that it is there.
+
+    Raises:
+        ConfigError: the key is missing, or the world is simulated: a server keeps real time.
+        UsageError: nothing there, not a realtime server, session refused, or wrong model.
+    """
+    if world.simulated:
+        raise ConfigError(
+            "engine=realtime cannot run in simulated time: a server keeps real time",
+            value="replay.pace=virtual",
+            hint="replay.pace=realtime",
+        )
+    key = read_key(config)
+    client = RealtimeClient(config, world, key)
+    try:
+        client.probe()
+    except Fault as fault:
+        client.close()
+        raise UsageError(
+            f"engine=realtime: {fault}",
+            value=config.url,
+            hint="start the server (`python -m harness serve`, `vllm serve MODEL`),"
+            " or set engine.url and engine.model",
+        ) from fault
+    return client
+
+
+class RealtimeClient:
+    """All sockets of a run, on one asyncio thread."""
+
+    def __init__(self, config: RealtimeEngine, world: World, key: str | None) -> None:
+        self.info = EngineInfo(
+            model=config.model,
+            kinds=(SessionKind(config.kind),),
+            device="remote",
+            details={
+                "protocol": config.protocol,
+                "url": config.url,
+                "delay_ms": config.delay_ms,
+            },
+        )
+        self._config = config
+        self._world = world
+        self._key = key
+        self._connecting = asyncio.Semaphore(config.connecting)
+        self._streams: WeakSet[RealtimeStream] = WeakSet()
+        self._loop = asyncio.new_event_loop()
+        self._watch = LoopWatch(self._loop, world)
+        self._loop.call_soon(self._watch.tick)
+        self._thread = threading.Thread(target=self._run, name="realtime-sockets", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def probe(self) -> None:
+        """Raises ``Fault`` when the server is not there or does not take this configuration."""
+        probing = probe(self._config, make_adapter(self._config), self._key)
+        asyncio.run_coroutine_threadsafe(probing, self._loop).result()
+
+    def open(self, listener: Listener, reference: Reference | None = None) -> RealtimeStream:
+        stream = RealtimeStream(
+            self._config,
+            make_adapter(self._config),
+            self._key,
+            listener,
+            self._world,
+            self._connecting,
+            self._loop,
+        )
+        self._streams.add(stream)
+        stream.start()
+        return stream
+
+    def loop_ticks(self, start_ns: int, end_ns: int) -> tuple[LoopTick, ...]:
+        return self._watch.between(start_ns, end_ns)
+
+    def close(self) -> None:
+        if self._loop.is_closed():
+            return
+        for stream in list(self._streams):
+            stream.close()
+        asyncio.run_coroutine_threadsafe(_others_done(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+async def _others_done() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    if tasks:
+        await asyncio.wait(tasks, timeout=_CLOSING_S)

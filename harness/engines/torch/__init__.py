@@ -1,0 +1,1 @@
+"""What engines on torch share: worker thread, token loop, captured steps, caches."""

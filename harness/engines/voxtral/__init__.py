@@ -1,0 +1,1 @@
+"""Voxtral 3B and Voxtral Realtime."""

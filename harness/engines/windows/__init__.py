@@ -1,0 +1,1 @@
+"""Live sessions for engines that transcribe whole utterances."""

@@ -1,0 +1,1 @@
+"""Experiments as functions: from configs to finished runs, without Hydra."""

@@ -1,0 +1,416 @@
+"""From configs to finished runs: clips x repeats x arms, interleaved, replayed, summarised, judged.
+
+:func:`replay_arms` is the list of steps; each arm gets a run folder of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, fields
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from harness.chunking import make_chunker
+from harness.clock import RealWorld, VirtualWorld, World
+from harness.config import Config
+from harness.datasets.load import Clip, Dataset, load_dataset
+from harness.engines import Engine
+from harness.engines.factory import injected, load_engine
+from harness.engines.null import NullEngine
+from harness.errors import ConfigError, UsageError
+from harness.events import SessionKind, Trace
+from harness.experiments.plan import ArmPlan, ArmRecorder
+from harness.machine.environment import identity
+from harness.machine.gpu import GpuSampler
+from harness.machine.host import HostSample, HostSampler
+from harness.metrics import Summary
+from harness.metrics.instants import request_ns
+from harness.replay import Arm, Pacing, Planned, arrivals_ns, replay
+from harness.runs.folder import refuse_used
+from harness.verdicts.gates import check_arm, check_references
+from harness.verdicts.judge import (
+    CONFIRM,
+    Against,
+    finish_arms,
+    judge_runs,
+    load_against,
+    summarise_run,
+    to_be_confirmed,
+)
+from harness.verdicts.rules import parse_rules
+from harness.verdicts.sequential import SequentialPlan
+
+log = logging.getLogger("harness")
+
+FLOOR_TURNS = 5  # sessions of the null engine that the harness floor is the median of
+FLOOR_TURN_S = 0.2
+
+
+class Progress:
+    """Told how far a run is; this one tells nobody.
+
+    ``stage`` is called between replays; ``clip_done`` on the thread that stores sessions, while
+    others may be replayed: what it does takes time from them.
+    """
+
+    def stage(self, text: str) -> None:
+        """A new step has begun."""
+
+    def clip_done(self, done: int, total: int, seconds_left: float) -> None:
+        """A session has been kept."""
+
+
+def run_arms(plans: Sequence[ArmPlan], progress: Progress) -> list[Summary]:
+    """Replay all arms, interleaved in one go; returns their summaries, in order.
+
+    Raises:
+        UsageError: something asked for is not there, before anything was timed.
+        StorageError: a folder could not be written; what was written before is kept.
+    """
+    _check_arms(plans)
+    with closing(Rig(plans[0].config, progress)) as rig:
+        return replay_arms(plans, rig)
+
+
+class Rig:
+    """Dataset, clock and engines, loaded once: for one go of interleaved arms, or for several."""
+
+    def __init__(self, config: Config, progress: Progress) -> None:
+        self.progress = progress
+        progress.stage("Loading the dataset")
+        self.dataset = load_dataset(config.dataset)
+        self.world = _make_world(config)
+        self._frame_ms = config.replay.frame_ms
+        self._engines: dict[str, Engine] = {}
+
+    def engine(self, config: Config) -> Engine:
+        """The engine of one arm; arms that ask for the same share it, whatever is injected."""
+        key = _engine_key(config.model, config.engine, config.session)
+        if key not in self._engines:
+            how = ": compiling may take minutes" if getattr(config.engine, "compile", False) else ""
+            self.progress.stage(f"Loading the engine{how}")
+            self._engines[key] = load_engine(config, self.world)
+        worse = _engine_key(config.model, config.engine, config.session, config.inject)
+        if worse not in self._engines:
+            self._engines[worse] = injected(self._engines[key], config, self.world)
+        return self._engines[worse]
+
+    @cached_property
+    def floor_ms(self) -> float | None:
+        """What the harness itself adds to a TTFT; None in simulated time."""
+        if self.world.simulated:
+            return None
+        self.progress.stage("Measuring the harness itself")
+        return measure_floor_ms(self.world, self._frame_ms)
+
+    def close(self) -> None:
+        for engine in set(self._engines.values()):
+            engine.close()
+
+
+def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
+    """One go: every arm is replayed, interleaved, summarised and judged."""
+    for plan in plans:
+        rig.engine(plan.config)  # what cannot be loaded leaves no folder behind
+    recorders = _make_recorders(plans, rig)
+    arms = [{"name": r.plan.name, **r.environment["arm"]} for r in recorders]
+    for plan in plans:
+        check_arm(plan.config.gate, arms)
+    against = _load_against(recorders)  # nor does a baseline that cannot be compared with
+    again: list[ArmRecorder] = []
+    writers = [recorder.writer for recorder in recorders]
+    try:
+        rig.progress.stage("Replaying")
+        with _gpu_watched(rig.world, recorders):
+            _replay_all(rig.world, recorders, rig.dataset, against, rig.progress)
+        again = _open_again(recorders, rig)
+        if again:
+            rig.progress.stage("A regression was seen: measuring all of it once more")
+            with _gpu_watched(rig.world, again):
+                _replay_all(rig.world, again, rig.dataset, None, rig.progress)
+    except KeyboardInterrupt:
+        log.warning("interrupted: the sessions that have ended are kept")
+    finally:
+        for recorder in [*recorders, *again]:
+            recorder.writer.close()
+    rig.progress.stage("Summarising")
+    return finish_arms(writers, against, [recorder.writer for recorder in again])
+
+
+# --- steps, in the order in which they are called -------------------------------------------------
+
+
+def _check_arms(plans: Sequence[ArmPlan]) -> None:
+    """Folders are free, rules name arms that are there, arms differ only in what is compared."""
+    if len(plans) > 1:
+        refuse_used(plans[0].folder.parent)
+    for plan in plans:
+        refuse_used(plan.folder)
+        gate = plan.config.gate
+        check_references(gate, [other.name for other in plans])
+        _check_gate(plan)
+    first = plans[0].config
+    shares = [plan.config.inject.tail_share for plan in plans if plan.config.inject.tail_share != 1]
+    if shares and not any(plan.config.inject.worse for plan in plans):
+        raise ConfigError(
+            "config field inject.tail_share",
+            value=shares[0],
+            allowed="1, unless inject.delay_ms, inject.scale or inject.drop_words is given",
+        )
+    if len(plans) > 1 and first.gate.baseline is not None:
+        raise UsageError(
+            "a comparison is judged against its first arm, not against a baseline",
+            value=first.gate.baseline,
+            hint="leave gate.baseline out, or `run` one arm against it",
+        )
+    for plan in plans[1:]:
+        for field in ("dataset", "seed"):
+            if getattr(plan.config, field) != getattr(first, field):
+                raise ConfigError(
+                    f"arms of one comparison must share {field}",
+                    value=plan.name,
+                    hint="run them apart; arms are paired clip by clip",
+                )
+        for name in (f.name for f in fields(first.replay)):
+            if name in ("frame_ms", "timeout_s"):
+                continue  # of the arm; all else is of the go
+            if getattr(plan.config.replay, name) != getattr(first.replay, name):
+                raise ConfigError(
+                    f"arms of one comparison must share replay.{name}",
+                    value=plan.name,
+                    hint="run them apart",
+                )
+
+
+def _check_gate(plan: ArmPlan) -> None:
+    """Whoever asks for a gate gets one."""
+    gate = plan.config.gate
+    if not gate.rules and _asks_for_a_gate(plan.overrides):
+        raise ConfigError(
+            "the gate that was asked for has no rules",
+            value=gate.name,
+            allowed="one or more rules",
+            hint="configs/gate/example.yaml has every form of rule; gate=none asks for none",
+        )
+    if not parse_rules(gate.rules) and plan.config.replay.until == "decided":
+        raise ConfigError(
+            "replay.until=decided, and no gate to decide",
+            value=f"gate={gate.name}",
+            hint="add gate=ci, or leave replay.until out",
+        )
+
+
+def _asks_for_a_gate(overrides: Sequence[str]) -> bool:
+    """A file was named, and nobody took its rules away by hand."""
+    named = [o for o in overrides if o.startswith("gate=") and o != "gate=none"]
+    return bool(named) and not any(o.startswith("gate.rules=") for o in overrides)
+
+
+def _make_world(config: Config) -> World:
+    if config.replay.pace == "virtual":
+        return VirtualWorld(compute_scale=config.replay.compute_scale)
+    return RealWorld()
+
+
+def _engine_key(*parts: Any) -> str:
+    return identity([[type(part).__name__, asdict(part)] for part in parts])
+
+
+def measure_floor_ms(world: World, frame_ms: float) -> float:
+    """Median TTFT of the null engine through the same loop: what the harness itself adds."""
+    clip = Clip(
+        id="floor",
+        samples=np.zeros(round(FLOOR_TURN_S * 16_000), np.float32),
+        duration_s=FLOOR_TURN_S,
+        text="null",
+        speech_onset_s=0.0,
+        speech_end_s=FLOOR_TURN_S,
+        language="en",
+        words=(),
+        pcm_sha256="",
+    )
+    found: list[float] = []
+
+    def keep(_planned: Planned, trace: Trace) -> None:
+        found.append((trace.chunks[0].at_ns - request_ns(trace)) / 1e6)
+
+    engine = NullEngine(world)
+    pacing = Pacing(frame_ms=frame_ms, kind=SessionKind.TURN, timeout_s=10)
+    arm = Arm(engine, lambda: make_chunker(Config().chunking), pacing)
+    replay(world, [arm], [Planned(0, clip, i) for i in range(FLOOR_TURNS)], 1, keep)
+    engine.close()
+    return statistics.median(found)
+
+
+def _make_arm(config: Config, engine: Engine) -> Arm:
+    return Arm(
+        engine=engine,
+        make_chunker=lambda: make_chunker(config.chunking),
+        pacing=Pacing(
+            frame_ms=config.replay.frame_ms,
+            kind=SessionKind(config.session.kind),
+            timeout_s=config.replay.timeout_s,
+            flood=config.replay.pace == "flood",
+            late_ms=config.inject.driver_late_ms,
+        ),
+    )
+
+
+def _load_against(recorders: Sequence[ArmRecorder]) -> Against | None:
+    """The stored baseline, for an arm that is alone; refused before anything is timed."""
+    if len(recorders) > 1:
+        return None
+    return load_against(recorders[0].plan.config.gate, recorders[0].environment)
+
+
+@contextmanager
+def _gpu_watched(world: World, recorders: Sequence[ArmRecorder]) -> Iterator[None]:
+    """Sample the GPUs that arms run on meanwhile; each arm keeps what was seen of its own."""
+    devices = {r.engine.info.device for r in recorders}
+    samplers = {d: GpuSampler(world, d) for d in sorted(devices) if d.startswith("cuda")}
+    for sampler in samplers.values():
+        sampler.start()
+    try:
+        yield
+    finally:
+        seen = {device: sampler.stop() for device, sampler in samplers.items()}
+        for recorder in recorders:
+            if (device := recorder.engine.info.device) in seen:
+                recorder.writer.append_telemetry(seen[device])
+
+
+@contextmanager
+def _host_watched(world: World, recorders: Sequence[ArmRecorder]) -> Iterator[None]:
+    """Sample the machine meanwhile; the arms share one process, and each keeps what was seen."""
+
+    def keep(sample: HostSample) -> None:
+        for recorder in recorders:
+            recorder.writer.append_host([sample])
+
+    sampler = HostSampler(world, keep)
+    sampler.start()
+    try:
+        yield
+    finally:
+        sampler.stop()
+
+
+def _replay_all(
+    world: World,
+    recorders: Sequence[ArmRecorder],
+    dataset: Dataset,
+    against: Against | None,
+    progress: Progress,
+) -> None:
+    """Replay every repeat; with ``replay.until=decided``, as many as the gate needs."""
+    config = recorders[0].plan.config
+    arms = [_make_arm(recorder.plan.config, recorder.engine) for recorder in recorders]
+    streams = config.replay.streams
+    warmups = _make_warmups(dataset, config, len(arms))
+    keep = _Keeper(recorders, config, progress)
+    looks = SequentialPlan(config.replay.repeats, config.replay.most_repeats)
+    mean_s = statistics.fmean(clip.duration_s for clip in dataset.clips)
+    starts_ns = arrivals_ns(config.replay.arrivals, streams, mean_s, config.seed)
+    replay(world, arms, warmups, streams, keep)
+    replayed = len(warmups)
+    with _host_watched(world, recorders):
+        for repeat, sessions in enumerate(_make_schedule(dataset, config, len(arms)), start=1):
+            keep.plan(sessions)
+            pauses = replay(world, arms, sessions, streams, keep, replayed, starts_ns)
+            replayed += len(sessions)
+            for recorder in recorders:
+                recorder.writer.append_pauses(pauses)
+            if config.replay.until == "decided" and looks.looks(repeat):
+                runs = [recorder.load() for recorder in recorders]
+                verdicts = judge_runs(runs, list(map(summarise_run, runs)), against=against)
+                if all(looks.stops(repeat, verdict) for verdict in verdicts):
+                    break
+
+
+def _make_warmups(dataset: Dataset, config: Config, arms: int) -> list[Planned]:
+    """Sessions that are over before the first measured one begins."""
+    return [
+        Planned(arm, dataset.clips[i % len(dataset.clips)], 0, warmup=True)
+        for i in range(config.replay.warmup)
+        for arm in range(arms)
+    ]
+
+
+def _make_schedule(dataset: Dataset, config: Config, arms: int) -> Iterator[list[Planned]]:
+    """The sessions of one replay after the other: all repeats in one, or each in one of its own.
+
+    Per repeat and clip, every arm, in random order: an order that alternates (ABBA) would make
+    neighbouring differences alike where noise lingers, and intervals too narrow.
+    """
+    order = random.Random(config.seed)  # noqa: S311 not a secret
+    sessions: list[Planned] = []
+    until_decided = config.replay.until == "decided"
+    for repeat in range(config.replay.most_repeats if until_decided else config.replay.repeats):
+        clips = list(dataset.clips)
+        if config.replay.shuffle:
+            order.shuffle(clips)
+        for clip in clips:
+            in_turn = order.sample(range(arms), arms)
+            sessions += [Planned(arm, clip, repeat) for arm in in_turn]
+        if until_decided:
+            yield sessions
+            sessions = []
+    if sessions:
+        yield sessions
+
+
+class _Keeper:
+    """Keeps each trace with its arm and says how far the run is."""
+
+    def __init__(
+        self, recorders: Sequence[ArmRecorder], config: Config, progress: Progress
+    ) -> None:
+        self._recorders = recorders
+        self._streams = config.replay.streams
+        self._progress = progress
+        self._done = self._planned = 0
+        self._left_s = 0.0
+
+    def plan(self, sessions: Sequence[Planned]) -> None:
+        todo = [planned for planned in sessions if not planned.warmup]
+        self._planned += len(todo)
+        self._left_s += sum(planned.clip.duration_s for planned in todo)
+
+    def __call__(self, planned: Planned, trace: Trace) -> None:
+        self._recorders[planned.arm].keep(trace)
+        self._done += 1
+        self._left_s -= planned.clip.duration_s
+        self._progress.clip_done(self._done, self._planned, self._left_s / self._streams)
+
+
+def _make_recorders(plans: Sequence[ArmPlan], rig: Rig) -> list[ArmRecorder]:
+    return [_make_recorder(plan, rig, [other.name for other in plans]) for plan in plans]
+
+
+def _make_recorder(plan: ArmPlan, rig: Rig, beside: list[str]) -> ArmRecorder:
+    return ArmRecorder(
+        plan,
+        rig.engine(plan.config),
+        rig.dataset,
+        beside=beside,
+        floor_ms=rig.floor_ms,
+        simulated=rig.world.simulated,
+    )
+
+
+def _open_again(recorders: Sequence[ArmRecorder], rig: Rig) -> list[ArmRecorder]:
+    """Folders for a second measurement, if a regression is to be confirmed by one."""
+    if not to_be_confirmed([recorder.writer.folder for recorder in recorders]):
+        return []
+    plans = [
+        msgspec.structs.replace(plan, folder=plan.folder.parent / CONFIRM / plan.name)
+        for plan in (recorder.plan for recorder in recorders)
+    ]
+    return _make_recorders(plans, rig)

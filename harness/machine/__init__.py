@@ -1,0 +1,1 @@
+"""What a figure was measured on: the environment, the host's load and memory, the GPU."""

@@ -1,0 +1,295 @@
+"""A run's folder: written clip by clip, so that a killed run keeps every finished clip.
+
+==================  ================================================================================
+``config.yaml``       the resolved config, written before the first clip
+``environment.json``  machine, versions, model, dataset, written before the first clip
+``events.jsonl``      raw events; a clip's block is appended, whole, when the clip has ended
+``clips.jsonl``       metrics of each clip and repeat, appended after its events
+``telemetry.json``    what the GPU did meanwhile; runs on CUDA only
+``host.jsonl``        this process's memory and the machine's CPU meanwhile, once a second
+``summary.json``      written last: a folder without it is a run that did not finish
+==================  ================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from harness.errors import StorageError, UsageError
+from harness.events import Event, GcPause, Trace, build_traces, trace_events
+from harness.machine.gpu import NoGpu, Telemetry, joined
+from harness.machine.host import HostSample
+from harness.metrics import ClipMetrics, Distribution, Ratio, Summary
+
+CONFIG, ENVIRONMENT, EVENTS, CLIPS, SUMMARY, TELEMETRY, HOST = (
+    "config.yaml",
+    "environment.json",
+    "events.jsonl",
+    "clips.jsonl",
+    "summary.json",
+    "telemetry.json",
+    "host.jsonl",
+)
+
+_encode_line = msgspec.json.Encoder().encode
+
+
+class Run(msgspec.Struct, frozen=True):
+    """A run as it lies in its folder."""
+
+    folder: Path
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    traces: tuple[Trace, ...]
+    clips: tuple[ClipMetrics, ...]
+    gc_pauses: tuple[GcPause, ...]  # of the whole run; unknown when it was killed
+    summary: Summary | None  # None: the run did not finish
+    telemetry: Telemetry | NoGpu | None = None  # None: not on CUDA, or it was killed
+    host: tuple[HostSample, ...] = ()  # empty: it was killed, or made by an older harness
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write ``value`` as indented JSON, whole or not at all."""
+    text = msgspec.json.format(_encode_line(value), indent=1)
+    write_text(path, text.decode() + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all: beside it first, then renamed.
+
+    Raises:
+        StorageError: it could not be written; an older file is left as it was.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot write {path}: {error.strerror or error}",
+        hint="free some space or choose another folder; clips that were written before are kept",
+    )
+
+
+_KEPT = {EVENTS: "run", "comparison.json": "comparison"}
+
+
+def refuse_used(folder: Path) -> None:
+    """A run or a comparison is never written over.
+
+    Raises:
+        UsageError: the folder holds one already.
+    """
+    kept = [what for name, what in _KEPT.items() if (folder / name).exists()]
+    if kept:
+        raise UsageError(
+            f"this folder holds a {kept[0]} already",
+            value=str(folder),
+            hint="choose another with hydra.run.dir=FOLDER, or remove it",
+        )
+
+
+@contextmanager
+def _folder_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, StorageError) as error:
+        raise UsageError(
+            f"the run's folder cannot be written: {error}",
+            hint="choose another with hydra.run.dir=FOLDER",
+        ) from error
+
+
+class RunWriter:
+    """Appends to a run's folder; every write is on disk before the call returns."""
+
+    def __init__(self, folder: Path, config_yaml: str, environment: dict[str, Any]) -> None:
+        """Start a run's folder.
+
+        Raises:
+            UsageError: the folder holds a run already, or cannot be written.
+        """
+        self.folder = folder
+        refuse_used(folder)
+        with _folder_errors():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._events: IO[bytes] = (folder / EVENTS).open("xb")  # of two at once, one gets it
+        try:
+            with _folder_errors():
+                write_text(folder / CONFIG, config_yaml)
+                write_json(folder / ENVIRONMENT, environment)
+                self._clips: IO[bytes] = (folder / CLIPS).open("xb")
+        except UsageError:
+            self._events.close()
+            (folder / EVENTS).unlink(missing_ok=True)  # the folder can be tried again
+            raise
+
+    def append(self, trace: Trace, metrics: ClipMetrics) -> None:
+        """Keep one finished (or failed) clip.
+
+        Raises:
+            StorageError: the disk is full or gone; what was written before stays readable.
+        """
+        session = trace.session
+        key = {"clip": session.clip, "repeat": session.repeat}
+        lines = (_encode_line(key | msgspec.to_builtins(event)) for event in trace_events(trace))
+        self._write(self._events, b"".join(line + b"\n" for line in lines))
+        self._write(self._clips, _encode_line(metrics) + b"\n")
+
+    def append_pauses(self, pauses: Sequence[GcPause]) -> None:
+        """Keep what the harness has seen of its own collector."""
+        self._write(self._events, b"".join(_encode_line(pause) + b"\n" for pause in pauses))
+
+    def append_telemetry(self, telemetry: Telemetry | NoGpu | None) -> None:
+        """Keep what the GPU did while the run, or one more part of it, was measured."""
+        if telemetry is not None:
+            path = self.folder / TELEMETRY
+            write_json(path, joined(_read_telemetry(path), telemetry))
+
+    def append_host(self, samples: Sequence[HostSample]) -> None:
+        """Keep what the machine did; not synchronised: a killed process loses none, a crash may."""
+        try:
+            with (self.folder / HOST).open("ab") as file:
+                file.write(b"".join(_encode_line(sample) + b"\n" for sample in samples))
+        except OSError as error:
+            raise _cannot_write(self.folder / HOST, error) from error
+
+    def _write(self, file: IO[bytes], data: bytes) -> None:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError as error:
+            raise _cannot_write(Path(file.name), error) from error
+
+    def finish(self, summary: Summary) -> None:
+        """Write ``summary.json``: from here on the run counts as finished."""
+        self.close()
+        write_json(self.folder / SUMMARY, summary)
+
+    def close(self) -> None:
+        for file in (self._events, self._clips):
+            try:
+                file.close()
+            except OSError as error:  # a buffered tail that no longer fits
+                raise _cannot_write(Path(file.name), error) from error
+
+
+def load_run(folder: Path) -> Run:
+    """Read a run's folder; a torn last line or an unfinished last clip is left out.
+
+    Raises:
+        UsageError: there is no run in this folder.
+        StorageError: a file in it cannot be read or is not what it should be.
+    """
+    import yaml
+
+    if not (folder / EVENTS).is_file():
+        raise UsageError(
+            "no run in this folder (it has no events.jsonl)",
+            value=str(folder),
+            hint="name the folder that `run` printed; for a comparison, one of its arms' folders",
+        )
+    try:
+        events = _read_lines(folder / EVENTS, Event)
+        clips = tuple(_read_lines(folder / CLIPS, ClipMetrics))
+        run = Run(
+            folder=folder,
+            config=_mapping(CONFIG, yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))),
+            environment=_mapping(
+                ENVIRONMENT, msgspec.json.decode((folder / ENVIRONMENT).read_bytes())
+            ),
+            traces=tuple(build_traces(events)),
+            clips=clips,
+            gc_pauses=tuple(event for event in events if isinstance(event, GcPause)),
+            summary=_read_summary(folder / SUMMARY),
+            telemetry=_read_telemetry(folder / TELEMETRY),
+            host=tuple(_read_lines(folder / HOST, HostSample)),
+        )
+        _require_whole(run)
+    except (OSError, msgspec.MsgspecError, yaml.YAMLError) as error:
+        raise StorageError(
+            f"the run in {folder} cannot be read: {error}",
+            hint="was it edited by hand, or made by another version of the harness?",
+        ) from error
+    return run
+
+
+def _require_whole(run: Run) -> None:
+    """A run that finished has every session of its summary, in both files, once.
+
+    Raises:
+        msgspec.ValidationError: it has lost some since, as in a copy that was cut off.
+    """
+    if run.summary is None:
+        return
+    measured = sorted((clip.clip, clip.repeat) for clip in run.clips)
+    recorded = sorted((trace.session.clip, trace.session.repeat) for trace in run.traces)
+    if measured != recorded or len(set(measured)) < len(measured):
+        raise msgspec.ValidationError(
+            f"{CLIPS} has {len(measured)} sessions, {EVENTS} {len(recorded)}: not the same ones"
+        )
+    planned = run.summary.clips * run.summary.repeats
+    if len(measured) < planned and not any(
+        v.startswith("incomplete") for v in run.summary.validity
+    ):
+        raise msgspec.ValidationError(
+            f"{SUMMARY} is of {planned} sessions, and {len(measured)} are there"
+        )
+
+
+def _mapping(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise msgspec.ValidationError(f"{name} holds no mapping")
+    return value
+
+
+def _read_lines(path: Path, kind: Any) -> list[Any]:
+    """Decode JSON lines; a last line without its end was being written when the run was killed."""
+    if not path.is_file():
+        return []
+    *lines, _torn = path.read_bytes().split(b"\n")
+    decode = msgspec.json.Decoder(kind).decode
+    return [decode(line) for line in lines if line]
+
+
+def _read_telemetry(path: Path) -> Telemetry | NoGpu | None:
+    if not path.is_file():
+        return None
+    return msgspec.json.decode(path.read_bytes(), type=Telemetry | NoGpu)
+
+
+class _StoredSummary(Summary, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A summary whose metrics are not told apart yet: a field says which kind each is."""
+
+    metrics: dict[str, dict[str, Any]]  # type: ignore[assignment]
+
+
+def _read_summary(path: Path) -> Summary | None:
+    if not path.is_file():
+        return None
+    stored = msgspec.json.decode(path.read_bytes(), type=_StoredSummary)
+    metrics: dict[str, Distribution | Ratio] = {}
+    for name, value in stored.metrics.items():
+        kind: type[Distribution] | type[Ratio] = Ratio if "value" in value else Distribution
+        metrics[name] = msgspec.convert(value, kind)
+    return Summary(**{**msgspec.structs.asdict(stored), "metrics": metrics})

@@ -1,0 +1,303 @@
+"""``summary.json`` of a run, from what its folder holds and nothing else.
+
+So a summary can be made again after a crash, by another gate, or by a later version of the metrics.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.config import GateConfig
+from harness.errors import BaselineError
+from harness.machine.gpu import NoGpu, Telemetry
+from harness.machine.host import memory_slope, most_memory_mib, others_cpu
+from harness.metrics import METRICS_VERSION, Distribution, Ratio, Summary
+from harness.metrics.instants import Missing
+from harness.metrics.summary import summarise
+from harness.runs.folder import Run, RunWriter, load_run
+from harness.runs.validity import RunFacts, check_validity
+from harness.stats.estimates import Slope
+from harness.verdicts import Verdict
+from harness.verdicts.baselines import FOLDER, Baseline, load_baseline, require_comparable
+from harness.verdicts.calibration import load_calibration
+from harness.verdicts.gates import check_arm, check_references, judge
+from harness.verdicts.rules import BASELINE
+from harness.verdicts.sequential import SequentialPlan, confirm, to_confirm
+
+
+class Against(msgspec.Struct, frozen=True):
+    """What a run is compared with by rules `vs baseline`, when it is alone."""
+
+    baseline: Baseline
+    allowed: tuple[str, ...] = ()  # fields that differ, and were allowed to
+
+
+def load_against(
+    gate: GateConfig,
+    environment: dict[str, Any],
+    name: str | None = None,
+    folder: Path = FOLDER,
+) -> Against | None:
+    """The baseline that a gate names, checked against the run's environment; None: it names none.
+
+    Raises:
+        BaselineError: there is none of this name, or it may not be compared with.
+        UsageError: a field of ``gate.allow`` that there is not.
+    """
+    name = name or gate.baseline
+    if name is None:
+        return None
+    baseline = load_baseline(name, folder)
+    return Against(baseline, require_comparable(baseline, environment, gate.allow))
+
+
+def summarise_run(run: Run) -> Summary:
+    """Metrics and validity of a run, finished or not; judged by nothing."""
+    environment, replayed = run.environment, run.config["replay"]
+    repeats = _repeats(run)
+    host = _host(run)
+    served = environment["model"].get("device") == "remote"  # on this machine: one of the others
+    facts = RunFacts(
+        planned=environment["dataset"]["clips"] * repeats,
+        pace=replayed["pace"],
+        gc_pauses_ns=tuple((pause.start_ns, pause.end_ns) for pause in run.gc_pauses),
+        clock_resolution_ns=environment["clock_resolution_ns"],
+        cadence_ms=environment["model"].get("cadence_ms"),
+        throttled=run.telemetry.throttled if isinstance(run.telemetry, Telemetry) else {},
+        others_cpu=None if served or not host else host["others_cpu"].value,
+    )
+    validity, warnings = check_validity(run.traces, run.clips, facts)
+    return Summary(
+        schema=1,
+        metrics_version=environment["metrics_version"],  # that measured the clips
+        arm=environment["arm"],
+        clips=environment["dataset"]["clips"],
+        repeats=repeats,
+        failed=sum(clip.failed is not None for clip in run.clips),
+        simulated=environment["simulated"],
+        injected=environment["injected"],
+        random_weights=environment["model"]["random_weights"],
+        harness_floor_ms=environment["harness_floor_ms"],
+        validity=validity,
+        warnings=warnings,
+        metrics={
+            **summarise(run.clips, seed=environment["seed"]),
+            **_gpu_memory(run),
+            **host,
+        },
+        verdict={"status": "invalid" if validity else "none", "rules": []},
+    )
+
+
+def _gpu_memory(run: Run) -> dict[str, Distribution | Ratio]:
+    """The most device memory in use while the run was measured; nothing for runs without a GPU."""
+    if run.telemetry is None:
+        return {}
+    if isinstance(run.telemetry, NoGpu):
+        return {"gpu_memory_mib": Ratio(unit="MiB", value=None, why_null=run.telemetry.why)}
+    peak = run.telemetry.peak_memory_bytes
+    why = "the driver does not tell" if peak is None else None
+    value = None if peak is None else peak / 2**20
+    return {"gpu_memory_mib": Ratio(unit="MiB", value=value, why_null=why)}
+
+
+def _host(run: Run) -> dict[str, Ratio]:
+    """Memory of the harness with its engine, and what others used; nothing if it was not kept."""
+    if not run.host:
+        return {}
+    return {
+        "memory_mib": Ratio(unit="MiB", value=most_memory_mib(run.host)),
+        "memory_slope_mib_per_min": _ratio("MiB/min", memory_slope(run.host)),
+        "others_cpu": _ratio("1", others_cpu(run.host)),
+    }
+
+
+def _ratio(unit: str, found: float | Slope | Missing) -> Ratio:
+    if isinstance(found, Missing):
+        return Ratio(unit=unit, value=None, why_null=found.reason)
+    if isinstance(found, Slope):
+        return Ratio(unit=unit, value=found.slope, ci95=(found.interval.low, found.interval.high))
+    return Ratio(unit=unit, value=found)
+
+
+def _repeats(run: Run) -> int:
+    """As configured; with ``replay.until=decided`` as many as were begun, if that is more."""
+    replayed = run.config["replay"]
+    repeats = int(replayed["repeats"])
+    if replayed.get("until") == "decided":
+        return max([repeats, *(clip.repeat + 1 for clip in run.clips)])
+    return repeats
+
+
+def gate_of(run: Run) -> GateConfig:
+    """The gate that the run was configured with."""
+    return GateConfig(**run.config["gate"])
+
+
+def judge_runs(
+    runs: Sequence[Run],
+    summaries: Sequence[Summary],
+    gate: GateConfig | None = None,
+    against: Against | None = None,
+) -> list[Verdict]:
+    """One verdict an arm.
+
+    With ``replay.until=decided`` a look, the last one too, spends its share of the gate's alpha.
+
+    Args:
+        runs: the arms of one go; rules `vs baseline` compare with the first of several.
+        gate: in place of the one that each run was configured with.
+        against: what a run that is alone is compared with.
+
+    Raises:
+        ConfigError: the gate, or a rule of it, names an arm that is not there.
+        BaselineError: a run was measured by another version of the metrics.
+    """
+    _require_our_metrics(runs)
+    reference, name, bands = None, None, None
+    if len(runs) > 1:
+        reference, name = runs[0].clips, f"arm {runs[0].name}"
+    elif against is not None:
+        reference, name = against.baseline.clips, against.baseline.name
+        calibration = load_calibration(runs[0].environment, runs[0].config["replay"]["repeats"])
+        bands = calibration.bands if calibration else None
+    names = [
+        {"name": run.name, **summary.arm} for run, summary in zip(runs, summaries, strict=True)
+    ]
+    check_arm(gate or gate_of(runs[0]), names)
+    arms = [run.name for run in runs]
+    if len(runs) == 1 and runs[0].name != (chunking := summaries[0].arm["chunking"]):
+        arms.append(chunking)  # it may lie in a folder of any name
+    for run in runs:
+        check_references(gate or gate_of(run), arms)
+    invalid = {
+        run.name: s.validity[0] for run, s in zip(runs, summaries, strict=True) if s.validity
+    }
+    if len(runs) > 1 and runs[0].name in invalid:
+        invalid[BASELINE] = invalid[runs[0].name]
+    verdicts = [
+        judge(
+            run.clips,
+            gate or gate_of(run),
+            arm=arm,
+            validity=summary.validity,
+            baseline=reference,
+            baseline_name=name,
+            allowed=against.allowed if against else (),
+            is_reference=len(runs) > 1 and run is runs[0],
+            figures=summary.metrics,
+            other_arms={other.name: other.clips for other in runs if other is not run},
+            invalid_references={n: why for n, why in invalid.items() if n != run.name},
+            bands=bands,
+            share=_share(run),
+            seed=run.environment["seed"],
+        )
+        for run, summary, arm in zip(runs, summaries, names, strict=True)
+    ]
+    if against is None:
+        return verdicts
+    command = _compare_command(runs[0], gate or gate_of(runs[0]), against)
+    return [_name_next(verdict, command) for verdict in verdicts]
+
+
+def _require_our_metrics(runs: Sequence[Run]) -> None:
+    for run in runs:
+        version = run.environment["metrics_version"]
+        if version != METRICS_VERSION:
+            raise BaselineError(
+                f"{run.folder} was measured by another version of the metrics than rules are about",
+                value=version, allowed=METRICS_VERSION,
+                hint="measure its recorded events by this version:"
+                f" python -m harness rechunk {run.folder} chunking=CHOICE",
+            )  # fmt: skip
+
+
+def _share(run: Run) -> float:
+    replayed = run.config["replay"]
+    if replayed.get("until") != "decided":
+        return 1.0
+    return SequentialPlan(replayed["repeats"], replayed["most_repeats"]).share
+
+
+def _compare_command(run: Run, gate: GateConfig, against: Against) -> str:
+    """What tells a slower program from a slower machine: both revisions, in one go."""
+    old = against.baseline.environment
+    if old["config_identity"] != run.environment["config_identity"]:
+        # both revisions would get this run's config
+        return "measure both configs in one go: compare"
+    made_of = old["git_revision"]
+    if made_of is None:
+        return "measure old and new in one go: compare --against REVISION (the baseline names none)"
+    own = gate_of(run)
+    dropped = ("gate.baseline", "gate.allow") if gate.rules == own.rules else ("gate",)
+    overrides = [o for o in run.environment.get("overrides", []) if not o.startswith(dropped)]
+    if gate.name != "none" and not any(override.startswith("gate=") for override in overrides):
+        overrides.append(f"gate={gate.name}")
+    if gate.rules != own.rules and gate.name in ("none", own.name):  # rules given by hand
+        overrides.append(f"gate.rules={list(gate.rules)}")
+    revision = made_of.removesuffix("+dirty")
+    command = shlex.join(["python", "-m", "harness", "compare", "--against", revision, *overrides])
+    note = "" if revision == made_of else " (the baseline had changes on top that are not in git)"
+    return f"confirm it, old and new interleaved: {command}{note}"
+
+
+def _name_next(verdict: Verdict, what: str) -> Verdict:
+    """``verdict``, its regressions saying what to do about them."""
+    regressed = to_confirm(verdict)
+    rules = [
+        msgspec.structs.replace(rule, next=what) if rule.rule in regressed else rule
+        for rule in verdict.rules
+    ]
+    return msgspec.structs.replace(verdict, rules=tuple(rules))
+
+
+CONFIRM = "confirm"  # the folder, beside the arms', of what was measured again
+
+
+def to_be_confirmed(folders: Sequence[Path]) -> bool:
+    """Did arms regress, and is that to be measured again before it is said (``gate.confirm``)?"""
+    if len(folders) == 1:
+        return False
+    runs = [load_run(folder) for folder in folders]
+    verdicts = judge_runs(runs, list(map(summarise_run, runs)))
+    asked = zip(runs, verdicts, strict=True)
+    return any(gate_of(run).confirm and to_confirm(v) for run, v in asked)
+
+
+def judge_again(
+    verdicts: Sequence[Verdict], again: Sequence[Run], gate: GateConfig | None = None
+) -> list[Verdict]:
+    """The verdicts after the same arms were measured once more, interleaved."""
+    second = judge_runs(again, list(map(summarise_run, again)), gate)
+    return [confirm(*pair) for pair in zip(verdicts, second, strict=True)]
+
+
+def judged(summary: Summary, verdict: Verdict) -> Summary:
+    return msgspec.structs.replace(summary, verdict=msgspec.to_builtins(verdict))
+
+
+def finish_arms(
+    writers: Sequence[RunWriter],
+    against: Against | None = None,
+    again: Sequence[RunWriter] = (),
+) -> list[Summary]:
+    """Summarise and judge what the arms' folders hold, as ``report`` and ``gate`` would.
+
+    Args:
+        again: of the same arms, measured once more to confirm a regression.
+    """
+    runs = [load_run(writer.folder) for writer in writers]
+    summaries = [summarise_run(run) for run in runs]
+    verdicts = judge_runs(runs, summaries, against=against)
+    if again:
+        finish_arms(again)
+        verdicts = judge_again(verdicts, [load_run(writer.folder) for writer in again])
+    done = [judged(*pair) for pair in zip(summaries, verdicts, strict=True)]
+    for writer, summary in zip(writers, done, strict=True):
+        writer.finish(summary)
+    return done
