@@ -8,21 +8,21 @@ from collections.abc import Callable
 import pytest
 from conftest import make_clip
 
-from harness.chunking import chunk_messages, make_chunker, rechunk
-from harness.clock import NS_PER_MS, RealWorld, VirtualWorld, World
-from harness.config import (
-    ChunkingConfig,
-    InjectConfig,
-    ScriptedEngine,
-    TimedChunking,
-    TokenChunking,
-    WordsChunking,
+from harness.chunking import (
+    Strategy,
+    Timed,
+    Tokens,
+    Words,
+    rechunk,
 )
+from harness.chunking.messages import chunk_messages
+from harness.clock import NS_PER_MS, RealWorld, VirtualWorld, World
 from harness.datasets.load import Clip
 from harness.engines import Engine, EngineInfo, Listener, Reference, Samples
 from harness.engines import null as null_engine
 from harness.engines import scripted as scripted_engine
-from harness.engines.inject import InjectedEngine
+from harness.engines.inject import InjectConfig, InjectedEngine
+from harness.engines.scripted import ScriptedOptions
 from harness.errors import ConfigError, StorageError
 from harness.events import Ended, Failed, SessionKind, Trace, Word
 from harness.replay import LEAD_NS, Arm, Pacing, Planned, arrivals_ns, replay
@@ -45,15 +45,15 @@ def traces_of(
     world: World,
     engine: Engine,
     clips: list[Clip],
-    chunking: ChunkingConfig | None = None,
+    chunking: Strategy | None = None,
     how: Pacing | None = None,
     *,
     streams: int = 1,
     warmups: int = 0,
 ) -> list[Trace]:
     kept: list[Trace] = []
-    config = chunking or WordsChunking(1)
-    arm = Arm(engine, lambda: make_chunker(config), how or pacing())
+    config = chunking or Words(1)
+    arm = Arm(engine, config.chunker, how or pacing())
     plan = [Planned(0, clips[0], 0, warmup=True)] * warmups
     plan += [Planned(0, clip, repeat) for repeat, clip in enumerate(clips)]
     replay(world, [arm], plan, streams, lambda _planned, trace: kept.append(trace))
@@ -64,7 +64,7 @@ def traces_of(
 def scripted(
     world: World, first_ms: float = 50, token_ms: float = 20, kind: SessionKind = TURN
 ) -> scripted_engine.ScriptedEngine:
-    return scripted_engine.ScriptedEngine(ScriptedEngine(first_ms, token_ms), world, kind)
+    return scripted_engine.ScriptedEngine(ScriptedOptions(first_ms, token_ms), world, kind)
 
 
 def ms_after_audio(trace: Trace, at_ns: int) -> float:
@@ -97,7 +97,7 @@ def test_live_words_come_relative_to_when_they_were_spoken(world: VirtualWorld) 
     words = (Word("one", 0.1, 0.2), Word("two", 0.3, 0.44))
     clip = make_clip("one two", 0.6, words=words)
     engine = scripted(world, 30, kind=LIVE)
-    (trace,) = traces_of(world, engine, [clip], TokenChunking(), pacing(LIVE))
+    (trace,) = traces_of(world, engine, [clip], Tokens(), pacing(LIVE))
     t0 = trace.session.t0_ns
     assert [(t.at_ns - t0) / NS_PER_MS for t in trace.tokens] == [230, 470]
 
@@ -105,7 +105,7 @@ def test_live_words_come_relative_to_when_they_were_spoken(world: VirtualWorld) 
 def test_a_live_word_may_come_before_it_was_spoken(world: VirtualWorld) -> None:
     clip = make_clip("early", 0.6, words=(Word("early", 0.3, 0.5),))
     engine = scripted(world, -100, kind=LIVE)
-    (trace,) = traces_of(world, engine, [clip], TokenChunking(), pacing(LIVE))
+    (trace,) = traces_of(world, engine, [clip], Tokens(), pacing(LIVE))
     assert trace.tokens[0].at_ns - trace.session.t0_ns == 400 * NS_PER_MS
 
 
@@ -122,7 +122,7 @@ def test_the_driver_never_waits_for_a_slow_engine(world: VirtualWorld) -> None:
             self._worker.call_soon(lambda: world.sleep_until_ns(world.now_ns() + 10**9))
             return super().open(listener, reference)
 
-    engine = Slow(ScriptedEngine(), world, TURN)
+    engine = Slow(ScriptedOptions(), world, TURN)
     (trace,) = traces_of(world, engine, [make_clip(duration_s=0.2)])
     assert all(frame.sent_ns == frame.due_ns for frame in trace.frames)
     assert trace.tokens[0].at_ns >= 10**9
@@ -132,7 +132,7 @@ def test_a_late_driver_is_recorded_and_latency_counts_from_the_intended_instant(
     world: VirtualWorld,
 ) -> None:
     clip = make_clip("word", 0.1)
-    (trace,) = traces_of(world, scripted(world), [clip], TokenChunking(), pacing(late_ms=30))
+    (trace,) = traces_of(world, scripted(world), [clip], Tokens(), pacing(late_ms=30))
     assert {f.sent_ns - f.due_ns for f in trace.frames} == {30 * NS_PER_MS}
     assert ms_after_audio(trace, trace.tokens[0].at_ns) == 80
 
@@ -164,17 +164,15 @@ def test_flood_hands_everything_over_at_once(world: VirtualWorld) -> None:
 
 
 def test_timed_chunks_are_released_without_a_token_to_push_them(world: VirtualWorld) -> None:
-    chunking = TimedChunking(25)
+    chunking = Timed(25)
     (trace,) = traces_of(world, scripted(world, 50, 100), [make_clip("a b c", 0.1)], chunking)
     assert [(c.text, ms_after_audio(trace, c.at_ns)) for c in trace.chunks] == [
         ("a", 175), (" b c", 250),
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "chunking", [WordsChunking(1), WordsChunking(6), TokenChunking(), TimedChunking(70)], ids=repr
-)
-def test_rechunking_agrees_with_a_live_run(world: VirtualWorld, chunking: ChunkingConfig) -> None:
+@pytest.mark.parametrize("chunking", [Words(1), Words(6), Tokens(), Timed(70)], ids=repr)
+def test_rechunking_agrees_with_a_live_run(world: VirtualWorld, chunking: Strategy) -> None:
     clip = make_clip("it was the best of times, it was the worst of times", 0.2)
     (live,) = traces_of(world, scripted(world), [clip], chunking)
     assert rechunk(live.tokens, live.outcome.at_ns, chunking) == live.chunks
@@ -277,7 +275,7 @@ def test_a_full_disk_stops_the_run_with_its_error(world: VirtualWorld) -> None:
             raise StorageError("no space left on device")
         kept.append(trace.session.clip)
 
-    arm = Arm(engine, lambda: make_chunker(WordsChunking(1)), pacing())
+    arm = Arm(engine, lambda: Words(1).chunker(), pacing())
     plan = [Planned(0, make_clip(clip_id=str(i)), 0) for i in range(5)]
     with pytest.raises(StorageError, match="no space left"):
         replay(world, [arm], plan, 1, keep)
@@ -289,7 +287,7 @@ def test_a_defect_while_keeping_ends_the_run_and_does_not_hang_it(
     make_world: Callable[[], World],
 ) -> None:
     world = make_world()
-    arm = Arm(null_engine.NullEngine(world), lambda: make_chunker(WordsChunking(1)), pacing())
+    arm = Arm(null_engine.NullEngine(world), lambda: Words(1).chunker(), pacing())
 
     def keep(_planned: Planned, _trace: Trace) -> None:
         raise ValueError("a defect")
@@ -314,7 +312,7 @@ def test_a_session_that_has_ended_is_kept_though_the_run_is_interrupted(
         raise KeyboardInterrupt
 
     kept: list[Trace] = []
-    arm = Arm(Misbehaving(finish), lambda: make_chunker(WordsChunking(1)), pacing())
+    arm = Arm(Misbehaving(finish), lambda: Words(1).chunker(), pacing())
     plan = [Planned(0, make_clip(duration_s=0.1), i) for i in range(2)]
     with pytest.raises(KeyboardInterrupt):
         replay(world, [arm], plan, 1, lambda _planned, trace: kept.append(trace))
@@ -331,7 +329,7 @@ def test_interrupting_gives_streams_up_and_keeps_what_is_finished(world: Virtual
 
     engine = Misbehaving(interrupt_second)
     kept: list[Trace] = []
-    arm = Arm(engine, lambda: make_chunker(WordsChunking(1)), pacing())
+    arm = Arm(engine, lambda: Words(1).chunker(), pacing())
     plan = [Planned(0, make_clip(), i) for i in range(3)]
     with pytest.raises(KeyboardInterrupt):
         replay(world, [arm], plan, 1, lambda _planned, trace: kept.append(trace))
@@ -340,7 +338,7 @@ def test_interrupting_gives_streams_up_and_keeps_what_is_finished(world: Virtual
 
 
 def test_an_empty_plan_is_no_work(world: VirtualWorld) -> None:
-    arm = Arm(scripted(world), lambda: make_chunker(WordsChunking(1)), pacing())
+    arm = Arm(scripted(world), lambda: Words(1).chunker(), pacing())
     assert replay(world, [arm], [], 1, lambda _planned, _trace: None) == []
 
 
@@ -359,7 +357,7 @@ def test_the_null_engine_says_live_words_once_they_were_heard(world: VirtualWorl
     words = (Word("one", 0.0, 0.11), Word("two", 0.2, 0.4))
     engine = null_engine.NullEngine(world, LIVE)
     clip = make_clip("one two", 0.39, words=words)
-    (trace,) = traces_of(world, engine, [clip], TokenChunking(), pacing(LIVE))
+    (trace,) = traces_of(world, engine, [clip], Tokens(), pacing(LIVE))
     assert [(t.at_ns - trace.session.t0_ns) / NS_PER_MS for t in trace.tokens] == [120, 390]
 
 
@@ -395,7 +393,7 @@ def test_injected_delays_are_exact(
     world: VirtualWorld, config: InjectConfig, at_ms: list[float]
 ) -> None:
     engine = InjectedEngine(Spaced(world, [50, 70, 90]), config, world, seed=0)
-    (trace,) = traces_of(world, engine, [make_clip("a b c", 0.1)], TokenChunking())
+    (trace,) = traces_of(world, engine, [make_clip("a b c", 0.1)], Tokens())
     assert [ms_after_audio(trace, t.at_ns) for t in trace.tokens] == at_ms
     assert trace.text == " a b c"  # as the engine said it, white space included
     assert trace.outcome.at_ns >= trace.tokens[-1].at_ns
@@ -440,7 +438,7 @@ def test_poisson_arrivals_have_exponential_gaps_of_the_same_mean() -> None:
 
 
 def test_streams_begin_their_first_session_when_they_arrive(world: VirtualWorld) -> None:
-    arm = Arm(scripted(world), lambda: make_chunker(WordsChunking(1)), pacing())
+    arm = Arm(scripted(world), lambda: Words(1).chunker(), pacing())
     kept: list[Trace] = []
     plan = [Planned(0, make_clip("one", 1.0), i) for i in range(4)]
     starts = arrivals_ns("staggered", 2, 1.0, seed=0)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from harness.chunking import rechunk
-from harness.config import ChunkingConfig, WordsChunking
+from harness.chunking import Strategy, Words, rechunk
 from harness.events import (
     Chunk,
     Ended,
@@ -33,7 +32,7 @@ def make_trace(
     tokens: Sequence[tuple[str, float]] = (),
     *,
     chunks: Sequence[tuple[str, float]] | None = None,
-    chunking: ChunkingConfig | None = None,
+    chunking: Strategy | None = None,
     spans: Iterable[tuple[str, float, float]] = (),
     ended_ms: float | None = None,
     failed: str | None = None,
@@ -62,7 +61,7 @@ def make_trace(
     last_ms = max([DURATION_MS + late_ms, *(instant for _, instant in tokens)])
     end_ns = at(last_ms if ended_ms is None else ended_ms)
     if chunks is None:
-        released = rechunk(told, end_ns, chunking or WordsChunking())
+        released = rechunk(told, end_ns, chunking or Words())
     else:
         released = tuple(
             Chunk(i, text, at(instant), i + 1 == len(chunks))

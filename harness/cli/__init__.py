@@ -15,6 +15,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 import harness
+from harness.cli import own_configs
 from harness.errors import HarnessError
 
 Verb = Callable[[list[str]], int]
@@ -72,7 +73,8 @@ def run_verb(argv: list[str]) -> int:
         return _complain(_no_such_verb(name))
     verb: Verb = getattr(import_module(f"harness.cli.{VERBS[name][0]}"), name)
     try:
-        return verb(rest)
+        with own_configs.taken_from(rest) as others:
+            return verb(others)
     except HarnessError as error:
         _complain(str(error))
         return error.exit_code

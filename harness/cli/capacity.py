@@ -16,7 +16,9 @@ from harness.cli import compose as hydra_side
 from harness.cli.help import asks_for_help, print_help
 from harness.cli.progress import TerminalProgress
 from harness.cli.progress import console as stderr
-from harness.config import Config, RealtimeEngine, ReplayConfig, VoxtralRealtimeModel
+from harness.config import Config, ReplayConfig
+from harness.engines.remote.options import RealtimeOptions
+from harness.engines.voxtral import VoxtralRealtimeModel
 from harness.errors import ConfigError
 from harness.experiments.plan import ArmPlan
 from harness.experiments.run import Rig, replay_arms
@@ -67,7 +69,7 @@ def _find(composed: DictConfig, folder: Path) -> int:
         if len(rig.dataset.clips) < FEWEST_CLIPS:
             note = f"{len(rig.dataset.clips)} different clips: others may take longer"
             stderr.print(f"note: {note}", markup=False)
-        sockets = isinstance(config.engine, RealtimeEngine)
+        sockets = isinstance(config.engine, RealtimeOptions)
         looks = _Looks(composed, folder, rig, objectives, sockets=sockets)
         asked = config.capacity
         search = Search(goal=asked.goodput, confidence=asked.confidence, looks=asked.looks,

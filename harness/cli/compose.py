@@ -15,70 +15,72 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import hydra
 import yaml
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import harness
 import harness.config as schema
+from harness.cli import own_configs
+from harness.config import VARIANTS
+from harness.datasets import ManifestDataset
+from harness.engines.remote.options import RealtimeOptions
 from harness.errors import ConfigError, HarnessError, UsageError
-
-# Choices that have fields of their own: group -> name in `schema/GROUP` -> class.
-VARIANTS: dict[str, dict[str, type]] = {
-    "chunking": {
-        "words": schema.WordsChunking,
-        "eager_first": schema.EagerFirstChunking,
-        "token": schema.TokenChunking,
-        "sentence": schema.SentenceChunking,
-        "timed": schema.TimedChunking,
-    },
-    "model": {
-        "none": schema.NoModel,
-        "whisper": schema.WhisperModel,
-        "voxtral": schema.VoxtralModel,
-        "voxtral_realtime": schema.VoxtralRealtimeModel,
-    },
-    "engine": {
-        "null": schema.NullEngine,
-        "scripted": schema.ScriptedEngine,
-        "torch": schema.TorchEngine,
-        "realtime": schema.RealtimeEngine,
-    },
-    "dataset": {"manifest": schema.ManifestDataset, "hub": schema.HubDataset},
-    "session": {
-        "turn": schema.TurnSession,
-        "live": schema.LiveSession,
-        "live_align_att": schema.AlignAttSession,
-    },
-}
-
 
 # Defaults for code, which on the command line must be said or come from the choice's file.
 NO_DEFAULT: dict[type, dict[str, str]] = {
-    schema.ManifestDataset: {"manifest": MISSING},
-    schema.RealtimeEngine: {"model": MISSING},
+    ManifestDataset: {"manifest": MISSING},
+    RealtimeOptions: {"model": MISSING},
 }
 
 
 def config_folder() -> Path:
     """The checkout's ``configs/``, or the copy that an installed package carries."""
-    package = Path(schema.__file__).parent
+    package = Path(harness.__file__).parent
     carried = package / "_configs"
     return carried if carried.is_dir() else package.parent / "configs"
 
 
-def _register_schema() -> None:
+class OwnConfigs(SearchPathPlugin):
+    """Hydra looks into the folder of ``--config-dir`` before ours."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if (folder := own_configs.folder()) is not None:
+            search_path.prepend("own configs", f"file://{folder}")
+
+
+def _register() -> None:
+    """Tell Hydra the fields of every choice, and the choices that packages bring without a file."""
+    Plugins.instance().register(OwnConfigs)
     store = ConfigStore.instance()
     unchosen = dict.fromkeys(VARIANTS, MISSING)  # a default object would refuse other variants
     store.store(name="schema", node=schema.Config(**unchosen))
-    for group, choices in VARIANTS.items():
-        for name, node in choices.items():
-            unsaid = NO_DEFAULT.get(node)
-            store.store(group=f"schema/{group}", name=name, node=node(**unsaid) if unsaid else node)
+    for group, registry in VARIANTS.items():
+        with_file = _choices_with_file(group)
+        outside = registry.outside()
+        for name, kind in registry.loaded():
+            unsaid = NO_DEFAULT.get(kind)
+            node = kind(**unsaid) if unsaid else kind
+            store.store(group=f"schema/{group}", name=name, node=node)
+            if name in outside and name not in with_file:
+                store.store(group=group, name=name, node=_choice(group, name))
+
+
+def _choice(group: str, name: str) -> dict[str, Any]:
+    """What the file of a choice would say that has no file."""
+    defaults: list[Any] = [{f"/schema/{group}@_here_": name}]
+    if group == "engine":
+        defaults.append({"override /model@_global_.model": "none"})
+    return {"defaults": defaults}
 
 
 Task = Callable[[DictConfig], None]
@@ -93,7 +95,7 @@ def with_hydra(verb: str, argv: list[str], task: Task) -> None:
         HarnessError: ``task`` raised it.
     """
     refuse_options(argv, (*FLAGS, *HYDRA_OPTIONS))
-    _register_schema()
+    _register()
     argv = [as_override(argument) for argument in argv]
     raised: list[Exception] = []
 
@@ -152,7 +154,7 @@ def compose_alone(overrides: list[str]) -> DictConfig:
         ConfigError: as :func:`with_hydra`.
     """
     refuse_options(overrides, tuple(FLAGS))
-    _register_schema()
+    _register()
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         return compose(overrides)
 
@@ -305,20 +307,31 @@ def _classes() -> Iterator[tuple[str, type]]:
     """(field of the root, class that it may hold)."""
     default = schema.Config()
     for root in fields(schema.Config):
-        kinds = VARIANTS.get(root.name, {}).values() or [type(getattr(default, root.name))]
+        registry = VARIANTS.get(root.name)
+        plain = [type(getattr(default, root.name))]
+        kinds = [kind for _, kind in registry.loaded()] if registry else plain
         for kind in kinds:
             if is_dataclass(kind):
                 yield root.name, kind
 
 
 def choices_of(group: str) -> list[str]:
-    """The choices of a config group, by the files in its folder."""
-    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+    """The choices of a config group: the files of its folders, and what packages bring."""
+    registry = VARIANTS.get(group)
+    return sorted({*_choices_with_file(group), *(registry.outside() if registry else ())})
 
 
 def groups() -> list[str]:
-    """The config groups, by the folders in ``configs/``."""
-    return sorted(path.name for path in config_folder().iterdir() if path.is_dir())
+    """The config groups, by the folders in ``configs/`` and in the user's own folder."""
+    return sorted({p.name for folder in _folders() for p in folder.iterdir() if p.is_dir()})
+
+
+def _choices_with_file(group: str) -> set[str]:
+    return {path.stem for folder in _folders() for path in (folder / group).glob("*.yaml")}
+
+
+def _folders() -> list[Path]:
+    return [folder for folder in (own_configs.folder(), config_folder()) if folder is not None]
 
 
 def describe_fields() -> str:

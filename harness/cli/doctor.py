@@ -49,7 +49,7 @@ def _configs() -> str:
 
 
 def _dataset() -> str:
-    from harness.config import ManifestDataset
+    from harness.datasets import ManifestDataset
     from harness.datasets.load import load_dataset
 
     dataset = load_dataset(ManifestDataset())

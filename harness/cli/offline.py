@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from harness.chunking import chunking_name
+from harness.chunking import Strategy
 from harness.chunking import rechunk as rechunk_tokens
 from harness.cli.results import arms_from, arms_of, conclude, finished, print_arms, remake
-from harness.config import ChunkingConfig, GateConfig, ReportConfig
+from harness.config import GateConfig, ReportConfig
 from harness.errors import UsageError
 from harness.machine.environment import describe_environment, identity
 from harness.metrics import METRICS_VERSION
@@ -120,9 +120,9 @@ def rechunk(argv: list[str]) -> int:
     return conclude(folders)
 
 
-def _rechunk_run(source: Run, chunking: ChunkingConfig, out: Path) -> Path:
+def _rechunk_run(source: Run, chunking: Strategy, out: Path) -> Path:
     """Write the run that the strategy would have made of these tokens; returns its folder."""
-    name = chunking_name(chunking)
+    name = chunking.name
     version = source.environment["metrics_version"]
     recorded = source.environment.get("recorded_under_metrics", version)
     environment = {

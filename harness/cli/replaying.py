@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from harness.chunking import chunking_name
 from harness.cli import compose as hydra_side
 from harness.cli.help import asks_for_help, print_help
 from harness.cli.sweeping import Sweep
@@ -101,7 +100,7 @@ def make_plan(name: str, composed: DictConfig, folder: Path, overrides: Sequence
 
     config = hydra_side.to_config(composed)
     return ArmPlan(
-        name=name or chunking_name(config.chunking),
+        name=name or config.chunking.name,
         config=config,
         config_yaml=hydra_side.to_yaml(composed),
         folder=folder,

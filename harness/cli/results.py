@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from harness.audio import Samples
-from harness.config import HubDataset, ManifestDataset
+from harness.datasets import HubDataset, ManifestDataset
 from harness.datasets.load import load_dataset
 from harness.errors import ConfigError, DatasetError, StorageError
 from harness.export import ci

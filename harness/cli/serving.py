@@ -23,7 +23,6 @@ def serve(argv: list[str]) -> int:
 
     # Not through Hydra's main: it would make a run's folder, and log every transcript there.
     config = hydra_side.to_config(hydra_side.compose_alone(argv))
-    from harness.chunking import chunking_name
     from harness.cli.progress import console
     from harness.clock import RealWorld
     from harness.datasets.load import load_dataset
@@ -45,7 +44,7 @@ def serve(argv: list[str]) -> int:
             world,
             kind=SessionKind(config.session.kind),
             chunking=config.chunking,
-            chunking_name=chunking_name(config.chunking),
+            chunking_name=config.chunking.name,
             clips=clips,
         )
         console.print(f"Serving {engine.info.model}; Ctrl-C ends it", style="dim")

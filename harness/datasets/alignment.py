@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from harness.audio import RATE_HZ, Samples, speech_bounds
-from harness.config import ManifestDataset
+from harness.datasets import ManifestDataset
 from harness.datasets.load import Clip, load_dataset
 from harness.datasets.manifest import (
     at_line,

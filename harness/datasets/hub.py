@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.audio import read_file
-from harness.config import HubDataset
+from harness.datasets import HubDataset
 from harness.datasets.manifest import Line
 from harness.errors import DatasetError
 

@@ -24,7 +24,7 @@ from harness.audio import (
     refuse_silence,
     speech_bounds,
 )
-from harness.config import HubDataset, ManifestDataset
+from harness.datasets import HubDataset, ManifestDataset
 from harness.datasets.hub import read_hub
 from harness.datasets.manifest import (
     FOLDER_MANIFEST,

@@ -9,11 +9,45 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from harness.clock import NS_PER_MS, Timeline, World
-from harness.config import InjectConfig
 from harness.engines import Engine, EngineInfo, Listener, OnSockets, Reference, Samples, Stream
 from harness.events import LoopTick
+from harness.validation import require_number
+
+
+@dataclass
+class InjectConfig:
+    """Make a run worse on purpose, and marked so: proof that gates catch what they claim to."""
+
+    delay_ms: float = 0.0  # held back before the first token
+    scale: float = 1.0  # stretches every engine time
+    tail_share: float = 1.0  # only on this share of the clips, drawn by their text and the seed
+    driver_late_ms: float = 0.0  # the replay hands every frame over this much late
+    drop_words: int = 0  # the first n words of every clip are lost
+
+    def __post_init__(self) -> None:
+        require_number("inject.delay_ms", self.delay_ms, 0)
+        require_number("inject.scale", self.scale, 1)
+        require_number("inject.tail_share", self.tail_share, 0, 1)
+        require_number("inject.driver_late_ms", self.driver_late_ms, 0)
+        require_number("inject.drop_words", self.drop_words, 0)
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether what the engine says is changed or delayed."""
+        return self.worse and self.tail_share > 0
+
+    @property
+    def worse(self) -> bool:
+        """Whether something is done to the clips that `tail_share` draws."""
+        return self.delay_ms > 0 or self.scale > 1 or self.drop_words > 0
+
+    @property
+    def active(self) -> bool:
+        """Whether anything at all is made worse."""
+        return self.holds_back or self.driver_late_ms > 0
 
 
 class InjectedEngine:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from harness.audio import RATE_HZ
 from harness.clock import Timeline, World
 from harness.engines import EngineInfo, Listener, Reference, Samples
+from harness.engines.setting import Setting
 from harness.events import SessionKind
+
+
+@dataclass
+class NullOptions:
+    """Answers at once: what is measured is the harness."""
+
+    def load(self, setting: Setting) -> NullEngine:
+        setting.require_no_model("null")
+        return NullEngine(setting.world, setting.kind)
 
 
 class NullEngine:

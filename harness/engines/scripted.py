@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
+from dataclasses import dataclass
 
 from harness.audio import RATE_HZ
 from harness.clock import NS_PER_MS, NS_PER_S, Timeline, World
-from harness.config import ScriptedEngine as ScriptedConfig
 from harness.engines import EngineInfo, Listener, Reference, Samples
+from harness.engines.setting import Setting
 from harness.errors import ConfigError
 from harness.events import SessionKind
+from harness.validation import require_number
+
+
+@dataclass
+class ScriptedOptions:
+    """Says the reference text with stated delays: the truth to compare measurements with."""
+
+    first_ms: float = 50.0  # turn: end of audio to first token; live: end of a word to its token
+    token_ms: float = 20.0  # turn: from each token to the next
+    jitter_ms: float = 0.0  # each delay is stretched by up to this much, from the seed
+
+    def __post_init__(self) -> None:
+        require_number("engine.first_ms", self.first_ms, -math.inf)
+        require_number("engine.token_ms", self.token_ms, 0)
+        require_number("engine.jitter_ms", self.jitter_ms, 0)
+
+    def load(self, setting: Setting) -> ScriptedEngine:
+        setting.require_no_model("scripted")
+        return ScriptedEngine(self, setting.world, setting.kind, setting.seed)
 
 
 class ScriptedEngine:
@@ -26,7 +47,7 @@ class ScriptedEngine:
     """
 
     def __init__(
-        self, config: ScriptedConfig, world: World, kind: SessionKind, seed: int = 0
+        self, config: ScriptedOptions, world: World, kind: SessionKind, seed: int = 0
     ) -> None:
         if kind is SessionKind.TURN and config.first_ms < 0:
             raise ConfigError(
@@ -65,7 +86,7 @@ class ScriptedEngine:
 class _ScriptedStream:
     def __init__(
         self,
-        config: ScriptedConfig,
+        config: ScriptedOptions,
         world: World,
         worker: Timeline,
         kind: SessionKind,

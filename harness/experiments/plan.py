@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from harness.chunking import chunk_messages, chunking_label, chunking_name
-from harness.config import Config
+from harness.chunking.messages import chunk_messages
+from harness.config import Config, outside_variants, variant_identity
 from harness.datasets.load import Dataset
 from harness.engines import Engine, OnSockets
 from harness.events import Failed, Trace
@@ -84,6 +83,7 @@ class ArmRecorder:
                 "licences": list(self._dataset.licences),
             },
             normalisers=normaliser_ids(clip.language for clip in self._dataset.clips),
+            outside={g: msgspec.to_builtins(v) for g, v in outside_variants(config).items()},
             config_identity=config_identity(config),
             seed=config.seed,
             injected=config.inject.active,
@@ -93,7 +93,7 @@ class ArmRecorder:
 
     def _arm(self) -> dict[str, str]:
         return {
-            "chunking": chunking_name(self.plan.config.chunking),
+            "chunking": self.plan.config.chunking.name,
             "model": self.engine.info.model,
             "dataset": self._dataset.name,
             "session": self.plan.config.session.kind,
@@ -109,7 +109,7 @@ class ArmRecorder:
             pace=self.plan.config.replay.pace,
         )
         self.writer.append(trace, metrics)
-        log_chunks(trace, chunking_label(self.plan.config.chunking))
+        log_chunks(trace, self.plan.config.chunking.label)
 
     def load(self) -> Run:
         return load_run(self.plan.folder)
@@ -124,8 +124,9 @@ def config_identity(config: Config) -> str:
         name: getattr(config.replay, name)
         for name in ("pace", "frame_ms", "streams", "arrivals", "compute_scale")
     }
-    parts = (config.chunking, config.model, config.engine, config.session)
-    return identity([replayed, [[type(part).__name__, asdict(part)] for part in parts]])
+    return identity(
+        [replayed, variant_identity(config, ("chunking", "model", "engine", "session"))]
+    )
 
 
 def log_chunks(trace: Trace, label: str) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from harness.chunking import make_chunker
 from harness.clock import RealWorld, VirtualWorld, World
 from harness.config import Config
 from harness.datasets.load import Clip, Dataset, load_dataset
@@ -243,7 +242,7 @@ def measure_floor_ms(world: World, frame_ms: float) -> float:
 
     engine = NullEngine(world)
     pacing = Pacing(frame_ms=frame_ms, kind=SessionKind.TURN, timeout_s=10)
-    arm = Arm(engine, lambda: make_chunker(Config().chunking), pacing)
+    arm = Arm(engine, Config().chunking.chunker, pacing)
     replay(world, [arm], [Planned(0, clip, i) for i in range(FLOOR_TURNS)], 1, keep)
     engine.close()
     return statistics.median(found)
@@ -252,7 +251,7 @@ def measure_floor_ms(world: World, frame_ms: float) -> float:
 def _make_arm(config: Config, engine: Engine) -> Arm:
     return Arm(
         engine=engine,
-        make_chunker=lambda: make_chunker(config.chunking),
+        make_chunker=config.chunking.chunker,
         pacing=Pacing(
             frame_ms=config.replay.frame_ms,
             kind=SessionKind(config.session.kind),

@@ -10,15 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.chunking import chunking_name, rechunk
-from harness.config import (
-    ChunkingConfig,
-    EagerFirstChunking,
-    SentenceChunking,
-    TimedChunking,
-    TokenChunking,
-    WordsChunking,
-)
+from harness.chunking import offered, rechunk
 from harness.events import Chunk, Trace
 from harness.metrics.instants import request_ns
 from harness.report.arms import Arm
@@ -28,10 +20,6 @@ from harness.text import visible
 
 MOST_CLIPS = 60  # of a larger run, evenly chosen: the page stays small
 _MOST_AUDIO_BYTES = 4 * 2**20  # of embedded audio, before base64
-_WHAT_IF: tuple[ChunkingConfig, ...] = (
-    WordsChunking(1), WordsChunking(2), WordsChunking(3), WordsChunking(6), EagerFirstChunking(6),
-    TokenChunking(), SentenceChunking(), TimedChunking(200.0),
-)  # fmt: skip
 _HZ = 16_000
 
 
@@ -86,12 +74,12 @@ def _clip(arms: Sequence[Arm], clip: str, repeat: int, encoded: bytes | None) ->
     names = {arm.summary.arm.get("chunking") for arm in arms}
     what_if = [
         _track(
-            f"{chunking_name(config)}, what if",
+            f"{config.name}, what if",
             first,
             rechunk(first.tokens, first.outcome.at_ns, config),
         )
-        for config in _WHAT_IF
-        if chunking_name(config) not in names
+        for config in offered()
+        if config.name not in names
     ]
     return Clip(
         id=visible(clip),

@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from harness.chunking import rechunk
-from harness.config import WordsChunking
+from harness.chunking import Words, rechunk
 from harness.metrics import Ratio
 from harness.metrics.instants import request_ns, text_chunks
 from harness.report.arms import Arm
@@ -50,7 +49,7 @@ class WhatIf:
         for words in range(1, _MOST_WORDS + 1):
             ttft, count = [], 0
             for trace in traces:
-                chunks = rechunk(trace.tokens, trace.outcome.at_ns, WordsChunking(words))
+                chunks = rechunk(trace.tokens, trace.outcome.at_ns, Words(words))
                 shown = [chunk for chunk in chunks if chunk.text.strip()]
                 ttft.append((shown[0].at_ns - request_ns(trace)) / 1e6)
                 count += len(shown)

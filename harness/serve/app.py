@@ -26,8 +26,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from harness.audio import RATE_HZ
+from harness.chunking import Strategy, Tokens, offered, parse_strategy
 from harness.clock import World, wall_time
-from harness.config import ChunkingConfig, ServeConfig, TokenChunking
+from harness.config import ServeConfig
 from harness.datasets.load import Clip
 from harness.engines import Engine, Reference
 from harness.engines.remote.protocols import pcm16
@@ -36,7 +37,6 @@ from harness.events import SessionKind
 from harness.serve.access import Access, is_loopback
 from harness.serve.connection import Connection, Service
 from harness.serve.protocol import Limits, Realtime, ServeProtocol, Transcribe
-from harness.serve.strategies import parse_chunking
 from harness.serve.telemetry import Telemetry
 
 _PAGE = Path(__file__).parent / "page"
@@ -57,7 +57,7 @@ def create_app(
     world: World,
     *,
     kind: SessionKind,
-    chunking: ChunkingConfig,
+    chunking: Strategy,
     chunking_name: str,
     clips: Sequence[Clip] = (),
 ) -> Starlette:
@@ -138,7 +138,7 @@ class Server:
         config: ServeConfig,
         world: World,
         kind: SessionKind,
-        lanes: dict[str, ChunkingConfig],
+        lanes: dict[str, Strategy],
         clips: Sequence[Clip],
     ) -> None:
         self.config = config
@@ -162,19 +162,19 @@ class Server:
 
     async def realtime(self, socket: WebSocket) -> None:
         protocol = Realtime(self._limits, self._engine.info.model)
-        await self._serve(socket, protocol, {"token": TokenChunking()})
+        await self._serve(socket, protocol, {"token": Tokens()})
 
     async def transcribe(self, socket: WebSocket) -> None:
         protocol = Transcribe(self._limits, self._service.kind.value, self._engine.info.model)
         await self._serve(socket, protocol, self._lanes)
 
     async def _serve(
-        self, socket: WebSocket, protocol: ServeProtocol, lanes: dict[str, ChunkingConfig]
+        self, socket: WebSocket, protocol: ServeProtocol, lanes: dict[str, Strategy]
     ) -> None:
         await socket.accept(_SUBPROTOCOL if _SUBPROTOCOL in socket.scope["subprotocols"] else None)
         chosen = socket.query_params.get("chunking")
         try:
-            lanes = lanes if chosen is None else {chosen: parse_chunking(chosen)}
+            lanes = lanes if chosen is None else {chosen: parse_strategy(chosen)}
         except ValueError as error:
             await self._refuse(socket, protocol, str(error), "unknown_chunking", 1008)
             return
@@ -246,6 +246,7 @@ class Server:
             "model": self._engine.info.model,
             "kind": self._service.kind.value,
             "chunking": next(iter(self._lanes)),
+            "strategies": [strategy.name for strategy in offered()],
             "sessions": len(self._connections),
             "max_sessions": self._most_sessions,
             "needs_token": self.access.token is not None,

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from harness.chunking import ChunkMessage
+from harness.chunking import Strategy, parse_strategy
+from harness.chunking.messages import ChunkMessage
 from harness.clock import World
-from harness.config import ChunkingConfig, ServeConfig
+from harness.config import ServeConfig
 from harness.engines import Engine, Reference
 from harness.errors import HarnessError
 from harness.events import ServerTiming, SessionKind
@@ -25,7 +26,6 @@ from harness.serve.protocol import (
     ServeProtocol,
     State,
 )
-from harness.serve.strategies import parse_chunking
 from harness.serve.telemetry import Telemetry
 from harness.serve.utterance import Utterance
 
@@ -60,7 +60,7 @@ class Connection:
         service: Service,
         socket: WebSocket,
         protocol: ServeProtocol,
-        default_lanes: dict[str, ChunkingConfig],
+        default_lanes: dict[str, Strategy],
         name: str,
     ) -> None:
         self._service = service
@@ -146,7 +146,7 @@ class Connection:
 
     def _begin(self, begin: Begin) -> None:
         self._utterances += 1
-        lanes = {name: parse_chunking(name) for name in begin.chunking} or self._default_lanes
+        lanes = {name: parse_strategy(name) for name in begin.chunking} or self._default_lanes
         self._utterance = Utterance(
             f"{self._name}-{self._utterances}",
             self,

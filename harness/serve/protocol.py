@@ -22,11 +22,11 @@ import msgspec
 import numpy as np
 
 from harness.audio import RATE_HZ
-from harness.chunking import ChunkMessage
+from harness.chunking import parse_strategy
+from harness.chunking.messages import ChunkMessage
 from harness.clock import wall_time
 from harness.engines import Samples
 from harness.events import ServerTiming
-from harness.serve.strategies import parse_chunking
 
 MAX_LANES = 4  # chunking strategies side by side on the same tokens
 
@@ -293,7 +293,7 @@ class Transcribe(_Base):
             raise _Refused("'clip' is not a text", "invalid_event")
         for name in names:
             try:
-                parse_chunking(str(name))
+                parse_strategy(str(name))
             except ValueError as error:
                 raise _Refused(str(error), "unknown_chunking") from error
         self.state = State.LISTENING

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from harness.chunking import Chunker, ChunkMessage, chunk_message, chunking_label, make_chunker
+from harness.chunking import Chunker, Strategy
+from harness.chunking.messages import ChunkMessage, chunk_message
 from harness.clock import NS_PER_MS, NS_PER_S, World
-from harness.config import ChunkingConfig
 from harness.engines import Engine, Reference, Samples, Stream
 from harness.events import Chunk, ServerSpan, ServerTiming, SessionKind, Span
 from harness.serve.telemetry import Telemetry
@@ -35,10 +35,10 @@ class Client(Protocol):
 class _Lane:
     """One chunking strategy over the tokens of one utterance."""
 
-    def __init__(self, name: str, config: ChunkingConfig) -> None:
+    def __init__(self, name: str, config: Strategy) -> None:
         self.name = name
-        self.label = chunking_label(config)
-        self.chunker: Chunker = make_chunker(config)
+        self.label = config.label
+        self.chunker: Chunker = config.chunker()
         self.count = 0
         self.first_ns: int | None = None  # of the first chunk that is not blank
         self.last_ns: int | None = None  # of the last such
@@ -55,7 +55,7 @@ class Utterance:
         self,
         name: str,
         client: Client,
-        lanes: dict[str, ChunkingConfig],
+        lanes: dict[str, Strategy],
         kind: SessionKind,
         world: World,
         telemetry: Telemetry,

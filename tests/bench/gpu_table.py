@@ -35,12 +35,13 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 from transformers.tokenization_mistral_common import MistralCommonBackend
 
-from harness.chunking import rechunk
+from harness.chunking import Words, rechunk
 from harness.clock import RealWorld, frozen_gc
-from harness.config import TorchEngine, VoxtralModel, VoxtralRealtimeModel, WordsChunking
 from harness.engines import Engine, Reference, Samples
 from harness.engines.torch.cuda_graphs import step_options
+from harness.engines.torch.options import TorchOptions
 from harness.engines.torch.worker import torch_device
+from harness.engines.voxtral import VoxtralModel, VoxtralRealtimeModel
 from harness.engines.voxtral.engine import VoxtralEngine
 from harness.engines.voxtral.realtime import VoxtralRealtimeEngine
 from harness.engines.voxtral.realtime_model import first_output_step, samples_needed
@@ -135,7 +136,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
     parser.add_argument("--no-compile", action="store_true", help="leave the compiled arm out")
     options = parser.parse_args(arguments)
     dtype = options.dtype or ("bfloat16" if options.device.startswith("cuda") else "float32")
-    engine = TorchEngine(device=options.device, dtype=dtype, threads=options.threads)
+    engine = TorchOptions(device=options.device, dtype=dtype, threads=options.threads)
     bench = Bench(engine, options)
     sampler = GpuSampler(RealWorld(), options.device)
     sampler.start()
@@ -153,7 +154,7 @@ def main(arguments: list[str] | None = None) -> list[Row]:
 
 
 class Bench:
-    def __init__(self, engine: TorchEngine, options: argparse.Namespace) -> None:
+    def __init__(self, engine: TorchOptions, options: argparse.Namespace) -> None:
         self.engine = engine
         self.options = options
         self.device, self.dtype = torch_device(engine)
@@ -175,7 +176,7 @@ class Bench:
         self.rows: list[Row] = []
         self.failed: list[str] = []
 
-    def arms(self) -> Iterator[tuple[str, TorchEngine]]:
+    def arms(self) -> Iterator[tuple[str, TorchOptions]]:
         """Our loop in each way that this device can run it."""
         ways: list[tuple[str, dict[str, Any]]] = [("our loop, eager", {"cuda_graphs": None})]
         if self.cuda:
@@ -186,7 +187,7 @@ class Bench:
         if not self.options.no_compile:
             ways.append(("our loop, compiled", {"compile": True}))
         for name, how in ways:
-            yield name, TorchEngine(self.engine.device, self.engine.dtype, **how)
+            yield name, TorchOptions(self.engine.device, self.engine.dtype, **how)
 
     @contextmanager
     def row(self, model: str, arm: str, step_bytes: int) -> Iterator[Row]:
@@ -231,7 +232,7 @@ class Bench:
 
     # An arm is a method of its own: one that fails leaves no engine behind for the next.
     def _measure_turns(
-        self, row: Row, model: VoxtralModel, loaded: Loaded, how: TorchEngine
+        self, row: Row, model: VoxtralModel, loaded: Loaded, how: TorchOptions
     ) -> None:
         engine = VoxtralEngine(
             model, loaded, self.device, self.dtype,
@@ -303,7 +304,7 @@ class Bench:
                 self._measure_live(row, model, loaded, how)
 
     def _measure_live(
-        self, row: Row, model: VoxtralRealtimeModel, loaded: Loaded, how: TorchEngine
+        self, row: Row, model: VoxtralRealtimeModel, loaded: Loaded, how: TorchOptions
     ) -> None:
         engine = VoxtralRealtimeEngine(
             model, loaded, self.device, self.dtype,
@@ -439,7 +440,7 @@ class Bench:
 
     def _note_words(self, row: Row, session: Session, request_ns: int) -> None:
         for words, times in row.words_ms.items():
-            chunks = rechunk(session.tokens, session.ended_ns, WordsChunking(words))
+            chunks = rechunk(session.tokens, session.ended_ns, Words(words))
             first = next(chunk for chunk in chunks if chunk.text.strip())
             times.append((first.at_ns - request_ns) / 1e6)
 

@@ -22,10 +22,10 @@ import pytest
 from conftest import make_clip
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.chunking import make_chunker, rechunk
+from harness.chunking import Words, rechunk
 from harness.clock import VirtualWorld
-from harness.config import ScriptedEngine, WordsChunking
 from harness.engines import scripted
+from harness.engines.scripted import ScriptedOptions
 from harness.events import SessionKind, Token, Trace
 from harness.metrics.latency import clip_metrics
 from harness.recorder import Recorder
@@ -58,9 +58,9 @@ def tokens(count: int = 500) -> list[Token]:
 
 def replayed(words: int = 100, seconds: float = 10) -> Trace:
     world = VirtualWorld()
-    engine = scripted.ScriptedEngine(ScriptedEngine(), world, SessionKind.TURN)
+    engine = scripted.ScriptedEngine(ScriptedOptions(), world, SessionKind.TURN)
     pacing = Pacing(frame_ms=20, kind=SessionKind.TURN, timeout_s=60)
-    arm = Arm(engine, lambda: make_chunker(WordsChunking(1)), pacing)
+    arm = Arm(engine, lambda: Words(1).chunker(), pacing)
     kept: list[Trace] = []
     clip = make_clip(" ".join(f"w{i}" for i in range(words)), seconds)
     replay(world, [arm], [Planned(0, clip, 0)], 1, lambda _planned, trace: kept.append(trace))
@@ -71,7 +71,7 @@ def receive_tokens() -> None:
     """What an engine's thread pays for 500 tokens: stamp, chunk, stamp, append."""
     world = VirtualWorld()
     recorder = Recorder(
-        world, world.timeline("driver"), make_chunker(WordsChunking(1)),
+        world, world.timeline("driver"), Words(1).chunker(),
         on_ready=lambda: None, on_done=lambda: None,
     )  # fmt: skip
     for token in TOKENS:
@@ -83,7 +83,7 @@ TRACE = replayed()
 CLUSTERS = [list(np.random.default_rng(i).normal(400, 20, 3)) for i in range(40)]
 PATHS: dict[str, Callable[[], object]] = {
     "receive 500 tokens": receive_tokens,
-    "rechunk 500 tokens": lambda: rechunk(TOKENS, 10**9, WordsChunking(6)),
+    "rechunk 500 tokens": lambda: rechunk(TOKENS, 10**9, Words(6)),
     "replay 10 s in 20 ms frames": replayed,
     "metrics of a clip": lambda: clip_metrics(TRACE),
     "bootstrap of a mean, 40 clips": lambda: Bootstrap(

@@ -13,10 +13,10 @@ import pytest
 from conftest import make_clip
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.chunking import make_chunker
+from harness.chunking import Tokens
 from harness.clock import RealWorld
-from harness.config import ScriptedEngine, TokenChunking
 from harness.engines import Engine, null, scripted
+from harness.engines.scripted import ScriptedOptions
 from harness.events import SessionKind, Trace
 from harness.metrics.latency import clip_metrics
 from harness.replay import Arm, Pacing, Planned, replay
@@ -34,7 +34,7 @@ def replayed(
     world = RealWorld()
     engine = make_engine(world)
     pacing = Pacing(frame_ms=frame_ms, kind=SessionKind.TURN, timeout_s=30)
-    arm = Arm(engine, lambda: make_chunker(TokenChunking()), pacing)
+    arm = Arm(engine, lambda: Tokens().chunker(), pacing)
     text = " ".join(f"word{i}" for i in range(words))
     clip = make_clip(text, seconds)
     kept: list[Trace] = []
@@ -74,7 +74,7 @@ def test_send_lateness(
 
 def test_scripted_delays_are_reported_as_they_were(benchmark: BenchmarkFixture) -> None:
     def make(world: RealWorld) -> Engine:
-        return scripted.ScriptedEngine(ScriptedEngine(50, 20), world, SessionKind.TURN)
+        return scripted.ScriptedEngine(ScriptedOptions(50, 20), world, SessionKind.TURN)
 
     traces: list[Trace] = []
 

@@ -18,12 +18,12 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from websockets.sync.client import connect
 
-from harness.chunking import make_chunker
+from harness.chunking import Tokens
 from harness.clock import RealWorld
-from harness.config import RealtimeEngine, TokenChunking
 from harness.engines import Engine
 from harness.engines.null import NullEngine
 from harness.engines.remote import connect_realtime
+from harness.engines.remote.options import RealtimeOptions
 from harness.events import SessionKind, Trace
 from harness.replay import Arm, Pacing, Planned, replay
 from tests.conftest import make_clip
@@ -39,7 +39,7 @@ ROUNDS = 100  # of the way there and back
 SERVER = """
 import sys
 from harness.clock import RealWorld
-from harness.config import ServeConfig, TokenChunking
+from harness.config import ServeConfig, Tokens
 from harness.engines.null import NullEngine
 from harness.events import SessionKind
 from harness.serve.app import create_app
@@ -47,7 +47,7 @@ from harness.serve.running import make_uvicorn
 
 kind, world = SessionKind(sys.argv[1]), RealWorld()
 config = ServeConfig(port=0, max_sessions=1000)
-app = create_app(NullEngine(world, kind), config, world, kind=kind, chunking=TokenChunking(),
+app = create_app(NullEngine(world, kind), config, world, kind=kind, chunking=Tokens(),
                  chunking_name="token")
 make_uvicorn(app, lambda url: print(url, flush=True)).run()
 """
@@ -67,7 +67,7 @@ def null_server(kind: SessionKind) -> Iterator[tuple[str, int]]:
 
 def client(address: str, kind: SessionKind) -> Engine:
     url = f"ws://{address}/v1/realtime"
-    return connect_realtime(RealtimeEngine(url=url, model="null", kind=kind.value), WORLD)
+    return connect_realtime(RealtimeOptions(url=url, model="null", kind=kind.value), WORLD)
 
 
 def run(engines: list[Engine], kind: SessionKind, count: int, seconds: float) -> list[list[Trace]]:
@@ -75,7 +75,7 @@ def run(engines: list[Engine], kind: SessionKind, count: int, seconds: float) ->
     traces: list[list[Trace]] = [[] for _ in engines]
     clip = make_clip("null", seconds)
     pacing = Pacing(frame_ms=FRAME_MS, kind=kind, timeout_s=30.0)
-    arms = [Arm(engine, lambda: make_chunker(TokenChunking()), pacing) for engine in engines]
+    arms = [Arm(engine, lambda: Tokens().chunker(), pacing) for engine in engines]
     plan = [Planned(arm=arm, clip=clip, repeat=n) for n in range(count) for arm in range(len(arms))]
     streams = count if len(engines) == 1 else 1
     replay(WORLD, arms, plan, streams, lambda planned, trace: traces[planned.arm].append(trace))

@@ -19,9 +19,11 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness.clock import RealWorld
-from harness.config import ManifestDataset, TorchEngine, WhisperModel
+from harness.datasets import ManifestDataset
 from harness.datasets.load import load_dataset
 from harness.engines import Engine, Samples
+from harness.engines.torch.options import TorchOptions
+from harness.engines.whisper import WhisperModel
 from harness.engines.whisper.engine import load_whisper
 from harness.engines.whisper.weights import load_whisper_weights, packaged_model_folder
 from tests.engines.listening import Heard
@@ -157,7 +159,7 @@ def _end_ms(answer: Answer) -> float:
 
 @pytest.fixture(scope="module")
 def ours() -> Iterator[Arm]:
-    engine = load_whisper(WhisperModel(), TorchEngine(threads=THREADS), RealWorld())
+    engine = load_whisper(WhisperModel(), TorchOptions(threads=THREADS), RealWorld())
     yield _ours(engine)
     engine.close()
 

@@ -7,31 +7,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.chunking import (
-    chunk_messages,
-    chunking_label,
-    chunking_name,
-    make_chunker,
+    EagerFirst,
+    Sentences,
+    Strategy,
+    Timed,
+    Tokens,
+    Words,
     rechunk,
 )
-from harness.config import (
-    ChunkingConfig,
-    EagerFirstChunking,
-    SentenceChunking,
-    TimedChunking,
-    TokenChunking,
-    WordsChunking,
-)
+from harness.chunking.messages import chunk_messages
 from harness.errors import ConfigError
 from harness.events import Token
 
 MS = 1_000_000
 
-strategies: st.SearchStrategy[ChunkingConfig] = st.one_of(
-    st.builds(WordsChunking, st.integers(1, 8)),
-    st.builds(EagerFirstChunking, st.integers(1, 8)),
-    st.just(TokenChunking()),
-    st.just(SentenceChunking()),
-    st.builds(TimedChunking, st.floats(0.1, 500)),
+strategies: st.SearchStrategy[Strategy] = st.one_of(
+    st.builds(Words, st.integers(1, 8)),
+    st.builds(EagerFirst, st.integers(1, 8)),
+    st.just(Tokens()),
+    st.just(Sentences()),
+    st.builds(Timed, st.floats(0.1, 500)),
 )
 # Mostly of few characters: a token of several words must be frequent, not a matter of luck.
 texts = st.text("ab .\n\u3000", max_size=8) | st.text(max_size=6)
@@ -52,7 +47,7 @@ def every_ms(texts: list[str], step_ms: int = 10) -> list[Token]:
     return [Token(text=text, at_ns=(i + 1) * step_ms * MS) for i, text in enumerate(texts)]
 
 
-def released(texts: list[str], config: ChunkingConfig) -> list[tuple[str, float]]:
+def released(texts: list[str], config: Strategy) -> list[tuple[str, float]]:
     """What is released and when (ms) for tokens 10 ms apart, ended 10 ms after the last."""
     tokens = every_ms(texts)
     chunks = rechunk(tokens, (len(tokens) + 1) * 10 * MS, config)
@@ -61,7 +56,7 @@ def released(texts: list[str], config: ChunkingConfig) -> list[tuple[str, float]
 
 @given(token_streams, strategies)
 def test_text_is_kept_exactly_and_nothing_is_released_early(
-    pieces: list[tuple[str, int]], config: ChunkingConfig
+    pieces: list[tuple[str, int]], config: Strategy
 ) -> None:
     tokens = tokens_of(pieces)
     ended_ns = (tokens[-1].at_ns if tokens else 0) + 5
@@ -77,8 +72,8 @@ def test_text_is_kept_exactly_and_nothing_is_released_early(
         assert there_by_then.startswith(seen)
 
 
-@given(token_streams, strategies.filter(lambda c: not isinstance(c, TokenChunking)))
-def test_no_word_is_ever_split(pieces: list[tuple[str, int]], config: ChunkingConfig) -> None:
+@given(token_streams, strategies.filter(lambda c: not isinstance(c, Tokens)))
+def test_no_word_is_ever_split(pieces: list[tuple[str, int]], config: Strategy) -> None:
     tokens = tokens_of(pieces)
     chunks = rechunk(tokens, 10**12, config)
     for before, after in itertools.pairwise(chunks):
@@ -87,7 +82,7 @@ def test_no_word_is_ever_split(pieces: list[tuple[str, int]], config: ChunkingCo
 
 @given(token_streams, st.integers(1, 8))
 def test_n_words_are_released_together(pieces: list[tuple[str, int]], words: int) -> None:
-    *full, final = rechunk(tokens_of(pieces), 10**12, WordsChunking(words))
+    *full, final = rechunk(tokens_of(pieces), 10**12, Words(words))
     assert all(len(chunk.text.split()) == words for chunk in full)
     assert len(final.text.split()) <= words
 
@@ -98,7 +93,7 @@ def test_timed_holds_no_whole_word_longer_than_stated(
 ) -> None:
     tokens = tokens_of(pieces)
     released_chars = 0
-    for chunk in rechunk(tokens, 10**12, TimedChunking(every))[:-1]:
+    for chunk in rechunk(tokens, 10**12, Timed(every))[:-1]:
         word_end = released_chars + len(chunk.text) - len(chunk.text.lstrip())
         word_end += len(chunk.text.split()[0])
         arrived = itertools.accumulate(len(t.text) for t in tokens)
@@ -108,12 +103,12 @@ def test_timed_holds_no_whole_word_longer_than_stated(
 
 
 def test_chunks_are_numbered_in_order_when_one_token_brings_several_words() -> None:
-    chunks = rechunk(every_ms([" a b c d", " e f g"]), 10**9, WordsChunking(1))
+    chunks = rechunk(every_ms([" a b c d", " e f g"]), 10**9, Words(1))
     assert [chunk.index for chunk in chunks] == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_a_word_is_whole_once_the_next_begins_or_the_stream_ends() -> None:
-    assert released([" It", "'s", ",", " the", " end"], WordsChunking(1)) == [
+    assert released([" It", "'s", ",", " the", " end"], Words(1)) == [
         (" It's,", 40),
         (" the", 50),
         (" end", 60),
@@ -122,27 +117,27 @@ def test_a_word_is_whole_once_the_next_begins_or_the_stream_ends() -> None:
 
 def test_six_words_wait_for_six() -> None:
     texts = [" a", " b", " c", " d", " e", " f", " g", " h"]
-    assert released(texts, WordsChunking(6)) == [(" a b c d e f", 70), (" g h", 90)]
+    assert released(texts, Words(6)) == [(" a b c d e f", 70), (" g h", 90)]
 
 
 def test_several_words_in_one_token_are_released_at_once() -> None:
-    assert released(["one two three four "], WordsChunking(1)) == [
+    assert released(["one two three four "], Words(1)) == [
         ("one", 10), (" two", 10), (" three", 10), (" four", 10), (" ", 20),
     ]  # fmt: skip
 
 
 def test_eager_first_releases_one_then_n() -> None:
     texts = [" a", " b", " c", " d", " e"]
-    assert released(texts, EagerFirstChunking(2)) == [(" a", 20), (" b c", 40), (" d e", 60)]
+    assert released(texts, EagerFirst(2)) == [(" a", 20), (" b c", 40), (" d e", 60)]
 
 
 def test_tokens_pass_through_and_empty_ones_are_no_chunk() -> None:
-    assert released([" un", "", "real"], TokenChunking()) == [(" un", 10), ("real", 30), ("", 40)]
+    assert released([" un", "", "real"], Tokens()) == [(" un", 10), ("real", 30), ("", 40)]
 
 
 def test_sentences_end_with_their_mark_and_what_closes_it() -> None:
     texts = [' "Is', " it", '?"', " It", " is", ".", " Yes"]
-    assert released(texts, SentenceChunking()) == [
+    assert released(texts, Sentences()) == [
         (' "Is it?"', 40),
         (" It is.", 70),
         (" Yes", 80),
@@ -152,17 +147,17 @@ def test_sentences_end_with_their_mark_and_what_closes_it() -> None:
 def test_timed_flushes_whole_words_when_time_is_up() -> None:
     texts = [" a", " b", " c", " d", " e"]
     # " a" is whole at 20; 15 ms later " a" and " b" (whole at 30) go; " c" is whole at 40.
-    assert released(texts, TimedChunking(15)) == [(" a b", 35), (" c d", 55), (" e", 60)]
+    assert released(texts, Timed(15)) == [(" a b", 35), (" c d", 55), (" e", 60)]
 
 
 def test_time_that_is_up_when_something_comes_is_up_before_it() -> None:
     texts = [" a", " b", " c", " d"]
     # " a" is whole at 20 and due at 30, as " c" makes " b" whole.
-    assert released(texts, TimedChunking(10)) == [(" a", 30), (" b", 40), (" c", 50), (" d", 50)]
+    assert released(texts, Timed(10)) == [(" a", 30), (" b", 40), (" c", 50), (" d", 50)]
 
 
 def test_a_word_stays_held_when_asked_too_soon() -> None:
-    chunker = make_chunker(TimedChunking(15))
+    chunker = Timed(15).chunker()
     assert chunker.tick(0) == []
     chunker.push(" a b", 10 * MS)
     assert chunker.tick(25 * MS - 1) == []
@@ -170,8 +165,8 @@ def test_a_word_stays_held_when_asked_too_soon() -> None:
 
 
 def test_a_fresh_chunker_is_made_for_every_session() -> None:
-    config = WordsChunking(2)
-    first, second = make_chunker(config), make_chunker(config)
+    config = Words(2)
+    first, second = config.chunker(), config.chunker()
     first.push(" one two three", 0)
     assert second.flush() == ""
 
@@ -179,21 +174,21 @@ def test_a_fresh_chunker_is_made_for_every_session() -> None:
 @pytest.mark.parametrize(
     ("config", "name", "label"),
     [
-        (WordsChunking(1), "1word", "1-word"),
-        (EagerFirstChunking(), "eager_first", "eager-first-6-word"),
-        (EagerFirstChunking(3), "eager_first_3", "eager-first-3-word"),
-        (TokenChunking(), "token", "token"),
-        (SentenceChunking(), "sentence", "sentence"),
-        (TimedChunking(), "timed", "200-ms"),
-        (TimedChunking(50), "timed_50ms", "50-ms"),
+        (Words(1), "1word", "1-word"),
+        (EagerFirst(), "eager_first", "eager-first-6-word"),
+        (EagerFirst(3), "eager_first_3", "eager-first-3-word"),
+        (Tokens(), "token", "token"),
+        (Sentences(), "sentence", "sentence"),
+        (Timed(), "timed", "200-ms"),
+        (Timed(50), "timed_50ms", "50-ms"),
     ],
 )
-def test_names(config: ChunkingConfig, name: str, label: str) -> None:
-    assert (chunking_name(config), chunking_label(config)) == (name, label)
+def test_names(config: Strategy, name: str, label: str) -> None:
+    assert (config.name, config.label) == (name, label)
 
 
 def test_messages_carry_the_first_latency_on_every_chunk_once_known() -> None:
-    chunks = rechunk(every_ms(["", " I", " am"], 75), 300 * MS, WordsChunking(1))
+    chunks = rechunk(every_ms(["", " I", " am"], 75), 300 * MS, Words(1))
     request_ns = 149_680_000  # 75.32 ms before the first
     first, last = chunk_messages(chunks, request_ns)
     assert (first.text, first.is_final, first.chunk_index) == ("I", False, 0)
@@ -204,11 +199,11 @@ def test_messages_carry_the_first_latency_on_every_chunk_once_known() -> None:
 
 
 def test_blank_chunks_do_not_end_the_wait() -> None:
-    chunks = rechunk(every_ms([" ", "I"]), 50 * MS, TokenChunking())
+    chunks = rechunk(every_ms([" ", "I"]), 50 * MS, Tokens())
     assert [m.first_token_latency_ms for m in chunk_messages(chunks, 0)] == [None, 20, 20]
 
 
-@pytest.mark.parametrize("make", [WordsChunking, EagerFirstChunking, TimedChunking])
+@pytest.mark.parametrize("make", [Words, EagerFirst, Timed])
 def test_nothing_at_a_time_is_refused(make: type) -> None:
     with pytest.raises(ConfigError, match=r"chunking\..*0"):
         make(0)

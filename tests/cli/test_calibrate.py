@@ -105,7 +105,7 @@ def test_a_run_without_a_calibration_says_how_to_make_the_one_it_would_use() -> 
 
 def test_a_proof_that_does_not_hold_is_exit_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate that cannot fail: what is injected never arrives."""
-    from harness.config import InjectConfig
+    from harness.engines.inject import InjectConfig
 
     monkeypatch.setattr(InjectConfig, "holds_back", property(lambda self: False))
     assert calibrate() == 3

@@ -13,7 +13,7 @@ import pytest
 from harness.__main__ import main
 from harness.cli.compose import choices_of, compose_alone, to_config
 from harness.cli.sweeping import Sweep
-from harness.config import NullEngine
+from harness.engines.null import NullOptions
 
 pytestmark = pytest.mark.e2e
 
@@ -97,7 +97,7 @@ def test_a_pattern_is_every_choice_that_it_matches() -> None:
         choice for choice in choices_of("chunking") if not choice.endswith("word")
     }
     (null,) = Sweep(["engine=glob(n*)"]).arms
-    assert isinstance(to_config(compose_alone(null.overrides)).engine, NullEngine)
+    assert isinstance(to_config(compose_alone(null.overrides)).engine, NullOptions)
 
 
 @pytest.mark.parametrize("verb", ["baseline", "rechunk"])

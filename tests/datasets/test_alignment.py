@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from harness.audio import RATE_HZ, Samples
-from harness.config import ManifestDataset
-from harness.datasets import alignment
+from harness.datasets import ManifestDataset, alignment
 from harness.datasets.alignment import (
     PocketsphinxAligner,
     align_clip,

@@ -17,7 +17,7 @@ import soundfile
 
 from harness.__main__ import main
 from harness.cli.compose import compose_alone
-from harness.config import HubDataset, ManifestDataset
+from harness.datasets import HubDataset, ManifestDataset
 from harness.datasets.load import Dataset, load_dataset, manifest_from_folder
 from harness.datasets.manifest import Line, find_manifest, read_manifest, write_manifest
 from harness.errors import ConfigError, DatasetError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.clock import VirtualWorld
-from harness.config import ScriptedEngine as ScriptedConfig
 from harness.engines.scripted import ScriptedEngine
+from harness.engines.scripted import ScriptedOptions as ScriptedConfig
 from harness.errors import ConfigError
 from harness.events import SessionKind
 

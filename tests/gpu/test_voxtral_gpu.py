@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from harness.clock import RealWorld
-from harness.config import TorchEngine, VoxtralModel, VoxtralRealtimeModel
 from harness.engines import Engine, Samples
 from harness.engines.torch import ring_cache
 from harness.engines.torch.cuda_graphs import StepOptions, step_options
+from harness.engines.torch.options import TorchOptions
 from harness.engines.torch.worker import Laps
+from harness.engines.voxtral import VoxtralModel, VoxtralRealtimeModel
 from harness.engines.voxtral.engine import VoxtralEngine, load_voxtral
 from harness.engines.voxtral.net import VoxtralNet
 from harness.engines.voxtral.realtime import VoxtralRealtimeEngine, load_voxtral_realtime
@@ -134,7 +135,7 @@ def test_realtime_tokens_and_logits_are_those_of_generate(
     expected_tokens, expected_logits = generated(
         realtime, processor("voxtral_realtime", tmp_path), audio
     )
-    engine = TorchEngine(device=str(device), **how)
+    engine = TorchOptions(device=str(device), **how)
     with torch.inference_mode():
         model = RealtimeModel(
             moved(realtime, device).model,
@@ -202,7 +203,7 @@ def test_realtime_in_bfloat16_is_as_near_as_on_a_cpu(
     audio = noise(10.0)  # beyond both windows and every reach
 
     def stepped(model: Any, at: torch.device, dtype: torch.dtype, rows: int, **how: Any) -> Any:
-        options = step_options(TorchEngine(device=str(at), **how), at, live=True)
+        options = step_options(TorchOptions(device=str(at), **how), at, live=True)
         return RealtimeModel(
             model, rows=rows, delay_tokens=6, device=at, dtype=dtype, options=options
         )
@@ -231,7 +232,7 @@ def test_turns_in_bfloat16_are_as_near_as_on_a_cpu(
         """Of the prompt and of 24 tokens after it, [25, V]: those given, or else its own."""
         net = VoxtralNet(
             replace(loaded, model=model), blocks=1, new_tokens=24, language="en", device=at,
-            dtype=dtype, options=step_options(TorchEngine(device=str(at), **how), at, live=False),
+            dtype=dtype, options=step_options(TorchOptions(device=str(at), **how), at, live=False),
         )  # fmt: skip
         blocks = net.upload(noise(4.0))
         net.features(blocks)
@@ -265,7 +266,7 @@ def test_concurrent_sessions_give_what_each_gives_alone(
         moved(realtime, device),
         device,
         torch.float32,
-        step_options(TorchEngine(device=str(device), **how), device, live=True),
+        step_options(TorchOptions(device=str(device), **how), device, live=True),
         RealWorld(),
     )
     assert ["".join(h.tokens) for h in say(engine, clips)] == expected
@@ -285,7 +286,7 @@ def test_turn_tokens_are_those_of_generate(
         moved(turn, device),
         device,
         torch.float32,
-        step_options(TorchEngine(device=str(device), **how), device, live=False),
+        step_options(TorchOptions(device=str(device), **how), device, live=False),
         RealWorld(),
     )
     for clip, text in zip(clips, expected, strict=True):
@@ -307,7 +308,7 @@ def test_a_window_goes_on_from_its_prefix_as_generate_does(
         moved(turn, device),
         device,
         torch.float32,
-        step_options(TorchEngine(device=str(device), **how), device, live=False),
+        step_options(TorchOptions(device=str(device), **how), device, live=False),
         RealWorld(),
         windows=True,
     )
@@ -327,7 +328,7 @@ def test_a_window_goes_on_from_its_prefix_as_generate_does(
 def test_spans_are_adjacent_and_the_token_ends_the_last(device: torch.device) -> None:
     engine = load_voxtral(
         VoxtralModel(weights="random", size="tiny", max_new_tokens=8),
-        TorchEngine(device=str(device)),
+        TorchOptions(device=str(device)),
         RealWorld(),
     )
     (heard,) = say(engine, [noise(2.0)])
@@ -342,7 +343,7 @@ def test_spans_are_adjacent_and_the_token_ends_the_last(device: torch.device) ->
 def test_a_long_session_takes_no_more_memory(cuda: torch.device) -> None:
     engine = load_voxtral_realtime(
         VoxtralRealtimeModel(weights="random", size="tiny", max_streams=1),
-        TorchEngine(device=str(cuda), dtype="bfloat16"),
+        TorchOptions(device=str(cuda), dtype="bfloat16"),
         RealWorld(),
     )
     say(engine, [noise(10.0)])
@@ -368,7 +369,7 @@ def test_full_size_realtime_takes_steps(cuda: torch.device) -> None:
         pytest.skip("needs 14 GB of GPU memory")
     engine = load_voxtral_realtime(
         VoxtralRealtimeModel(weights="random", max_streams=1),
-        TorchEngine(device=str(cuda), dtype="bfloat16"),
+        TorchOptions(device=str(cuda), dtype="bfloat16"),
         RealWorld(),
     )
     (heard,) = say(engine, [noise(2.0)])
@@ -377,5 +378,5 @@ def test_full_size_realtime_takes_steps(cuda: torch.device) -> None:
 
 
 def test_step_options_on_cuda_default_to_graphs(cuda: torch.device) -> None:
-    options = step_options(TorchEngine(device=str(cuda)), cuda, live=True)
+    options = step_options(TorchOptions(device=str(cuda)), cuda, live=True)
     assert options == StepOptions(cuda_graphs=True, compile=False, batching=True)

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.config import EagerFirstChunking, SentenceChunking, TokenChunking, WordsChunking
+from harness.chunking import (
+    EagerFirst,
+    Sentences,
+    Tokens,
+    Words,
+)
 from harness.events import SessionKind
 from harness.metrics import ClipMetrics
 from harness.metrics.latency import METRICS, as_recorded, clip_metrics
@@ -30,7 +35,7 @@ def test_turn_latencies_count_from_the_end_of_the_audio():
 
 
 def test_six_words_wait_for_the_end_of_a_short_text():
-    clip = clip_metrics(make_trace(HELLO, ended_ms=2130, chunking=WordsChunking(6)))
+    clip = clip_metrics(make_trace(HELLO, ended_ms=2130, chunking=Words(6)))
 
     assert (clip.first_token_ms, clip.ttft_ms, clip.response_ms) == (100, 130, 130)
     assert clip.gap_ms == ()
@@ -48,24 +53,24 @@ def test_a_word_in_several_chunks_is_one_word():
         (" ", 2050),
         ("you", 2060),
     ]
-    by_token = clip_metrics(make_trace(pieces, chunking=TokenChunking()))
+    by_token = clip_metrics(make_trace(pieces, chunking=Tokens()))
     by_word = clip_metrics(make_trace(pieces, ended_ms=2060))
 
     assert by_token.gap_per_word_ms == 25  # 50 ms for "understand" and "you"
     assert by_word.gap_per_word_ms == 20  # from 2020, when "I" was whole
-    one_word = make_trace([(" un", 2010), ("der", 2030)], chunking=TokenChunking())
+    one_word = make_trace([(" un", 2010), ("der", 2030)], chunking=Tokens())
     assert clip_metrics(one_word).gap_per_word_ms is None
 
 
 def test_hold_counts_from_the_token_that_made_the_first_word_whole():
     tokens = [("a", 2010), (" b", 2020), (" c", 2030), (" d", 2040), (" e", 2050)]
-    two_words = clip_metrics(make_trace(tokens, chunking=WordsChunking(2), ended_ms=2060))
+    two_words = clip_metrics(make_trace(tokens, chunking=Words(2), ended_ms=2060))
 
     assert two_words.hold_ms == (10, 10, 0)
 
 
 def test_hold_is_zero_where_nothing_waits_for_whole_words():
-    assert clip_metrics(make_trace(HELLO, chunking=TokenChunking())).hold_ms == (0, 0, 0, 0)
+    assert clip_metrics(make_trace(HELLO, chunking=Tokens())).hold_ms == (0, 0, 0, 0)
     assert clip_metrics(make_trace(HELLO)).hold_ms == (0, 0, 0)
 
 
@@ -78,7 +83,7 @@ def test_a_part_of_a_word_is_held_from_the_token_of_its_last_character():
 
 def test_blank_tokens_and_chunks_are_not_text():
     tokens = [("", 2010), (" ", 2020), ("hi", 2030), ("", 2040)]
-    clip = clip_metrics(make_trace(tokens, chunking=TokenChunking(), ended_ms=2050))
+    clip = clip_metrics(make_trace(tokens, chunking=Tokens(), ended_ms=2050))
 
     assert (clip.first_token_ms, clip.ttft_ms, clip.gap_ms, clip.chunks) == (30, 30, (), 1)
 
@@ -257,7 +262,7 @@ def test_live_the_end_of_the_audio_is_nothing_that_text_waits_for():
 
 def test_words_that_grow_after_they_were_shown_are_rewrites():
     assert clip_metrics(make_trace(HELLO)).rewrites == 0
-    assert clip_metrics(make_trace(HELLO, chunking=TokenChunking())).rewrites == 1
+    assert clip_metrics(make_trace(HELLO, chunking=Tokens())).rewrites == 1
 
 
 @pytest.mark.parametrize(
@@ -284,9 +289,7 @@ def test_every_metric_has_a_definition_and_a_place_in_the_clip_record():
 
 
 texts = st.lists(st.sampled_from(["a", " b", "c ", ".", " ", "", " dé", "ñ"]), max_size=12)
-strategies = st.sampled_from(
-    [WordsChunking(1), WordsChunking(6), EagerFirstChunking(2), SentenceChunking(), TokenChunking()]
-)
+strategies = st.sampled_from([Words(1), Words(6), EagerFirst(2), Sentences(), Tokens()])
 
 
 @given(texts, strategies, st.integers(1, 50))

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.chunking import make_chunker
-from harness.config import ScriptedEngine as ScriptedConfig
-from harness.config import WordsChunking
+from harness.chunking import Words
 from harness.engines.scripted import ScriptedEngine
+from harness.engines.scripted import ScriptedOptions as ScriptedConfig
 from harness.events import SessionKind, Word
 from harness.metrics.latency import clip_metrics
 from harness.metrics.live import _AudioUsed, laal, word_delays
@@ -45,7 +44,7 @@ def test_word_delay_by_hand():
 
 
 def test_the_floor_counts_the_words_of_the_first_chunk():
-    clip = clip_metrics(live(said(), chunking=WordsChunking(6), ended_ms=2050))
+    clip = clip_metrics(live(said(), chunking=Words(6), ended_ms=2050))
 
     assert clip.ttft_floor_ms == 1600
     assert clip.ttft_ms - clip.ttft_floor_ms == 350
@@ -54,7 +53,7 @@ def test_the_floor_counts_the_words_of_the_first_chunk():
 def test_the_floor_of_a_word_is_the_speech_up_to_the_end_of_its_chunk():
     ends = [end for _, end in SPOKEN]
     one = clip_metrics(live(said(), ended_ms=2050))
-    three = clip_metrics(live(said(), chunking=WordsChunking(3), ended_ms=2050))
+    three = clip_metrics(live(said(), chunking=Words(3), ended_ms=2050))
 
     assert one.word_delay_floor_ms == (0,) * 6
     assert three.word_delay_floor_ms == tuple(
@@ -151,7 +150,7 @@ def test_an_engine_without_a_pause_has_only_compute():
 def test_causes_always_add_up(busy, delay):
     spans = [("decode", start, start + length) for start, length in busy]
     spans += [("delivery", start + length, start + length + 3) for start, length in busy]
-    trace = live(said(delay * 50), spans=spans, chunking=WordsChunking(2))
+    trace = live(said(delay * 50), spans=spans, chunking=Words(2))
 
     for word in word_delays(trace):
         causes = word.wait_ms + word.compute_ms + word.hold_ms + word.delivery_ms
@@ -164,8 +163,8 @@ def test_causes_always_add_up(busy, delay):
 
 @given(st.integers(0, 700), st.sampled_from([1, 2, 6]))
 def test_delaying_every_token_by_d_raises_each_delay_by_d(delay, words):
-    now = clip_metrics(live(said(0), chunking=WordsChunking(words), ended_ms=2500))
-    late = clip_metrics(live(said(delay), chunking=WordsChunking(words), ended_ms=2500 + delay))
+    now = clip_metrics(live(said(0), chunking=Words(words), ended_ms=2500))
+    late = clip_metrics(live(said(delay), chunking=Words(words), ended_ms=2500 + delay))
 
     assert late.word_delay_ms == tuple(d + delay for d in now.word_delay_ms)
     assert late.match_rate == now.match_rate
@@ -173,7 +172,7 @@ def test_delaying_every_token_by_d_raises_each_delay_by_d(delay, words):
 
 
 def test_the_last_chunk_of_six_words_makes_all_of_them_wait():
-    clip = clip_metrics(live(said(), chunking=WordsChunking(6), ended_ms=2050))
+    clip = clip_metrics(live(said(), chunking=Words(6), ended_ms=2050))
 
     assert clip.word_delay_ms == tuple(2050 - end for _, end in SPOKEN)
 
@@ -258,7 +257,7 @@ def test_scripted_engine_through_the_measuring_loop(world, k):
     clip = make_clip(" ".join(w.text for w in words), 4.0, words=words)
     engine = ScriptedEngine(ScriptedConfig(first_ms=100), world, SessionKind.LIVE)
     pacing = Pacing(frame_ms=20, kind=SessionKind.LIVE, timeout_s=9)
-    arm = Arm(engine, lambda: make_chunker(WordsChunking(k)), pacing)
+    arm = Arm(engine, lambda: Words(k).chunker(), pacing)
     kept = []
     replay(world, [arm], [Planned(0, clip, 0)], 1, lambda planned, trace: kept.append(trace))
     found = clip_metrics(kept[0])

@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from msgspec.structs import replace
 
-from harness.chunking import rechunk
-from harness.config import ChunkingConfig, Config, ReplayConfig, WordsChunking
+from harness.chunking import Strategy, Words, rechunk
+from harness.config import Config, ReplayConfig
 from harness.events import (
     Ended,
     Failed,
@@ -43,7 +43,7 @@ def make_trace(
     clip: int,
     repeat: int,
     order: int,
-    chunking: ChunkingConfig,
+    chunking: Strategy,
     *,
     kind: SessionKind = SessionKind.TURN,
     words: int | None = None,
@@ -57,7 +57,7 @@ def make_trace(
 ) -> Trace:
     """One session: paced frames, spans, sub-word tokens, chunks by ``rechunk``."""
     clip_random = random.Random(f"{seed} {clip}")  # noqa: S311
-    noise = random.Random(f"{seed} {clip} {repeat} {chunking}")  # noqa: S311
+    noise = random.Random(f"{seed} {clip} {repeat} {chunking.name}")  # noqa: S311
     if text is None:
         count = words or clip_random.randint(4, 22)
         start = clip_random.randrange(len(WORDS))
@@ -150,7 +150,7 @@ def _pieces(text: list[str], noise: random.Random, *, slip: bool) -> list[tuple[
 
 def make_run(
     folder: Path,
-    chunking: ChunkingConfig | None = None,
+    chunking: Strategy | None = None,
     *,
     name: str = "1word",
     clips: int = 9,
@@ -165,7 +165,7 @@ def make_run(
     **trace_options: Any,
 ) -> Run:
     """A finished run of one arm; every ``fail_every``-th session fails."""
-    chunking = chunking or WordsChunking(1)
+    chunking = chunking or Words(1)
     traces = [
         make_trace(
             clip,
@@ -201,7 +201,7 @@ def make_run(
 def make_arm_runs(words: Sequence[int], folder: Path = Path(), **options: Any) -> list[Run]:
     """One run an arm, of 1word, 6word, ...; interleaved."""
     return [
-        make_run(folder, WordsChunking(n), name=f"{n}word", place=i, arms=len(words), **options)
+        make_run(folder, Words(n), name=f"{n}word", place=i, arms=len(words), **options)
         for i, n in enumerate(words)
     ]
 

@@ -2,8 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.chunking import rechunk
-from harness.config import WordsChunking
+from harness.chunking import Words, rechunk
 from harness.report.arms import make_arms
 from harness.report.playback import MOST_CLIPS, Clip, playback
 from harness.runs.folder import Run
@@ -45,7 +44,7 @@ def test_what_if_is_rechunk_of_the_first_arms_tokens() -> None:
     (clip,) = clips_of(runs)
     trace = runs[0].traces[0]
     (track,) = (track for track in clip.what_if if track.name == "3word, what if")
-    expected = rechunk(trace.tokens, trace.outcome.at_ns, WordsChunking(3))
+    expected = rechunk(trace.tokens, trace.outcome.at_ns, Words(3))
     assert [at for _, at in track.cuts] == [
         round((chunk.at_ns - trace.session.t0_ns) / 1e6) for chunk in expected if chunk.text.strip()
     ]

@@ -12,10 +12,10 @@ import pytest
 from conftest import make_clip
 from traces import gpu_that_said
 
-from harness.chunking import make_chunker
+from harness.chunking import Words
 from harness.clock import VirtualWorld
-from harness.config import ScriptedEngine, WordsChunking
 from harness.engines import scripted
+from harness.engines.scripted import ScriptedOptions
 from harness.errors import StorageError, UsageError
 from harness.events import GcPause, LoopTick, SessionKind, Trace
 from harness.metrics import Distribution, Ratio, Summary
@@ -27,9 +27,9 @@ from harness.verdicts.judge import summarise_run
 
 def some_traces(count: int = 2) -> list[Trace]:
     world = VirtualWorld()
-    engine = scripted.ScriptedEngine(ScriptedEngine(), world, SessionKind.TURN)
+    engine = scripted.ScriptedEngine(ScriptedOptions(), world, SessionKind.TURN)
     how = Pacing(frame_ms=20, kind=SessionKind.TURN, timeout_s=5)
-    arm = Arm(engine, lambda: make_chunker(WordsChunking(1)), how)
+    arm = Arm(engine, lambda: Words(1).chunker(), how)
     traces: list[Trace] = []
     plan = [Planned(0, make_clip("naïve 😀 text", 0.1), i) for i in range(count)]
     replay(world, [arm], plan, 1, lambda _planned, trace: traces.append(trace))

@@ -18,8 +18,9 @@ import uvicorn
 from starlette.applications import Starlette
 from websockets.sync.client import ClientConnection, connect
 
+from harness.chunking import Words
 from harness.clock import RealWorld
-from harness.config import ServeConfig, WordsChunking
+from harness.config import ServeConfig
 from harness.datasets.load import Clip
 from harness.engines import Engine, EngineInfo, Listener, Reference, Samples
 from harness.events import SessionKind, Word
@@ -138,7 +139,7 @@ def serving(
         config or ServeConfig(port=0, grace_s=2.0),
         WORLD,
         kind=kind,
-        chunking=WordsChunking(1),
+        chunking=Words(1),
         chunking_name="1word",
         clips=clips,
     )

@@ -17,9 +17,11 @@ import pytest
 import websockets
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from harness.config import RealtimeEngine, ServeConfig, WordsChunking
+from harness.chunking import Words
+from harness.config import ServeConfig
 from harness.engines.null import NullEngine
 from harness.engines.remote import connect_realtime
+from harness.engines.remote.options import RealtimeOptions
 from harness.errors import ConfigError, UsageError
 from harness.events import SessionKind
 from harness.serve import create_app, run_server
@@ -188,7 +190,7 @@ def test_vllms_errors_and_the_session_goes_on() -> None:
 def test_our_own_client_hears_what_the_engine_said() -> None:
     engine = Spelling("the same words")
     with serving(engine) as running:
-        config = RealtimeEngine(url=running.url("/v1/realtime"), model="spelling", kind="turn")
+        config = RealtimeOptions(url=running.url("/v1/realtime"), model="spelling", kind="turn")
         client = connect_realtime(config, WORLD)
         heard = Heard()
         stream = client.open(heard)
@@ -221,7 +223,7 @@ def test_one_session_too_many_is_told_so(asked: int, places: int | None) -> None
                     second.recv(timeout=5)
                 assert closed.value.rcvd is not None
                 assert closed.value.rcvd.code == 1013
-            config = RealtimeEngine(url=running.url("/v1/realtime"), model="spelling")
+            config = RealtimeOptions(url=running.url("/v1/realtime"), model="spelling")
             with pytest.raises(UsageError, match="session refused: 1 sessions are open"):
                 connect_realtime(config, WORLD)
         with running.connect() as third:  # the first has left
@@ -389,7 +391,7 @@ def test_a_bearer_token_by_header_or_subprotocol(monkeypatch: pytest.MonkeyPatch
             assert socket.subprotocol == "stt"
             assert receive(socket)["type"] == "ready"
         monkeypatch.setenv("STT_KEY", "s3cret")
-        config = RealtimeEngine(
+        config = RealtimeOptions(
             url=running.url("/v1/realtime"), model="spelling", api_key_env="STT_KEY"
         )
         connect_realtime(config, WORLD).close()
@@ -510,7 +512,7 @@ def test_a_port_that_is_taken() -> None:
             config,
             WORLD,
             kind=SessionKind.TURN,
-            chunking=WordsChunking(1),
+            chunking=Words(1),
             chunking_name="1word",
         )
         with pytest.raises(UsageError, match="cannot listen"):
@@ -523,7 +525,7 @@ def test_an_interrupt_ends_it_in_peace() -> None:
         CONFIG,
         WORLD,
         kind=SessionKind.TURN,
-        chunking=WordsChunking(1),
+        chunking=Words(1),
         chunking_name="1word",
     )
     addresses: list[str] = []

@@ -6,16 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import (
-    Config,
-    InjectConfig,
-    ManifestDataset,
-    NoModel,
-    RealtimeEngine,
-    ReplayConfig,
-)
+from harness.config import Config, ReplayConfig
+from harness.datasets import ManifestDataset
+from harness.engines.inject import InjectConfig
 from harness.engines.null import NullEngine
 from harness.engines.remote.engine import RealtimeClient
+from harness.engines.remote.options import RealtimeOptions
+from harness.engines.setting import NoModel
 from harness.experiments.plan import ArmPlan
 from harness.experiments.run import Progress, run_arms
 from harness.runs.folder import load_run
@@ -52,7 +49,7 @@ def test_a_blocked_event_loop_makes_the_run_invalid(
     with serving(NullEngine(WORLD)) as server:
         config = Config(
             model=NoModel(),
-            engine=RealtimeEngine(url=server.url("/v1/realtime"), model="null", kind="turn"),
+            engine=RealtimeOptions(url=server.url("/v1/realtime"), model="null", kind="turn"),
             dataset=ManifestDataset(clips=["07-heaven"]),
             replay=ReplayConfig(repeats=1, warmup=0),
             inject=inject,

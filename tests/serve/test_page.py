@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from harness.config import ScriptedEngine as ScriptedConfig
 from harness.engines.scripted import ScriptedEngine
+from harness.engines.scripted import ScriptedOptions as ScriptedConfig
 from harness.errors import UsageError
 from harness.events import Ended, SessionKind
 from harness.serve.saved import read_saved

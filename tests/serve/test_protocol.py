@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from harness.chunking import chunking_name
-from harness.config import (
-    ChunkingConfig,
-    EagerFirstChunking,
-    SentenceChunking,
-    TimedChunking,
-    TokenChunking,
-    WordsChunking,
+from harness.chunking import (
+    EagerFirst,
+    Sentences,
+    Strategy,
+    Timed,
+    Tokens,
+    Words,
+    parse_strategy,
 )
 from harness.events import ServerTiming, SessionKind
 from harness.serve.protocol import (
@@ -31,7 +31,6 @@ from harness.serve.protocol import (
     State,
     Transcribe,
 )
-from harness.serve.strategies import parse_chunking
 
 LIMITS = Limits(message_bytes=2000, audio_samples=1000)
 
@@ -182,22 +181,22 @@ def test_audio_before_the_commit_that_begins_is_kept() -> None:
 @pytest.mark.parametrize(
     ("name", "config"),
     [
-        ("1word", WordsChunking(1)),
-        ("6word", WordsChunking(6)),
-        ("token", TokenChunking()),
-        ("sentence", SentenceChunking()),
-        ("eager_first", EagerFirstChunking()),
-        ("timed", TimedChunking()),
-        ("eager_first_3", EagerFirstChunking(3)),
-        ("timed_250ms", TimedChunking(250.0)),
+        ("1word", Words(1)),
+        ("6word", Words(6)),
+        ("token", Tokens()),
+        ("sentence", Sentences()),
+        ("eager_first", EagerFirst()),
+        ("timed", Timed()),
+        ("eager_first_3", EagerFirst(3)),
+        ("timed_250ms", Timed(250.0)),
     ],
 )
-def test_names_of_strategies(name: str, config: ChunkingConfig) -> None:
-    assert parse_chunking(name) == config
-    assert chunking_name(config) == name
+def test_names_of_strategies(name: str, config: Strategy) -> None:
+    assert parse_strategy(name) == config
+    assert config.name == name
 
 
 @pytest.mark.parametrize("name", ["", "0word", "100word", "-1word", "1 word", "timed_0ms", "words"])
 def test_names_that_are_none(name: str) -> None:
-    with pytest.raises(ValueError, match="no chunking is called"):
-        parse_chunking(name)
+    with pytest.raises(ValueError, match="no chunking strategy is called"):
+        parse_strategy(name)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.chunking import make_chunker
-from harness.config import (
-    ManifestDataset,
-    RealtimeEngine,
-    TorchEngine,
-    WhisperModel,
-    WordsChunking,
-)
+from harness.chunking import Words
+from harness.datasets import ManifestDataset
 from harness.datasets.load import load_dataset
 from harness.engines import Engine, Samples
 from harness.engines.remote import connect_realtime
+from harness.engines.remote.options import RealtimeOptions
+from harness.engines.torch.options import TorchOptions
+from harness.engines.whisper import WhisperModel
 from harness.engines.whisper.engine import load_whisper
 from harness.events import SessionKind, Trace
 from harness.metrics.latency import clip_metrics
@@ -42,9 +39,9 @@ def test_the_budget_of_a_served_engine_closes() -> None:
     clip = make_clip("clip", "one two three")
     with serving(Spelling("one two three")) as running:
         url = running.url("/v1/realtime")
-        client = connect_realtime(RealtimeEngine(url=url, model="spelling", kind="turn"), WORLD)
+        client = connect_realtime(RealtimeOptions(url=url, model="spelling", kind="turn"), WORLD)
         pacing = Pacing(frame_ms=20, kind=SessionKind.TURN, timeout_s=9)
-        arm = Arm(client, lambda: make_chunker(WordsChunking(1)), pacing)
+        arm = Arm(client, lambda: Words(1).chunker(), pacing)
         found: list[Trace] = []
         replay(WORLD, [arm], [Planned(0, clip, 0)], 1, lambda _, trace: found.append(trace))
         client.close()
@@ -61,11 +58,11 @@ def test_served_whisper_says_what_whisper_says() -> None:
     (clip,) = load_dataset(ManifestDataset(limit=1)).clips
     # The wire carries PCM16: here the same samples, so that tokens can be compared exactly.
     exact = (np.rint(clip.samples * 32768) / 32768).astype(np.float32)
-    whisper = load_whisper(WhisperModel(), TorchEngine(threads=2), WORLD)
+    whisper = load_whisper(WhisperModel(), TorchOptions(threads=2), WORLD)
     with serving(whisper) as running:
         url = running.url("/v1/realtime")
         client = connect_realtime(
-            RealtimeEngine(url=url, model="whisper_tiny_en", kind="turn"), WORLD
+            RealtimeOptions(url=url, model="whisper_tiny_en", kind="turn"), WORLD
         )
         here, there = transcribe(whisper, exact), transcribe(client, exact)
         original = transcribe(whisper, clip.samples)

@@ -6,15 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import (
-    Config,
-    ManifestDataset,
-    NoModel,
-    RealtimeEngine,
-    ReplayConfig,
-)
+from harness.config import Config, ReplayConfig
+from harness.datasets import ManifestDataset
 from harness.datasets.load import load_dataset
 from harness.engines.null import NullEngine
+from harness.engines.remote.options import RealtimeOptions
+from harness.engines.setting import NoModel
 from harness.errors import UsageError
 from harness.experiments.plan import ArmPlan
 from harness.experiments.shards import Shard, draw_clips, replay_shards, share_out
@@ -45,7 +42,7 @@ def test_clips_are_drawn_from_the_seed() -> None:
 def plan(folder: Path, url: str) -> ArmPlan:
     config = Config(
         model=NoModel(),
-        engine=RealtimeEngine(url=url, model="null", kind="turn"),
+        engine=RealtimeOptions(url=url, model="null", kind="turn"),
         dataset=ONE_CLIP,
         replay=ReplayConfig(repeats=1, warmup=0, frame_ms=80),
     )

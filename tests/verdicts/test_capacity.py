@@ -12,9 +12,8 @@ from conftest import make_clip
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.chunking import make_chunker
+from harness.chunking import Words
 from harness.clock import NS_PER_MS, VirtualWorld, World
-from harness.config import WordsChunking
 from harness.engines import EngineInfo, Listener, Reference, Samples
 from harness.errors import ConfigError, UsageError
 from harness.events import SessionKind, Trace
@@ -94,7 +93,7 @@ def take_look(service_ms: float, streams: int, objective: str, late_ms: float = 
     world = VirtualWorld()
     clip, traces = make_clip("word", CLIP_S), list[Trace]()
     pacing = Pacing(frame_ms=1000, kind=SessionKind.TURN, timeout_s=60, late_ms=late_ms)
-    arm = Arm(QueueEngine(world, service_ms), lambda: make_chunker(WordsChunking()), pacing)
+    arm = Arm(QueueEngine(world, service_ms), lambda: Words().chunker(), pacing)
     plan = [Planned(0, clip, i) for i in range(sessions_to_replay(streams, 40))]
     starts = arrivals_ns("staggered", streams, CLIP_S, seed=0)
     replay(world, [arm], plan, streams, lambda _planned, trace: traces.append(trace), 0, starts)

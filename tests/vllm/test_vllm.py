@@ -19,9 +19,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from harness.config import RealtimeEngine
 from harness.engines.remote import connect_realtime
 from harness.engines.remote.engine import RealtimeClient
+from harness.engines.remote.options import RealtimeOptions
 from harness.engines.remote.protocols import make_adapter
 from harness.errors import UsageError
 from tests.engines.listening import WORLD, Heard, loud
@@ -47,9 +47,9 @@ def running(
 
 
 @pytest.fixture
-def config(running: tuple[str, subprocess.Popen[bytes]]) -> RealtimeEngine:
+def config(running: tuple[str, subprocess.Popen[bytes]]) -> RealtimeOptions:
     # Random weights say whatever they say: a blank run means nothing here.
-    return RealtimeEngine(url=running[0], model=MODEL, step_ms=STEP_MS, blank_speech_s=None)
+    return RealtimeOptions(url=running[0], model=MODEL, step_ms=STEP_MS, blank_speech_s=None)
 
 
 def speak(engine: RealtimeClient, count: int, seconds: float, frame_s: float) -> list[Heard]:
@@ -86,13 +86,13 @@ def say(what: str, heard: list[Heard]) -> None:
     )
 
 
-def test_wrong_model_shows_before_the_run(config: RealtimeEngine) -> None:
+def test_wrong_model_shows_before_the_run(config: RealtimeOptions) -> None:
     with pytest.raises(UsageError, match="wrong model: The model `nope` does not exist"):
         connect_realtime(replace(config, model="nope"), WORLD)
 
 
 @pytest.mark.parametrize("frame_ms", [20, 80])
-def test_a_session(config: RealtimeEngine, frame_ms: int) -> None:
+def test_a_session(config: RealtimeOptions, frame_ms: int) -> None:
     engine = connect_realtime(config, WORLD)
     speak(engine, 1, 2.0, frame_ms / 1000)  # the first session is slow: kernels are made
     heard = [h for _ in range(3) for h in speak(engine, 1, 4.0, frame_ms / 1000)]
@@ -104,7 +104,7 @@ def test_a_session(config: RealtimeEngine, frame_ms: int) -> None:
     say(f"1 session, frames of {frame_ms} ms", heard)
 
 
-def test_as_many_sessions_as_it_takes(config: RealtimeEngine) -> None:
+def test_as_many_sessions_as_it_takes(config: RealtimeOptions) -> None:
     engine = connect_realtime(config, WORLD)
     heard = speak(engine, MAX_SESSIONS, 4.0, 0.08)
     engine.close()
@@ -113,7 +113,7 @@ def test_as_many_sessions_as_it_takes(config: RealtimeEngine) -> None:
     say(f"{MAX_SESSIONS} sessions, frames of 80 ms", heard)
 
 
-def test_one_session_more_waits_without_a_word(config: RealtimeEngine) -> None:
+def test_one_session_more_waits_without_a_word(config: RealtimeOptions) -> None:
     engine = connect_realtime(replace(config, slot_timeout_s=2.0), WORLD)
     heard = speak(engine, MAX_SESSIONS + 1, 4.0, 0.08)
     engine.close()
@@ -122,7 +122,9 @@ def test_one_session_more_waits_without_a_word(config: RealtimeEngine) -> None:
     assert errors[0].startswith("session waits for a slot: not one message in 2.0 s of speech")
 
 
-def test_audio_beyond_its_longest_session_is_cut_off_without_a_word(config: RealtimeEngine) -> None:
+def test_audio_beyond_its_longest_session_is_cut_off_without_a_word(
+    config: RealtimeOptions,
+) -> None:
     engine = connect_realtime(replace(config, queue_s=60.0), WORLD)
     heard = Heard()
     stream = engine.open(heard)
@@ -135,7 +137,7 @@ def test_audio_beyond_its_longest_session_is_cut_off_without_a_word(config: Real
     assert heard.error.startswith("truncated: ")
 
 
-def test_record_the_transcript(config: RealtimeEngine) -> None:
+def test_record_the_transcript(config: RealtimeOptions) -> None:
     """What the fake is compared with: client messages, and the answers up to the next of them."""
     adapter = make_adapter(config)
     transcript: list[dict[str, object]] = []
@@ -184,7 +186,7 @@ def collect(socket: ClientConnection, quiet_s: float = 0.5) -> list[dict[str, ob
 
 
 def test_killed_amid_a_session(
-    config: RealtimeEngine, running: tuple[str, subprocess.Popen[bytes]]
+    config: RealtimeOptions, running: tuple[str, subprocess.Popen[bytes]]
 ) -> None:
     """The last test: nothing is served after it."""
     engine = connect_realtime(config, WORLD)

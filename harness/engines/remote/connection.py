@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from harness.config import RealtimeEngine
+from harness.engines.remote.options import RealtimeOptions
 from harness.engines.remote.protocols import Adapter, Kind, ServerEvent
 from harness.errors import ConfigError
 
@@ -44,7 +44,7 @@ class _Connect(connect):
         return exc  # the key would travel with it, and the detour would count as setup
 
 
-def read_key(config: RealtimeEngine) -> str | None:
+def read_key(config: RealtimeOptions) -> str | None:
     """The key from the environment; None: the config names none.
 
     Raises:
@@ -78,7 +78,7 @@ def is_loopback(url: str) -> bool:
 
 @asynccontextmanager
 async def connected(
-    config: RealtimeEngine, adapter: Adapter, key: str | None
+    config: RealtimeOptions, adapter: Adapter, key: str | None
 ) -> AsyncIterator[ClientConnection]:
     """A socket whose session is configured as far as the protocol lets a client know.
 
@@ -121,7 +121,7 @@ async def _configure(link: ClientConnection, adapter: Adapter) -> None:
         await receive(link, adapter, Kind.CONFIGURED)
 
 
-async def probe(config: RealtimeEngine, adapter: Adapter, key: str | None) -> None:
+async def probe(config: RealtimeOptions, adapter: Adapter, key: str | None) -> None:
     """Connect and configure once, so that a wrong address, key or model shows before a run.
 
     Raises:
@@ -168,14 +168,14 @@ def explain_error(event: ServerEvent) -> str:
     return f"error from the server: {event.text} ({event.code})"
 
 
-def setup_timeout(config: RealtimeEngine) -> str:
+def setup_timeout(config: RealtimeOptions) -> str:
     return (
         f"not connected and configured within {config.connect_timeout_s:g} s"
         " (engine.connect_timeout_s)"
     )
 
 
-def explain_loss(error: ConnectionClosed, config: RealtimeEngine) -> str:
+def explain_loss(error: ConnectionClosed, config: RealtimeOptions) -> str:
     """A connection that ended before the final text."""
     if error.rcvd is not None:
         reason = f" {error.rcvd.reason!r}" if error.rcvd.reason else ""

@@ -7,10 +7,10 @@ import threading
 from weakref import WeakSet
 
 from harness.clock import World
-from harness.config import RealtimeEngine
 from harness.engines import EngineInfo, Listener, Reference
 from harness.engines.remote.connection import Fault, probe, read_key
 from harness.engines.remote.loop_lag import LoopWatch
+from harness.engines.remote.options import RealtimeOptions
 from harness.engines.remote.protocols import make_adapter
 from harness.engines.remote.session import RealtimeStream
 from harness.errors import ConfigError, UsageError
@@ -19,7 +19,7 @@ from harness.events import LoopTick, SessionKind
 _CLOSING_S = 5.0  # sockets still open then are dropped
 
 
-def connect_realtime(config: RealtimeEngine, world: World) -> RealtimeClient:
+def connect_realtime(config: RealtimeOptions, world: World) -> RealtimeClient:
     """An engine that is a server; connects once before it returns, to see that it is there.
 
     Raises:
@@ -50,7 +50,7 @@ def connect_realtime(config: RealtimeEngine, world: World) -> RealtimeClient:
 class RealtimeClient:
     """All sockets of a run, on one asyncio thread."""
 
-    def __init__(self, config: RealtimeEngine, world: World, key: str | None) -> None:
+    def __init__(self, config: RealtimeOptions, world: World, key: str | None) -> None:
         self.info = EngineInfo(
             model=config.model,
             kinds=(SessionKind(config.kind),),

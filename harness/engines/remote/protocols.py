@@ -29,8 +29,8 @@ import msgspec
 import numpy as np
 import soxr
 
-from harness.config import RealtimeEngine
 from harness.engines import Samples
+from harness.engines.remote.options import RealtimeOptions
 from harness.events import ServerTiming
 
 RATE_HZ = 16_000
@@ -80,7 +80,7 @@ class Adapter(Protocol):
         """Raises ``ValueError`` on what is not a message of this protocol."""
 
 
-def make_adapter(config: RealtimeEngine) -> Adapter:
+def make_adapter(config: RealtimeOptions) -> Adapter:
     match config.protocol:
         case "mistral":
             return Mistral(config)
@@ -133,7 +133,7 @@ class Vllm:
 
     acknowledged = False
 
-    def __init__(self, config: RealtimeEngine) -> None:
+    def __init__(self, config: RealtimeOptions) -> None:
         self._config = config
 
     def url(self) -> str:
@@ -179,7 +179,7 @@ class Mistral:
 
     acknowledged = True
 
-    def __init__(self, config: RealtimeEngine) -> None:
+    def __init__(self, config: RealtimeOptions) -> None:
         self._config = config
 
     def url(self) -> str:
@@ -227,7 +227,7 @@ class OpenAI:
     acknowledged = True
     RATE_HZ = 24_000  # the only rate it takes
 
-    def __init__(self, config: RealtimeEngine) -> None:
+    def __init__(self, config: RealtimeOptions) -> None:
         self._config = config
         self._resampler = soxr.ResampleStream(RATE_HZ, self.RATE_HZ, 1, dtype="float32")
 

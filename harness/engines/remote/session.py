@@ -30,7 +30,6 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from harness.clock import NS_PER_MS, NS_PER_S, World
-from harness.config import RealtimeEngine
 from harness.engines import Listener, Samples
 from harness.engines.remote.connection import (
     Fault,
@@ -40,6 +39,7 @@ from harness.engines.remote.connection import (
     parse,
     setup_timeout,
 )
+from harness.engines.remote.options import RealtimeOptions
 from harness.engines.remote.protocols import RATE_HZ, Adapter, Kind, ServerEvent
 from harness.events import ServerTiming, SessionKind
 
@@ -60,7 +60,7 @@ class RealtimeStream:
 
     def __init__(
         self,
-        config: RealtimeEngine,
+        config: RealtimeOptions,
         adapter: Adapter,
         key: str | None,
         listener: Listener,

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from harness.config import TorchEngine
+from harness.engines.torch.options import TorchOptions
 from harness.errors import ConfigError, DeviceError
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class StepOptions:
     batching: bool
 
 
-def step_options(engine: TorchEngine, device: torch.device, *, live: bool) -> StepOptions:
+def step_options(engine: TorchOptions, device: torch.device, *, live: bool) -> StepOptions:
     """What was asked for, or an error: an option that cannot be had is never left out.
 
     Raises:

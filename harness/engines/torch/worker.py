@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from harness.clock import NS_PER_MS, Action, Timeline, World
-from harness.config import TorchEngine
 from harness.engines import EngineInfo, Listener, Samples
+from harness.engines.torch.options import TorchOptions
 from harness.errors import DeviceError
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ S = TypeVar("S", bound="LocalStream")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def torch_device(engine: TorchEngine) -> tuple[torch.device, torch.dtype]:
+def torch_device(engine: TorchOptions) -> tuple[torch.device, torch.dtype]:
     """The device and dtype asked for.
 
     Sets the number of CPU threads and, for float32 on CUDA, exact convolutions: both torch-wide.

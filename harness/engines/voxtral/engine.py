@@ -14,12 +14,13 @@ import torch
 
 from harness.audio import RATE_HZ
 from harness.clock import World
-from harness.config import TorchEngine, VoxtralModel
 from harness.engines import Listener, Reference, Samples, Stream
 from harness.engines.torch.cuda_graphs import StepOptions, prepare, step_options
 from harness.engines.torch.decoding import TokenText, greedy_tokens
+from harness.engines.torch.options import TorchOptions
 from harness.engines.torch.ring_cache import RingCache
 from harness.engines.torch.worker import Laps, LocalEngine, TurnStream, device_events, torch_device
+from harness.engines.voxtral import VoxtralModel
 from harness.engines.voxtral.net import BLOCK_SAMPLES, EMBEDDING_SAMPLES, VoxtralNet, cache_shape
 from harness.engines.voxtral.tokenizer import END
 from harness.engines.voxtral.weights import Loaded, load_voxtral_weights
@@ -31,7 +32,7 @@ _WARM_UP_TOKENS = 4  # prefill and some steps
 
 
 def load_voxtral(
-    model: VoxtralModel, engine: TorchEngine, world: World, *, windows: bool = False
+    model: VoxtralModel, engine: TorchOptions, world: World, *, windows: bool = False
 ) -> VoxtralEngine:
     """Voxtral, loaded and warm; returns when both are done.
 

@@ -18,12 +18,13 @@ import torch
 
 from harness.audio import RATE_HZ
 from harness.clock import World
-from harness.config import TorchEngine, VoxtralRealtimeModel
 from harness.engines import Engine, Listener, Reference, Stream
 from harness.engines.torch.cuda_graphs import StepOptions, prepare, step_options
 from harness.engines.torch.decoding import TokenText
+from harness.engines.torch.options import TorchOptions
 from harness.engines.torch.ring_cache import RingCache
 from harness.engines.torch.worker import Laps, LocalEngine, device_events, torch_device
+from harness.engines.voxtral import VoxtralRealtimeModel
 from harness.engines.voxtral.realtime_model import (
     ENCODER_POSITIONS,
     WINDOW,
@@ -40,7 +41,9 @@ _MS_PER_STEP = 80
 _WARM_UP_STEPS = 3
 
 
-def load_voxtral_realtime(model: VoxtralRealtimeModel, engine: TorchEngine, world: World) -> Engine:
+def load_voxtral_realtime(
+    model: VoxtralRealtimeModel, engine: TorchOptions, world: World
+) -> Engine:
     """Voxtral Realtime, loaded and warm; returns when both are done.
 
     Raises:

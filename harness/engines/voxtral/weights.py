@@ -13,9 +13,9 @@ import torch
 import transformers
 from transformers.initialization import no_init_weights
 
-from harness.config import VoxtralModel, VoxtralRealtimeModel
 from harness.engines import EngineInfo
 from harness.engines.torch.cuda_graphs import StepOptions
+from harness.engines.voxtral import VoxtralModel, VoxtralRealtimeModel
 from harness.engines.voxtral.tokenizer import (
     AUDIO,
     BEGIN,

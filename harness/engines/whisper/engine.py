@@ -16,11 +16,12 @@ import numpy as np
 import torch
 
 from harness.clock import World
-from harness.config import TorchEngine, WhisperModel
 from harness.engines import EngineInfo, Listener, Reference, Samples, Stream
 from harness.engines.torch.cuda_graphs import use_device
 from harness.engines.torch.decoding import KVCache, TokenText, greedy_tokens
+from harness.engines.torch.options import TorchOptions
 from harness.engines.torch.worker import Laps, LocalEngine, TurnStream, device_events, torch_device
+from harness.engines.whisper import WhisperModel
 from harness.engines.whisper.net import (
     FRAMES_PER_POSITION,
     POSITIONS_PER_S,
@@ -39,7 +40,7 @@ from harness.events import SessionKind
 _WARM_UP_TOKENS = 4  # prefill and some steps
 
 
-def load_whisper(model: WhisperModel, engine: TorchEngine, world: World) -> WhisperEngine:
+def load_whisper(model: WhisperModel, engine: TorchOptions, world: World) -> WhisperEngine:
     """Whisper, loaded and warm; returns when both are done.
 
     Raises:

@@ -29,8 +29,8 @@ import numpy as np
 
 from harness.audio import RATE_HZ, speech_bounds
 from harness.clock import Timeline, World
-from harness.config import AlignAttSession, LiveSession
 from harness.engines import EngineInfo, Listener, Reference, Samples, Stream
+from harness.engines.sessions import AlignAttSession, LiveSession
 from harness.engines.torch.decoding import TokenText
 from harness.engines.torch.worker import DeviceEvent, Laps, LocalStream
 from harness.engines.windows.policies import Policy, WindowToken, is_punctuation, starts_word

@@ -1,7 +1,6 @@
 // The page: choices in, a session, figures out. Timing lives in session.js.
 import { Session, playClip, record } from "/static/session.js";
 
-const STRATEGIES = ["1word", "2word", "3word", "6word", "token", "sentence", "eager_first", "timed"];
 const NONE = "(none)";
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
@@ -34,8 +33,9 @@ async function load() {
   $("token-field").hidden = !health.needs_token;
   const turn = health.kind === "turn" ? "answers after the end" : "answers while you speak";
   $("server").textContent = `${health.model}, ${turn}; ${health.sessions} of ${health.max_sessions} sessions open`;
-  fill($("lane-a"), STRATEGIES, health.chunking);
-  fill($("lane-b"), [NONE, ...STRATEGIES], health.chunking === "6word" ? "1word" : "6word");
+  const strategies = [...new Set([health.chunking, ...health.strategies])];
+  fill($("lane-a"), strategies, health.chunking);
+  fill($("lane-b"), [NONE, ...strategies], health.chunking === "6word" ? "1word" : "6word");
   if (!health.needs_token) await loadClips();
 }
 

@@ -20,16 +20,16 @@ from websockets.asyncio.server import ServerConnection
 from websockets.sync.client import connect
 
 from harness.clock import RealWorld, VirtualWorld
-from harness.config import RealtimeEngine
 from harness.engines.remote import connect_realtime
 from harness.engines.remote.engine import RealtimeClient
+from harness.engines.remote.options import RealtimeOptions
 from harness.engines.remote.protocols import Kind, make_adapter, pcm16
 from harness.errors import ConfigError, UsageError
 from tests.engines.fake_vllm import MODEL, FakeVllm, delta, error, running, send
 from tests.engines.listening import WORLD, Heard, loud
 
 FRAME_S = 0.08
-QUICK = RealtimeEngine(
+QUICK = RealtimeOptions(
     model=MODEL,
     connect_timeout_s=2.0,
     slot_timeout_s=0.3,
@@ -41,7 +41,7 @@ QUICK = RealtimeEngine(
 
 
 @contextmanager
-def client(url: str, config: RealtimeEngine = QUICK) -> Iterator[RealtimeClient]:
+def client(url: str, config: RealtimeOptions = QUICK) -> Iterator[RealtimeClient]:
     engine = RealtimeClient(replace(config, url=url), RealWorld(), key=None)
     try:
         yield engine
@@ -325,12 +325,12 @@ def test_a_half_open_socket_fails_to_connect_in_time() -> None:
 )  # fmt: skip
 def test_what_is_no_address(url: str) -> None:
     with pytest.raises(ConfigError, match=r"config field engine\.url"):
-        RealtimeEngine(url=url)
+        RealtimeOptions(url=url)
 
 
 @pytest.mark.parametrize("url", ["ws://h/x?chunking=6word", "wss://h/x?max_tokens=3&design=y"])
 def test_what_a_server_is_asked_for_may_be_in_its_address(url: str) -> None:
-    assert RealtimeEngine(url=url).url == url
+    assert RealtimeOptions(url=url).url == url
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_what_a_server_is_asked_for_may_be_in_its_address(url: str) -> None:
 )
 def test_a_key_in_an_address_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ConfigError, match=r"engine\.api_key_env") as refused:
-        RealtimeEngine(url=url)
+        RealtimeOptions(url=url)
     assert "sk-secret" not in str(refused.value)
 
 
@@ -560,7 +560,7 @@ def test_a_key_never_leaves_this_machine_unencrypted(monkeypatch: pytest.MonkeyP
 
 def test_a_key_in_the_config_is_refused_and_not_repeated() -> None:
     with pytest.raises(ConfigError) as caught:
-        RealtimeEngine(api_key_env="sk-secret")
+        RealtimeOptions(api_key_env="sk-secret")
     assert "sk-secret" not in str(caught.value)
 
 
@@ -608,7 +608,7 @@ def test_the_fake_answers_as_the_real_server_did() -> None:
 
 
 def test_mistral_messages() -> None:
-    config = RealtimeEngine(
+    config = RealtimeOptions(
         protocol="mistral", model="voxtral", url="wss://host/v1/rt", delay_ms=240
     )
     adapter = make_adapter(config)
@@ -641,7 +641,7 @@ def test_mistral_messages() -> None:
 
 
 def test_openai_messages_and_resampling() -> None:
-    config = RealtimeEngine(protocol="openai", model="gpt-live-transcribe", url="wss://host/v1/rt")
+    config = RealtimeOptions(protocol="openai", model="gpt-live-transcribe", url="wss://host/v1/rt")
     adapter = make_adapter(config)
     assert adapter.url() == "wss://host/v1/rt?intent=transcription"
     (update,) = [json.loads(m) for m in adapter.configure()]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness.clock import VirtualWorld
-from harness.config import Config, TorchEngine, WhisperModel
+from harness.config import Config
 from harness.engines.factory import make_engine
 from harness.engines.torch.cuda_graphs import (
     Capturer,
@@ -15,6 +15,8 @@ from harness.engines.torch.cuda_graphs import (
     step_errors,
     step_options,
 )
+from harness.engines.torch.options import TorchOptions
+from harness.engines.whisper import WhisperModel
 from harness.errors import ConfigError, DeviceError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -23,31 +25,31 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 @pytest.mark.parametrize(
     ("asked", "device", "live", "resolved"),
     [
-        (TorchEngine(), CPU, True, (False, False, True)),
-        (TorchEngine(), CPU, False, (False, False, False)),
-        (TorchEngine(device="cuda"), CUDA, True, (True, False, True)),
-        (TorchEngine(device="cuda", cuda_graphs=False), CUDA, True, (False, False, True)),
-        (TorchEngine(cuda_graphs=False, compile=True), CPU, False, (False, True, False)),
-        (TorchEngine(batching=False), CPU, True, (False, False, False)),
+        (TorchOptions(), CPU, True, (False, False, True)),
+        (TorchOptions(), CPU, False, (False, False, False)),
+        (TorchOptions(device="cuda"), CUDA, True, (True, False, True)),
+        (TorchOptions(device="cuda", cuda_graphs=False), CUDA, True, (False, False, True)),
+        (TorchOptions(cuda_graphs=False, compile=True), CPU, False, (False, True, False)),
+        (TorchOptions(batching=False), CPU, True, (False, False, False)),
     ],
 )
 def test_what_is_left_open_is_resolved(
-    asked: TorchEngine, device: torch.device, live: bool, resolved: tuple[bool, bool, bool]
+    asked: TorchOptions, device: torch.device, live: bool, resolved: tuple[bool, bool, bool]
 ) -> None:
     assert step_options(asked, device, live=live) == StepOptions(*resolved)
 
 
 def test_what_cannot_be_had_is_refused() -> None:
     with pytest.raises(DeviceError, match=r"engine\.device=cuda"):
-        step_options(TorchEngine(cuda_graphs=True), CPU, live=True)
+        step_options(TorchOptions(cuda_graphs=True), CPU, live=True)
     for batching in (True, False):
         with pytest.raises(ConfigError, match=r"engine\.batching"):
-            step_options(TorchEngine(batching=batching), CPU, live=False)
+            step_options(TorchOptions(batching=batching), CPU, live=False)
 
 
 @pytest.mark.parametrize("option", ["cuda_graphs", "compile", "batching"])
 def test_whisper_refuses_what_it_would_leave_out(option: str) -> None:
-    config = Config(model=WhisperModel(), engine=TorchEngine(**{option: True}))
+    config = Config(model=WhisperModel(), engine=TorchOptions(**{option: True}))
     with pytest.raises(ConfigError, match=rf"engine\.{option} is for the Voxtral models"):
         make_engine(config, VirtualWorld())
 

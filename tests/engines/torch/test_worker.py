@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from harness.clock import RealWorld, VirtualWorld
-from harness.config import TorchEngine
+from harness.engines.torch.options import TorchOptions
 from harness.engines.torch.worker import Laps, LocalEngine, TurnStream, torch_device
 from harness.errors import DeviceError
 from tests.engines.listening import Heard
@@ -171,21 +171,21 @@ def test_work_that_a_gpu_was_given_ends_at_its_event_counted_back_from_the_await
 def test_a_device_that_is_not_there_names_those_that_are(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(DeviceError, match=r"cuda:3") as error:
-        torch_device(TorchEngine(device="cuda:3"))
+        torch_device(TorchOptions(device="cuda:3"))
     assert error.value.allowed.startswith("cpu, cuda:0")
-    assert torch_device(TorchEngine(device="cuda:0"))[0] == torch.device("cuda:0")
+    assert torch_device(TorchOptions(device="cuda:0"))[0] == torch.device("cuda:0")
 
 
 def test_half_precision_is_not_for_the_cpu():
     with pytest.raises(DeviceError, match="float16") as error:
-        torch_device(TorchEngine(dtype="float16"))
+        torch_device(TorchOptions(dtype="float16"))
     assert error.value.hint == "engine.dtype=bfloat16"
 
 
 def test_threads_are_torchs_threads():
     before = torch.get_num_threads()
     try:
-        assert torch_device(TorchEngine(threads=1)) == (torch.device("cpu"), torch.float32)
+        assert torch_device(TorchOptions(threads=1)) == (torch.device("cpu"), torch.float32)
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from harness.clock import VirtualWorld
-from harness.config import TorchEngine, VoxtralModel
 from harness.engines import Reference, Samples
 from harness.engines.torch.cuda_graphs import StepOptions
 from harness.engines.torch.decoding import TokenText
-from harness.engines.voxtral import weights
+from harness.engines.torch.options import TorchOptions
+from harness.engines.voxtral import VoxtralModel, weights
 from harness.engines.voxtral.engine import VoxtralEngine, load_voxtral
 from harness.engines.voxtral.net import VoxtralNet, transcription_prompt
 from harness.engines.voxtral.tokenizer import (
@@ -214,10 +214,10 @@ def random_weights(**changes: Any) -> VoxtralModel:
 
 def test_every_option_works_or_is_refused(world: VirtualWorld) -> None:
     with pytest.raises(DeviceError, match="cuda_graphs=true is for CUDA"):
-        load_voxtral(random_weights(), TorchEngine(cuda_graphs=True), world)
+        load_voxtral(random_weights(), TorchOptions(cuda_graphs=True), world)
     with pytest.raises(ConfigError, match=r"engine\.batching"):
-        load_voxtral(random_weights(), TorchEngine(batching=False), world)
-    engine = load_voxtral(random_weights(), TorchEngine(dtype="bfloat16"), world)
+        load_voxtral(random_weights(), TorchOptions(batching=False), world)
+    engine = load_voxtral(random_weights(), TorchOptions(dtype="bfloat16"), world)
     assert engine.info.random_weights
     assert engine.info.dtype == "bfloat16"
     assert engine.info.details["cuda_graphs"] is False
@@ -228,7 +228,7 @@ def test_too_little_memory_is_said_before_anything_is_loaded(
 ) -> None:
     monkeypatch.setattr(weights, "free_memory", lambda device: 8_000_000_000)
     with pytest.raises(DeviceError, match=r"9\.\d GB needed, 8\.0 GB free"):
-        load_voxtral(VoxtralModel(weights="random"), TorchEngine(dtype="bfloat16"), world)
+        load_voxtral(VoxtralModel(weights="random"), TorchOptions(dtype="bfloat16"), world)
 
 
 @pytest.fixture(scope="module")
@@ -244,7 +244,7 @@ def test_a_folder_is_the_same_model(loaded: Loaded, folder: Path, world: Virtual
     clip = noise(1.0)
     expected = replay(world, make_engine(loaded, world), [clip])[0]
     model = VoxtralModel(weights=str(folder), max_new_tokens=NEW_TOKENS)
-    engine = load_voxtral(model, TorchEngine(), world)
+    engine = load_voxtral(model, TorchOptions(), world)
     assert replay(world, engine, [clip])[0].tokens == expected.tokens
     assert not engine.info.random_weights
     assert engine.info.weights_sha256 is not None
@@ -252,7 +252,7 @@ def test_a_folder_is_the_same_model(loaded: Loaded, folder: Path, world: Virtual
 
 def test_wrong_sources_say_what_is_wrong(folder: Path, tmp_path: Path, world: VirtualWorld) -> None:
     def load(source: Path | str) -> None:
-        load_voxtral(VoxtralModel(weights=str(source)), TorchEngine(), world)
+        load_voxtral(VoxtralModel(weights=str(source)), TorchOptions(), world)
 
     with pytest.raises(WeightsError, match="cannot be loaded"):
         load("no/such-repository")
@@ -271,7 +271,7 @@ def test_wrong_sources_say_what_is_wrong(folder: Path, tmp_path: Path, world: Vi
 def test_another_architecture_is_refused(tmp_path: Path, world: VirtualWorld) -> None:
     weights.random_config("voxtral_realtime", "tiny").save_pretrained(tmp_path)
     with pytest.raises(WeightsError, match="another architecture"):
-        load_voxtral(VoxtralModel(weights=str(tmp_path)), TorchEngine(), world)
+        load_voxtral(VoxtralModel(weights=str(tmp_path)), TorchOptions(), world)
 
 
 def damaged(folder: Path, to: Path, name: str, content: bytes) -> VoxtralModel:
@@ -293,7 +293,7 @@ def test_a_file_that_was_cut_off_is_named_as_a_fault_of_the_weights(
 ) -> None:
     model = damaged(folder, tmp_path, name, (folder / name).read_bytes()[:keep])
     with pytest.raises(WeightsError, match=r"cannot be loaded|not a Voxtral tokenizer"):
-        load_voxtral(model, TorchEngine(), world)
+        load_voxtral(model, TorchOptions(), world)
 
 
 def test_a_config_of_wrong_types_is_a_fault_of_the_weights(
@@ -303,7 +303,7 @@ def test_a_config_of_wrong_types_is_a_fault_of_the_weights(
     config["text_config"]["hidden_size"] = "wide"
     model = damaged(folder, tmp_path, "config.json", json.dumps(config).encode())
     with pytest.raises(WeightsError, match="cannot be loaded"):
-        load_voxtral(model, TorchEngine(), world)
+        load_voxtral(model, TorchOptions(), world)
 
 
 def moved(tekken: Any, token: int, to: int) -> None:
@@ -369,7 +369,7 @@ def test_a_missing_weight_is_an_error(folder: Path, tmp_path: Path, world: Virtu
     del tensors[next(name for name in tensors if "k_proj" in name)]
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(WeightsError, match="1 weights are missing"):
-        load_voxtral(VoxtralModel(weights=str(tmp_path)), TorchEngine(), world)
+        load_voxtral(VoxtralModel(weights=str(tmp_path)), TorchOptions(), world)
 
 
 def test_size_and_revision_are_for_the_weights_they_describe() -> None:

@@ -17,25 +17,20 @@ import torch
 
 from harness.__main__ import main
 from harness.clock import VirtualWorld
-from harness.config import (
-    AlignAttSession,
-    Config,
-    LiveSession,
-    ReplayConfig,
-    TorchEngine,
-    VoxtralModel,
-    VoxtralRealtimeModel,
-    WhisperModel,
-)
+from harness.config import Config, ReplayConfig
 from harness.engines import Samples
 from harness.engines.factory import load_engine
+from harness.engines.sessions import AlignAttSession, LiveSession
 from harness.engines.torch.cuda_graphs import StepOptions
+from harness.engines.torch.options import TorchOptions
 from harness.engines.torch.worker import Laps
+from harness.engines.voxtral import VoxtralModel, VoxtralRealtimeModel
 from harness.engines.voxtral import layers as voxtral_layers
 from harness.engines.voxtral.engine import VoxtralEngine
 from harness.engines.voxtral.net import VoxtralNet
 from harness.engines.voxtral.tokenizer import AUDIO, END
 from harness.engines.voxtral.weights import Loaded, random_config, random_model
+from harness.engines.whisper import WhisperModel
 from harness.engines.windows.engine import LONGEST_S, LiveEngine
 from harness.engines.windows.policies import WindowToken
 from harness.errors import ConfigError
@@ -318,7 +313,7 @@ def test_what_a_live_session_would_not_read_is_refused(
 
 
 def test_batching_is_refused(world: VirtualWorld) -> None:
-    config = Config(model=random_3b(), engine=TorchEngine(batching=True), session=LiveSession())
+    config = Config(model=random_3b(), engine=TorchOptions(batching=True), session=LiveSession())
     with pytest.raises(ConfigError, match=r"engine\.batching"):
         load_engine(config, world)
 

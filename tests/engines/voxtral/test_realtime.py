@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from harness.clock import VirtualWorld
-from harness.config import TorchEngine, VoxtralRealtimeModel
 from harness.engines import Reference, Samples
 from harness.engines.torch import ring_cache
 from harness.engines.torch.cuda_graphs import StepOptions
 from harness.engines.torch.decoding import TokenText
+from harness.engines.torch.options import TorchOptions
+from harness.engines.voxtral import VoxtralRealtimeModel
 from harness.engines.voxtral.realtime import VoxtralRealtimeEngine, load_voxtral_realtime
 from harness.engines.voxtral.realtime_model import (
     OWN,
@@ -403,8 +404,8 @@ def test_spans_are_adjacent_and_end_with_their_token(loaded: Loaded) -> None:
 def test_every_option_works_or_is_refused(world: VirtualWorld) -> None:
     model = VoxtralRealtimeModel(weights="random", size="tiny", max_streams=1)
     with pytest.raises(DeviceError, match="cuda_graphs=true is for CUDA"):
-        load_voxtral_realtime(model, TorchEngine(cuda_graphs=True), world)
-    engine = load_voxtral_realtime(model, TorchEngine(batching=False), world)
+        load_voxtral_realtime(model, TorchOptions(cuda_graphs=True), world)
+    engine = load_voxtral_realtime(model, TorchOptions(batching=False), world)
     assert engine.info.random_weights
     assert engine.info.details["batching"] is False
     assert engine.info.details["cuda_graphs"] is False

@@ -11,7 +11,8 @@ import torch
 from scipy import stats
 
 from harness.clock import VirtualWorld
-from harness.config import TorchEngine, VoxtralModel, VoxtralRealtimeModel
+from harness.engines.torch.options import TorchOptions
+from harness.engines.voxtral import VoxtralModel, VoxtralRealtimeModel
 from harness.engines.voxtral.engine import load_voxtral
 from harness.engines.voxtral.realtime import load_voxtral_realtime
 from harness.engines.voxtral.weights import free_memory
@@ -47,7 +48,7 @@ def test_an_hour_is_flat_in_memory_and_in_time_per_step(
     world = VirtualWorld(compute_scale=1.0)  # the worker's time is its compute, nothing else
     engine = load_voxtral_realtime(
         VoxtralRealtimeModel(weights="random", size="tiny", max_streams=1),
-        TorchEngine(threads=1),
+        TorchOptions(threads=1),
         world,
     )
     listener = _Stamps(world, 3600 * 13)
@@ -76,7 +77,7 @@ def test_full_size_realtime_builds_and_steps_on_a_cpu() -> None:
     world = VirtualWorld(compute_scale=1.0)
     engine = load_voxtral_realtime(
         VoxtralRealtimeModel(weights="random", max_streams=1, delay_ms=80),
-        TorchEngine(dtype="bfloat16"),
+        TorchOptions(dtype="bfloat16"),
         world,
     )
     assert engine.info.parameters == 4_429_679_360
@@ -92,7 +93,7 @@ def test_compiled_steps_say_the_same() -> None:
     said = []
     for compiled in (False, True):
         world = VirtualWorld()
-        how = TorchEngine(compile=compiled, threads=1)
+        how = TorchOptions(compile=compiled, threads=1)
         live = load_voxtral_realtime(
             VoxtralRealtimeModel(weights="random", size="tiny", max_streams=2), how, world
         )

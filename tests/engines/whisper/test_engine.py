@@ -11,9 +11,11 @@ import torch
 from transformers import WhisperFeatureExtractor
 
 from harness.clock import RealWorld, VirtualWorld
-from harness.config import ManifestDataset, TorchEngine, WhisperModel
+from harness.datasets import ManifestDataset
 from harness.datasets.load import load_dataset
 from harness.engines.torch.decoding import TokenText
+from harness.engines.torch.options import TorchOptions
+from harness.engines.whisper import WhisperModel
 from harness.engines.whisper.engine import WhisperEngine, load_whisper
 from harness.engines.whisper.net import MelSpectrogram, WhisperNet
 from harness.engines.whisper.weights import load_whisper_weights
@@ -153,7 +155,7 @@ def ids(monkeypatch):
 def test_tokens_of_any_whisper_equal_those_of_generate(tiny, ids, language):
     weights = load_whisper_weights(tiny)
     model = WhisperModel(weights=tiny, language=language)
-    engine = load_whisper(model, TorchEngine(), VirtualWorld())
+    engine = load_whisper(model, TorchOptions(), VirtualWorld())
     for seed in range(2):
         ids.clear()
         _hear(engine, loud(1.5, seed))
@@ -167,14 +169,16 @@ def test_tokens_of_any_whisper_equal_those_of_generate(tiny, ids, language):
 def test_a_language_the_weights_do_not_know(tmp_path, multilingual, language, allowed):
     folder = str(save_tiny_whisper(tmp_path, multilingual=multilingual))
     with pytest.raises(ConfigError) as error:
-        load_whisper(WhisperModel(weights=folder, language=language), TorchEngine(), VirtualWorld())
+        load_whisper(
+            WhisperModel(weights=folder, language=language), TorchOptions(), VirtualWorld()
+        )
     assert error.value.allowed == allowed
 
 
 @pytest.mark.parametrize(("asked", "made"), [(1, 1), (5, 5), (440, 24 - 4)])
 def test_max_new_tokens_ends_a_clip_and_positions_limit_it(tiny, ids, asked, made):
     model = WhisperModel(weights=tiny, max_new_tokens=asked)
-    engine = load_whisper(model, TorchEngine(), VirtualWorld())
+    engine = load_whisper(model, TorchOptions(), VirtualWorld())
     engine._end = ()
     ids.clear()
     assert _hear(engine, loud(0.5)).calls[-1] == "ended"
@@ -186,7 +190,7 @@ def test_max_new_tokens_ends_a_clip_and_positions_limit_it(tiny, ids, asked, mad
 
 
 def test_spans_close_from_the_end_of_the_audio_to_the_first_token_and_on(tiny):
-    engine = load_whisper(WhisperModel(weights=tiny, max_new_tokens=4), TorchEngine(), RealWorld())
+    engine = load_whisper(WhisperModel(weights=tiny, max_new_tokens=4), TorchOptions(), RealWorld())
     heard = _hear(engine, loud(1.0))
     engine.close()
     names = [name for name, _, _ in heard.spans]
@@ -201,7 +205,7 @@ def test_spans_close_from_the_end_of_the_audio_to_the_first_token_and_on(tiny):
 
 
 def test_a_clip_over_30_s_fails_alone_and_names_the_limit(tiny):
-    engine = load_whisper(WhisperModel(weights=tiny), TorchEngine(), VirtualWorld())
+    engine = load_whisper(WhisperModel(weights=tiny), TorchOptions(), VirtualWorld())
     too_long = _hear(engine, np.zeros(480_001, np.float32))
     assert too_long.calls == ["ready", "failed"]
     assert "at most 30" in too_long.error
@@ -210,13 +214,13 @@ def test_a_clip_over_30_s_fails_alone_and_names_the_limit(tiny):
 
 @pytest.mark.parametrize("count", [0, 1, 399])
 def test_next_to_no_audio_is_no_crash(tiny, count):
-    engine = load_whisper(WhisperModel(weights=tiny), TorchEngine(), VirtualWorld())
+    engine = load_whisper(WhisperModel(weights=tiny), TorchOptions(), VirtualWorld())
     assert _hear(engine, np.zeros(count, np.float32)).error is None
 
 
 @pytest.mark.parametrize("pad_s", [0.0, 0.5, 5.0, 28.9, 30.0])
 def test_pad_s_is_the_silence_the_encoder_sees_after_the_clip(tiny, pad_s):
-    engine = load_whisper(WhisperModel(weights=tiny, pad_s=pad_s), TorchEngine(), VirtualWorld())
+    engine = load_whisper(WhisperModel(weights=tiny, pad_s=pad_s), TorchOptions(), VirtualWorld())
     seen = []
     encode = engine._net.encode
     engine._net.encode = lambda features, positions: (
@@ -229,7 +233,7 @@ def test_pad_s_is_the_silence_the_encoder_sees_after_the_clip(tiny, pad_s):
 
 def test_info_says_what_was_measured(tiny):
     engine = load_whisper(
-        WhisperModel(name="mine", weights=tiny), TorchEngine(dtype="bfloat16"), VirtualWorld()
+        WhisperModel(name="mine", weights=tiny), TorchOptions(dtype="bfloat16"), VirtualWorld()
     )
     assert engine.info.model == "mine"
     assert engine.info.kinds == (SessionKind.TURN,)
@@ -242,6 +246,6 @@ def test_info_says_what_was_measured(tiny):
 
 def test_what_cannot_be_loaded_says_so_before_a_session(tmp_path):
     with pytest.raises(WeightsError):
-        load_whisper(WhisperModel(weights=str(tmp_path)), TorchEngine(), VirtualWorld())
+        load_whisper(WhisperModel(weights=str(tmp_path)), TorchOptions(), VirtualWorld())
     with pytest.raises(DeviceError):
-        load_whisper(WhisperModel(), TorchEngine(device="cuda:77"), VirtualWorld())
+        load_whisper(WhisperModel(), TorchOptions(device="cuda:77"), VirtualWorld())

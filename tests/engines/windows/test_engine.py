@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.clock import VirtualWorld
-from harness.config import AlignAttSession, LiveSession, ManifestDataset
+from harness.datasets import ManifestDataset
 from harness.datasets.load import load_dataset
 from harness.engines import EngineInfo
+from harness.engines.sessions import AlignAttSession, LiveSession
 from harness.engines.torch.worker import Laps, LocalEngine
 from harness.engines.windows.engine import LiveEngine
 from harness.engines.windows.policies import WindowToken, last_word_end
@@ -411,10 +412,11 @@ def test_a_word_is_never_cut(texts, at_most):
 
 @pytest.fixture(scope="module")
 def whisper():
-    from harness.config import TorchEngine, WhisperModel
+    from harness.engines.torch.options import TorchOptions
+    from harness.engines.whisper import WhisperModel
     from harness.engines.whisper.engine import load_whisper
 
-    engine = load_whisper(WhisperModel(), TorchEngine(), VirtualWorld())
+    engine = load_whisper(WhisperModel(), TorchOptions(), VirtualWorld())
     yield engine
     engine.close()
 

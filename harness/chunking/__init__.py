@@ -1,0 +1,97 @@
+"""Chunking strategies: which of the engine's text is released to the client, and when.
+
+Rules that hold under every strategy (property tests in ``tests/chunking/test_strategies.py``):
+
+* Text is kept exactly: all chunks joined are all tokens joined.
+* A *word* is a run of non-space characters. It is whole once white space follows it (the next word
+  begins) or the stream ends, so neither punctuation nor a sub-word token splits a word; only the
+  ``token`` strategy, which passes on whatever arrives, may.
+* White space belongs to the word it precedes.
+* What is not yet released when the stream ends is flushed as the one final chunk.
+
+A chunker is pure: it reads no clock and starts no timer. It is told the instant of every token and
+says by ``deadline_ns`` when it wants to be asked again. So a recorded token stream can be chunked
+again offline (:func:`rechunk`) under any strategy, exactly.
+
+``strategy`` says what a strategy is; each has a file of its own; ``messages`` makes what a client
+receives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harness.chunking.eager_first import EagerFirst
+from harness.chunking.sentences import Sentences
+from harness.chunking.strategy import Chunker, Strategy
+from harness.chunking.timed import Timed
+from harness.chunking.tokens import Tokens
+from harness.chunking.words import Words
+from harness.events import Chunk, Token
+from harness.registry import Registry
+
+STRATEGIES: Registry[type[Strategy]] = Registry(
+    "chunking strategy",
+    {
+        "words": "harness.chunking.words:Words",
+        "eager_first": "harness.chunking.eager_first:EagerFirst",
+        "token": "harness.chunking.tokens:Tokens",
+        "sentence": "harness.chunking.sentences:Sentences",
+        "timed": "harness.chunking.timed:Timed",
+    },
+    group="harness.chunking",
+)
+
+__all__ = [
+    "STRATEGIES", "Chunker", "EagerFirst", "Sentences", "Strategy", "Timed", "Tokens", "Words",
+    "offered", "parse_strategy", "rechunk",
+]  # fmt: skip
+
+
+def parse_strategy(name: str) -> Strategy:
+    """The strategy whose :attr:`~Strategy.name` this is, as clients of ``serve`` choose one.
+
+    Raises:
+        ValueError: no strategy is called so; the text says what is allowed, in one line.
+    """
+    for _, kind in STRATEGIES.loaded():
+        if (found := kind.from_name(name)) is not None:
+            return found
+    allowed = ", ".join(kind.names() for _, kind in STRATEGIES.loaded())
+    raise ValueError(f"no chunking strategy is called {name[:40]!r}; allowed: {allowed}")
+
+
+def offered() -> list[Strategy]:
+    """What a page offers to choose from: every strategy that can be loaded, with usual options."""
+    found = (
+        kind.from_name(name)
+        for _, kind in STRATEGIES.loaded()
+        for name in kind.offered or (kind.kind(),)
+    )
+    return [strategy for strategy in found if strategy is not None]
+
+
+def rechunk(tokens: Iterable[Token], ended_ns: int, strategy: Strategy) -> tuple[Chunk, ...]:
+    """The chunks another strategy would have released for recorded tokens, delivery at no cost.
+
+    Args:
+        tokens: in the order in which the engine produced them.
+        ended_ns: when the engine said it was done: what is still held is released then.
+    """
+    chunker = strategy.chunker()
+    chunks: list[Chunk] = []
+
+    def release(texts: list[str], at_ns: int) -> None:
+        for text in texts:
+            chunks.append(Chunk(index=len(chunks), text=text, at_ns=at_ns, is_final=False))
+
+    def wake_before(now_ns: int) -> None:
+        while (due_ns := chunker.deadline_ns) is not None and due_ns <= now_ns:
+            release(chunker.tick(due_ns), due_ns)
+
+    for token in tokens:
+        wake_before(token.at_ns)
+        release(chunker.push(token.text, token.at_ns), token.at_ns)
+    wake_before(ended_ns)
+    chunks.append(Chunk(index=len(chunks), text=chunker.flush(), at_ns=ended_ns, is_final=True))
+    return tuple(chunks)

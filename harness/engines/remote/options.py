@@ -1,0 +1,83 @@
+"""``engine=realtime``: a server behind a WebSocket."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from harness.engines.setting import Engine, Setting
+from harness.errors import ConfigError
+from harness.validation import require, require_number, require_one_of
+
+# Of a query: ?chunking=6word and ?api-version=... are part of an address, ?api_key=... is not.
+_SECRET = re.compile(
+    r"(?i)(api|access|secret|private|shared|subscription)?[-_.]?"
+    r"(key|token|secret|auth|authorization|pass|password|passwd|credentials?|sig|signature|jwt)"
+)
+
+
+def _require_websocket_url(name: str, url: str) -> None:
+    allowed = "ws://HOST:PORT/PATH or wss://..., without user, fragment, or a key in its query"
+    _, _, query = url.partition("?")
+    names = (pair.partition("=")[0] for pair in query.split("&"))
+    if "@" in url or "#" in url or any(map(_SECRET.fullmatch, names)):
+        raise ConfigError(
+            f"config field {name}: the address is kept with the run, a key must not be",
+            value="(not shown)",
+            allowed=allowed,
+            hint="a key: export STT_KEY=..., and engine.api_key_env=STT_KEY",
+        )
+    try:
+        parts = urlsplit(url)
+        ok = parts.port != 0  # reading it checks it
+    except ValueError:
+        ok = False
+    require(ok and parts.scheme in ("ws", "wss") and bool(parts.hostname), name, url, allowed)
+
+
+@dataclass
+class RealtimeOptions:
+    """A server behind a WebSocket; how much audio a message carries is ``replay.frame_ms``."""
+
+    url: str = "ws://127.0.0.1:8000/v1/realtime"
+    model: str = "voxtral_mini_4b_realtime"  # the name that the server knows it by
+    protocol: str = "vllm"  # vllm (also our own `serve`) | mistral | openai
+    kind: str = "live"  # live: it answers while audio arrives | turn: after the end of the audio
+    api_key_env: str | None = None  # the environment variable that holds the key; never the key
+    delay_ms: int | None = None  # protocol=mistral: target_streaming_delay_ms; None: its default
+    step_ms: float | None = None  # audio that one delta stands for, where every step sends one
+    connecting: int = 16  # handshakes under way at the same time
+    connect_timeout_s: float = 10.0  # to connect, and to be configured
+    slot_timeout_s: float = 5.0  # live: of speech, without a message of any kind
+    blank_speech_s: float | None = 10.0  # of speech, without any text; None: never a failure
+    answer_timeout_s: float = 30.0  # after the end of the audio: between messages
+    ping_s: float = 5.0  # between pings, and for the answer to one
+    queue_s: float = 10.0  # that audio may wait for a server that does not take it
+
+    def __post_init__(self) -> None:
+        _require_websocket_url("engine.url", self.url)
+        require(bool(self.model), "engine.model", self.model, "the name that the server knows")
+        require_one_of("engine.protocol", self.protocol, ("vllm", "mistral", "openai"))
+        require_one_of("engine.kind", self.kind, ("live", "turn"))
+        require(
+            re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.api_key_env or "NONE") is not None,
+            "engine.api_key_env", "(not shown)", "the NAME of an environment variable, in capitals",
+        )  # fmt: skip
+        require(
+            self.delay_ms is None or self.protocol == "mistral",
+            "engine.delay_ms", self.delay_ms, "null, unless engine.protocol=mistral",
+        )  # fmt: skip
+        require_number("engine.connecting", self.connecting, 1)
+        for name in (
+            "delay_ms", "step_ms", "connect_timeout_s", "slot_timeout_s", "blank_speech_s",
+            "answer_timeout_s", "ping_s", "queue_s",
+        ):  # fmt: skip
+            if (value := getattr(self, name)) is not None:
+                require_number(f"engine.{name}", value, 0, above=True)
+
+    def load(self, setting: Setting) -> Engine:
+        from harness.engines.remote.engine import connect_realtime
+
+        setting.require_no_model("realtime")
+        return connect_realtime(self, setting.world)
