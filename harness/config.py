@@ -196,6 +196,14 @@ class Config:
             )
 
 
+def config_yaml(config: Config) -> str:
+    """``config.yaml`` of a run's folder: every field and its value."""
+    import yaml
+
+    text: str = yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)
+    return text
+
+
 class Outside(msgspec.Struct, frozen=True):
     """A variant that is not the harness's own: part of a run's identity."""
 

@@ -10,8 +10,15 @@
         run = stt_run(overrides=["chunking=1word", "engine=scripted"])
         run.check("ttft_ms p50 vs baseline: at most +5 % and +10 ms", baseline="main")
 
-A rule that fails fails the test; one that is inconclusive or cannot be asked of the run, or a run
+    def test_gate_of_the_team(stt_run):
+        stt_run("reports/runs/last").check(gate="ci/stt_gate.yaml")
+
+A rule that fails fails the test. One that is inconclusive or cannot be asked of the run, or a run
 that is not valid, fails it too, unless ``undecided="skip"``.
+
+Imports of the harness are inside functions: pytest loads plugins in every test run, also in
+projects that have a package of their own called ``harness``; only a test that asks for ``stt_run``
+needs ours.
 """
 
 from __future__ import annotations
@@ -20,15 +27,14 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 if TYPE_CHECKING:
-    from harness.runs.folder import Run
+    from harness.api import Run
+    from harness.config import GateConfig
     from harness.verdicts import Verdict
-
-# Imports of the harness are inside functions: pytest loads plugins in every test run.
 
 
 class CheckedRun:
@@ -37,51 +43,42 @@ class CheckedRun:
     def __init__(self, run: Run) -> None:
         self.run = run
 
-    def judge(
-        self, *rules: str, confidence: float = 0.95, baseline: str | None = None,
-        baselines: Path | None = None, allow: Sequence[str] = (),
-    ) -> Verdict:  # fmt: skip
-        """The verdict, as of `gate RUN`; raises nothing because of what it says.
+    def judge(self, *rules: str, gate: str | Path | None = None, **how: Any) -> Verdict:
+        """The verdict, as of ``gate RUN``; raises nothing because of what it says.
 
         Args:
             rules: as in a gate.
-            confidence: as in a gate.
-            baseline: name of a saved one, for rules `vs baseline`.
-            baselines: the folder it is in; None: the default one.
-            allow: fields in which the baseline may differ.
+            gate: a gate file (YAML) in place of rules.
+            how: ``baseline``, ``baselines``, ``allow``, ``confidence`` of ``harness.Run.judge``.
         """
-        from harness.config import GateConfig
-        from harness.verdicts.baselines import FOLDER
-        from harness.verdicts.judge import judge_runs, load_against, summarise_run
-
-        summary = self.run.summary or summarise_run(self.run)
-        gate = GateConfig(rules=list(rules), confidence=confidence, allow=list(allow))
-        against = load_against(gate, self.run.environment, baseline, baselines or FOLDER)
-        (verdict,) = judge_runs([self.run], [summary], gate, against)
-        return verdict
+        if gate is None:
+            return self.run.judge(*rules, **how)
+        if rules:
+            pytest.fail("name rules or a gate file, not both", pytrace=False)
+        return self.run.judge(gate=_gate_file(Path(gate)), **how)
 
     def check(
-        self, *rules: str, confidence: float = 0.95, baseline: str | None = None,
-        baselines: Path | None = None, allow: Sequence[str] = (),
+        self,
+        *rules: str,
+        gate: str | Path | None = None,
         undecided: Literal["fail", "skip"] = "fail",
-    ) -> None:  # fmt: skip
+        **how: Any,
+    ) -> None:
         """Fail the test unless every rule passes; see :meth:`judge`.
 
         Args:
             undecided: what becomes of the test when no rule fails and not every rule passes.
         """
-        if not rules:
+        if not rules and gate is None:
             pytest.fail("no rule was asked; such as `ttft_ms p95 <= 900 ms`", pytrace=False)
-        with _told():
-            verdict = self.judge(
-                *rules, confidence=confidence, baseline=baseline, baselines=baselines, allow=allow
-            )
+        with _errors_fail_the_test():
+            verdict = self.judge(*rules, gate=gate, **how)
         unmet = [rule for rule in verdict.rules if rule.status != "pass"]
         status = verdict.status if verdict.status not in ("pass", "none") else "not asked"
         lines = [f"{status.upper()}: {self.run.folder}"]
         for rule in unmet:
-            told = rule.status if rule.status != "none" else "not asked"
-            lines += [f"  {told.upper()}  {rule.rule}", f"    {rule.why}"]
+            shown = rule.status if rule.status != "none" else "not asked"
+            lines += [f"  {shown.upper()}  {rule.rule}", f"    {rule.why}"]
             lines += [f"    next: {rule.next}"] if rule.next else []
         if verdict.status != "fail" and undecided == "skip" and unmet:
             pytest.skip("\n".join(lines))
@@ -89,8 +86,47 @@ class CheckedRun:
             pytest.fail("\n".join(lines), pytrace=False)
 
 
+def _gate_file(path: Path) -> GateConfig:
+    """A gate as in ``configs/gate``: name, rules, confidence, ...
+
+    Raises:
+        ConfigError: it cannot be read, or a field is none of a gate's.
+    """
+    from dataclasses import fields
+
+    import yaml
+
+    from harness.config import GateConfig
+    from harness.errors import ConfigError
+
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"the gate file cannot be read: {error}", value=str(path)) from error
+    allowed = [field.name for field in fields(GateConfig)]
+    if not isinstance(found, dict) or not set(found) <= set(allowed):
+        raise ConfigError(
+            "a gate file holds the fields of a gate and no others", value=str(path),
+            allowed=", ".join(allowed), hint="configs/gate/example.yaml has every form of rule",
+        )  # fmt: skip
+    return GateConfig(**found)
+
+
+def _require_ours() -> None:
+    """Say so when another package called ``harness`` is found first."""
+    import harness
+
+    if not hasattr(harness, "load_run"):
+        pytest.fail(
+            f"another package called harness is found before streaming-stt-harness:"
+            f" {harness.__file__ or harness.__path__}; run pytest with --import-mode=importlib, or"
+            " rename that package",
+            pytrace=False,
+        )
+
+
 @contextmanager
-def _told() -> Iterator[None]:
+def _errors_fail_the_test() -> Iterator[None]:
     """What the harness cannot do fails the test with its message, without our own frames."""
     from harness.errors import HarnessError
 
@@ -103,10 +139,11 @@ def _told() -> Iterator[None]:
 @pytest.fixture
 def stt_run(tmp_path: Path) -> Callable[..., CheckedRun]:
     """Load the run in a folder, or make one: ``stt_run(FOLDER)``, ``stt_run(overrides=[...])``."""
+    _require_ours()
     numbers = itertools.count(1)
 
     def get(folder: str | Path | None = None, *, overrides: Sequence[str] = ()) -> CheckedRun:
-        from harness.runs.folder import load_run
+        from harness.api import load_run
 
         if folder is None:
             from harness.__main__ import main
@@ -115,7 +152,7 @@ def stt_run(tmp_path: Path) -> Callable[..., CheckedRun]:
             code = main(["run", "report.plots=false", f"hydra.run.dir={folder}", *overrides])
             if code in (1, 2):
                 pytest.fail(f"the run ended with exit code {code}", pytrace=False)
-        with _told():
-            return CheckedRun(load_run(Path(folder)))
+        with _errors_fail_the_test():
+            return CheckedRun(load_run(folder))
 
     return get

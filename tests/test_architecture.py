@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("recorder", "replay", "runs"),
     ("verdicts", "report", "export", "serve"),
     ("experiments",),
-    ("cli",),
+    ("api", "cli"),
     ("__main__", "pytest_plugin"),  # a plugin starts the harness as a command does
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

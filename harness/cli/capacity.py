@@ -174,7 +174,6 @@ class _Looks:
         plan = ArmPlan(
             name=Path(name).name,
             config=hydra_side.to_config(composed),
-            config_yaml=hydra_side.to_yaml(composed),
             folder=self._folder / name,
         )
         return Shard(plan, clips)

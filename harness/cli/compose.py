@@ -173,10 +173,6 @@ def to_config(composed: DictConfig) -> schema.Config:
     return config
 
 
-def to_yaml(composed: DictConfig) -> str:
-    return OmegaConf.to_yaml(composed, resolve=True)
-
-
 def asked_for() -> list[str]:
     """The overrides of this job, without Hydra's own."""
     return list(HydraConfig.get().overrides.task)

@@ -102,7 +102,6 @@ def make_plan(name: str, composed: DictConfig, folder: Path, overrides: Sequence
     return ArmPlan(
         name=name or config.chunking.name,
         config=config,
-        config_yaml=hydra_side.to_yaml(composed),
         folder=folder,
         overrides=tuple(overrides),
     )

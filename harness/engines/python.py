@@ -92,3 +92,23 @@ class PythonOptions:
     def origin(self) -> Origin:
         """The package and version that the factory belongs to."""
         return origin_of(self.function())
+
+
+@dataclass
+class GivenFactory(PythonOptions):
+    """A factory that was handed over in Python: any callable, also one defined in a notebook."""
+
+    def __post_init__(self) -> None:
+        self.given: Callable[..., Any] | None = None
+
+    @classmethod
+    def of(cls, factory: Callable[..., Any], options: dict[str, Any]) -> GivenFactory:
+        name = getattr(factory, "__qualname__", type(factory).__qualname__)
+        made = cls(f"{factory.__module__}:{name}", options)
+        made.given = factory
+        return made
+
+    def function(self) -> Callable[..., Any]:
+        if self.given is None:
+            raise ConfigError("this factory was given in Python, in another process")
+        return self.given

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from harness.chunking.messages import chunk_messages
-from harness.config import Config, outside_variants, variant_identity
+from harness.config import Config, config_yaml, outside_variants, variant_identity
 from harness.datasets.load import Dataset
 from harness.engines import Engine, OnSockets
 from harness.events import Failed, Trace
@@ -29,7 +29,6 @@ class ArmPlan(msgspec.Struct, frozen=True):
 
     name: str  # what distinguishes it, such as 1word
     config: Config
-    config_yaml: str  # the resolved config, as it is kept in the run's folder
     folder: Path
     overrides: tuple[str, ...] = ()  # what was asked for on the command line
 
@@ -60,7 +59,7 @@ class ArmRecorder:
     @cached_property
     def writer(self) -> RunWriter:
         """Makes the folder when it is first asked for."""
-        return RunWriter(self.plan.folder, self.plan.config_yaml, self.environment)
+        return RunWriter(self.plan.folder, config_yaml(self.plan.config), self.environment)
 
     def _describe(
         self, beside: list[str], floor_ms: float | None, *, simulated: bool

@@ -126,3 +126,13 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]  # what a reader should know, each with its remedy
     metrics: dict[str, Distribution | Ratio]
     verdict: dict[str, object]
+
+    def __getitem__(self, metric: str) -> Distribution | Ratio:
+        """The figures of one metric: ``summary["ttft_ms"].p50``.
+
+        Raises:
+            KeyError: no metric is called so.
+        """
+        if metric not in self.metrics:
+            raise KeyError(f"no metric {metric!r}; there are: {', '.join(self.metrics)}")
+        return self.metrics[metric]

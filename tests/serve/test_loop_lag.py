@@ -21,9 +21,6 @@ from .serving import WORLD, serving
 
 pytestmark = pytest.mark.e2e
 
-# What load_run and the summary read of it.
-YAML = "replay: {repeats: 1, pace: realtime, until: repeats}\ngate: {}\n"
-
 
 def block_the_loop(monkeypatch: pytest.MonkeyPatch, ms: int) -> None:
     """Hold the sockets' thread for ``ms`` of every ``ms`` + 20."""
@@ -54,7 +51,7 @@ def test_a_blocked_event_loop_makes_the_run_invalid(
             replay=ReplayConfig(repeats=1, warmup=0),
             inject=inject,
         )
-        plan = ArmPlan(name="1word", config=config, config_yaml=YAML, folder=tmp_path / "run")
+        plan = ArmPlan(name="1word", config=config, folder=tmp_path / "run")
         (summary,) = run_arms([plan], Progress())
     assert "loop_lag" in [text.partition(":")[0] for text in summary.validity]
     (trace,) = load_run(plan.folder).traces  # what it was judged by is kept

@@ -46,9 +46,7 @@ def plan(folder: Path, url: str) -> ArmPlan:
         dataset=ONE_CLIP,
         replay=ReplayConfig(repeats=1, warmup=0, frame_ms=80),
     )
-    # What load_run and the summary read of it.
-    yaml = "replay: {repeats: 1, pace: realtime, until: repeats}\ngate: {}\n"
-    return ArmPlan(name=folder.name, config=config, config_yaml=yaml, folder=folder)
+    return ArmPlan(name=folder.name, config=config, folder=folder)
 
 
 @pytest.mark.e2e
