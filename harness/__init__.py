@@ -42,7 +42,7 @@ _PUBLIC = {
     "compare": "harness.api",
     "load_run": "harness.api",
     "Run": "harness.api",
-    "Progress": "harness.experiments.run",
+    "Progress": "harness.experiments.progress",
     "Config": "harness.config",
     "ReplayConfig": "harness.config",
     "GateConfig": "harness.config",
@@ -132,7 +132,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from harness.errors import UsageError as UsageError
     from harness.events import SessionKind as SessionKind
     from harness.events import Trace as Trace
-    from harness.experiments.run import Progress as Progress
+    from harness.experiments.progress import Progress as Progress
     from harness.metrics.instants import Missing as Missing
 
 

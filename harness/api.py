@@ -20,7 +20,8 @@ from harness.engines.python import GivenFactory
 from harness.engines.setting import NoModel
 from harness.errors import ConfigError, UsageError
 from harness.experiments.plan import ArmPlan
-from harness.experiments.run import Progress, run_arms
+from harness.experiments.progress import Progress
+from harness.experiments.run import run_arms
 from harness.runs import folder as runs_folder
 from harness.runs.folder import load_run as _load_run
 from harness.verdicts import Verdict

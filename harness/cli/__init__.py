@@ -20,21 +20,21 @@ from harness.errors import HarnessError
 
 Verb = Callable[[list[str]], int]
 
-# verb -> (module in this room, what it does)
-VERBS: dict[str, tuple[str, str]] = {
-    "run": ("replaying", "one arm: replay recorded audio, measure, summarise, judge"),
-    "compare": ("replaying", "two or more arms, interleaved in one go"),
-    "rechunk": ("offline", "apply other chunking strategies to a run's recorded tokens"),
-    "gate": ("judging", "judge a finished run again, offline, or against a baseline"),
-    "baseline": ("judging", "keep named reference runs: save, list, show"),
-    "report": ("offline", "make tables and plots again from saved runs, without a model"),
-    "manifest": ("datasets", "make a manifest from a folder of recordings and their texts"),
-    "align": ("datasets", "add word timings, speech onset and end to a manifest"),
-    "calibrate": ("calibrating", "this machine's noise, the smallest effect it shows, and a proof"),
-    "capacity": ("capacity", "the largest number of concurrent streams that meets objectives"),
-    "serve": ("serving", "an engine as a realtime server, with a page to try it in a browser"),
-    "export": ("judging", "a run's figures for pytest-benchmark, github-action-benchmark, Bencher"),
-    "doctor": ("doctor", "what this machine can run, and why not"),
+# verb -> what it does; the module in this room has the same name
+VERBS: dict[str, str] = {
+    "run": "one arm: replay recorded audio, measure, summarise, judge",
+    "compare": "two or more arms, interleaved in one go",
+    "rechunk": "apply other chunking strategies to a run's recorded tokens",
+    "gate": "judge a finished run again, offline, or against a baseline",
+    "baseline": "keep named reference runs: save, list, show",
+    "report": "make tables and plots again from saved runs, without a model",
+    "manifest": "make a manifest from a folder of recordings and their texts",
+    "align": "add word timings, speech onset and end to a manifest",
+    "calibrate": "this machine's noise, the smallest effect it shows, and a proof",
+    "capacity": "the largest number of concurrent streams that meets objectives",
+    "serve": "an engine as a realtime server, with a page to try it in a browser",
+    "export": "a run's figures for pytest-benchmark, github-action-benchmark, Bencher",
+    "doctor": "what this machine can run, and why not",
 }
 
 USAGE = """\
@@ -57,7 +57,7 @@ Is something missing on this machine?
 
 def usage() -> str:
     width = max(map(len, VERBS)) + 2
-    return USAGE.format(verbs="\n".join(f"  {v:<{width}}{what}" for v, (_, what) in VERBS.items()))
+    return USAGE.format(verbs="\n".join(f"  {v:<{width}}{what}" for v, what in VERBS.items()))
 
 
 def run_verb(argv: list[str]) -> int:
@@ -71,7 +71,7 @@ def run_verb(argv: list[str]) -> int:
     name, *rest = argv
     if name not in VERBS:
         return _complain(_no_such_verb(name))
-    verb: Verb = getattr(import_module(f"harness.cli.{VERBS[name][0]}"), name)
+    verb: Verb = getattr(import_module(f"harness.cli.{name}"), name)
     try:
         with own_configs.taken_from(rest) as others:
             return verb(others)

@@ -7,13 +7,13 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from harness.experiments.run import Progress as Untold
+from harness.experiments.progress import Progress as Callbacks
 
 # Results go to stdout; progress and remarks to stderr, so that a pipe gets results only.
 console = Console(stderr=True, highlight=False)
 
 
-class TerminalProgress(Untold):
+class TerminalProgress(Callbacks):
     """One line per stage, and a bar over the sessions.
 
     Drawn only when a session has been kept, never by a thread of its own: a bar that redraws itself
@@ -43,6 +43,9 @@ class TerminalProgress(Untold):
 
     def stage(self, text: str) -> None:
         console.print(f"{text} ...", style="dim")
+
+    def note(self, text: str) -> None:
+        console.print(f"note: {text}", markup=False, soft_wrap=True)
 
     def clip_done(self, done: int, total: int, seconds_left: float) -> None:
         left = f"at least {seconds_left:.0f} s of audio left" if seconds_left > 0.5 else ""

@@ -10,27 +10,22 @@ import random
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, fields
-from functools import cached_property
-from typing import Any
+from dataclasses import fields
 
 import msgspec
-import numpy as np
 
-from harness.clock import RealWorld, VirtualWorld, World
+from harness.clock import World
 from harness.config import Config
-from harness.datasets.load import Clip, Dataset, load_dataset
+from harness.datasets.load import Dataset
 from harness.engines import Engine
-from harness.engines.factory import injected, load_engine
-from harness.engines.null import NullEngine
 from harness.errors import ConfigError, UsageError
 from harness.events import SessionKind, Trace
 from harness.experiments.plan import ArmPlan, ArmRecorder
-from harness.machine.environment import identity
+from harness.experiments.progress import Progress
+from harness.experiments.rig import Rig
 from harness.machine.gpu import GpuSampler
 from harness.machine.host import HostSample, HostSampler
 from harness.metrics import Summary
-from harness.metrics.instants import request_ns
 from harness.replay import Arm, Pacing, Planned, arrivals_ns, replay
 from harness.runs.folder import refuse_used
 from harness.verdicts.gates import check_arm, check_references
@@ -48,23 +43,6 @@ from harness.verdicts.sequential import SequentialPlan
 
 log = logging.getLogger("harness")
 
-FLOOR_TURNS = 5  # sessions of the null engine that the harness floor is the median of
-FLOOR_TURN_S = 0.2
-
-
-class Progress:
-    """Told how far a run is; this one tells nobody.
-
-    ``stage`` is called between replays; ``clip_done`` on the thread that stores sessions, while
-    others may be replayed: what it does takes time from them.
-    """
-
-    def stage(self, text: str) -> None:
-        """A new step has begun."""
-
-    def clip_done(self, done: int, total: int, seconds_left: float) -> None:
-        """A session has been kept."""
-
 
 def run_arms(plans: Sequence[ArmPlan], progress: Progress) -> list[Summary]:
     """Replay all arms, interleaved in one go; returns their summaries, in order.
@@ -76,42 +54,6 @@ def run_arms(plans: Sequence[ArmPlan], progress: Progress) -> list[Summary]:
     _check_arms(plans)
     with closing(Rig(plans[0].config, progress)) as rig:
         return replay_arms(plans, rig)
-
-
-class Rig:
-    """Dataset, clock and engines, loaded once: for one go of interleaved arms, or for several."""
-
-    def __init__(self, config: Config, progress: Progress) -> None:
-        self.progress = progress
-        progress.stage("Loading the dataset")
-        self.dataset = load_dataset(config.dataset)
-        self.world = _make_world(config)
-        self._frame_ms = config.replay.frame_ms
-        self._engines: dict[str, Engine] = {}
-
-    def engine(self, config: Config) -> Engine:
-        """The engine of one arm; arms that ask for the same share it, whatever is injected."""
-        key = _engine_key(config.model, config.engine, config.session)
-        if key not in self._engines:
-            how = ": compiling may take minutes" if getattr(config.engine, "compile", False) else ""
-            self.progress.stage(f"Loading the engine{how}")
-            self._engines[key] = load_engine(config, self.world)
-        worse = _engine_key(config.model, config.engine, config.session, config.inject)
-        if worse not in self._engines:
-            self._engines[worse] = injected(self._engines[key], config, self.world)
-        return self._engines[worse]
-
-    @cached_property
-    def floor_ms(self) -> float | None:
-        """What the harness itself adds to a TTFT; None in simulated time."""
-        if self.world.simulated:
-            return None
-        self.progress.stage("Measuring the harness itself")
-        return measure_floor_ms(self.world, self._frame_ms)
-
-    def close(self) -> None:
-        for engine in set(self._engines.values()):
-            engine.close()
 
 
 def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
@@ -212,42 +154,6 @@ def _asks_for_a_gate(overrides: Sequence[str]) -> bool:
     return bool(named) and not any(o.startswith("gate.rules=") for o in overrides)
 
 
-def _make_world(config: Config) -> World:
-    if config.replay.pace == "virtual":
-        return VirtualWorld(compute_scale=config.replay.compute_scale)
-    return RealWorld()
-
-
-def _engine_key(*parts: Any) -> str:
-    return identity([[type(part).__name__, asdict(part)] for part in parts])
-
-
-def measure_floor_ms(world: World, frame_ms: float) -> float:
-    """Median TTFT of the null engine through the same loop: what the harness itself adds."""
-    clip = Clip(
-        id="floor",
-        samples=np.zeros(round(FLOOR_TURN_S * 16_000), np.float32),
-        duration_s=FLOOR_TURN_S,
-        text="null",
-        speech_onset_s=0.0,
-        speech_end_s=FLOOR_TURN_S,
-        language="en",
-        words=(),
-        pcm_sha256="",
-    )
-    found: list[float] = []
-
-    def keep(_planned: Planned, trace: Trace) -> None:
-        found.append((trace.chunks[0].at_ns - request_ns(trace)) / 1e6)
-
-    engine = NullEngine(world)
-    pacing = Pacing(frame_ms=frame_ms, kind=SessionKind.TURN, timeout_s=10)
-    arm = Arm(engine, Config().chunking.chunker, pacing)
-    replay(world, [arm], [Planned(0, clip, i) for i in range(FLOOR_TURNS)], 1, keep)
-    engine.close()
-    return statistics.median(found)
-
-
 def _make_arm(config: Config, engine: Engine) -> Arm:
     return Arm(
         engine=engine,
@@ -313,7 +219,7 @@ def _replay_all(
     arms = [_make_arm(recorder.plan.config, recorder.engine) for recorder in recorders]
     streams = config.replay.streams
     warmups = _make_warmups(dataset, config, len(arms))
-    keep = _Keeper(recorders, config, progress)
+    keep = _TraceSink(recorders, config, progress)
     looks = SequentialPlan(config.replay.repeats, config.replay.most_repeats)
     mean_s = statistics.fmean(clip.duration_s for clip in dataset.clips)
     starts_ns = arrivals_ns(config.replay.arrivals, streams, mean_s, config.seed)
@@ -365,7 +271,7 @@ def _make_schedule(dataset: Dataset, config: Config, arms: int) -> Iterator[list
         yield sessions
 
 
-class _Keeper:
+class _TraceSink:
     """Keeps each trace with its arm and says how far the run is."""
 
     def __init__(

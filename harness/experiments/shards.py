@@ -19,7 +19,9 @@ import msgspec
 from harness.datasets.load import Dataset
 from harness.errors import HarnessError
 from harness.experiments.plan import ArmPlan
-from harness.experiments.run import Progress, Rig, replay_arms
+from harness.experiments.progress import Progress
+from harness.experiments.rig import Rig
+from harness.experiments.run import replay_arms
 
 # Measured on two cores with frames of 80 ms: 300 sockets are sent to 2.1 ms late (p99), 1000
 # saturate the asyncio thread that they share.

@@ -55,8 +55,11 @@ class Injection(msgspec.Struct, frozen=True):
         """The name of its arm, also of its folder."""
         return f"plus-{100 * self.effect:g}" + ("" if self.tail_share == 1 else "-tail")
 
+    def delay_ms(self, ttft_ms: float) -> float:
+        return round(self.effect * ttft_ms, 3)
+
     def overrides(self, ttft_ms: float) -> tuple[str, ...]:
-        delay = f"inject.delay_ms={self.effect * ttft_ms:.3f}"
+        delay = f"inject.delay_ms={self.delay_ms(ttft_ms):.3f}"
         return (delay, f"inject.tail_share={self.tail_share:g}")
 
 

@@ -124,10 +124,10 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_loaded(
 
 
 def test_the_defaults_agree_with_each_other() -> None:
-    from harness.cli.capacity import _check
+    from harness.experiments.capacity import check_capacity
 
     config = to_config(compose_alone([]))
-    assert [rule.text for rule in _check(config)] == config.capacity.objectives
+    assert [rule.text for rule in check_capacity(config)] == config.capacity.objectives
 
 
 @pytest.mark.parametrize(

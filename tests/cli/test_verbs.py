@@ -251,7 +251,7 @@ def test_an_interrupted_run_is_invalid(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(experiment, "replay", interrupted)
-    monkeypatch.setattr(experiment, "measure_floor_ms", lambda *_: 0.1)
+    monkeypatch.setattr("harness.experiments.rig.measure_floor_ms", lambda *_: 0.1)
     assert run("out") == 4
     summary = read("out/summary.json")
     assert summary["verdict"]["status"] == "invalid"

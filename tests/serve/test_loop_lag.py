@@ -14,7 +14,8 @@ from harness.engines.remote.engine import RealtimeClient
 from harness.engines.remote.options import RealtimeOptions
 from harness.engines.setting import NoModel
 from harness.experiments.plan import ArmPlan
-from harness.experiments.run import Progress, run_arms
+from harness.experiments.progress import Progress
+from harness.experiments.run import run_arms
 from harness.runs.folder import load_run
 
 from .serving import WORLD, serving

@@ -23,14 +23,10 @@ from typing import Any
 
 import msgspec
 import yaml
-from omegaconf import DictConfig
 
-from harness.cli import compose as hydra_side
-from harness.cli.progress import TerminalProgress
-from harness.cli.results import conclude
-from harness.cli.sweeping import Sweep
 from harness.config import Config
 from harness.errors import ConfigError, UsageError
+from harness.experiments.progress import Progress
 from harness.machine.environment import git_revision
 from harness.metrics import METRICS_VERSION
 from harness.metrics.accuracy import normaliser_ids
@@ -55,34 +51,8 @@ class Side(msgspec.Struct, frozen=True):
     revision: str | None  # the commit, +dirty if files differ
 
 
-def compare_against(revision: str, sweep: Sweep) -> int:
-    """Compare ``revision`` with the files as they are now; returns the exit code.
-
-    Raises:
-        UsageError: no checkout, no such revision, or a side that cannot measure.
-        ConfigError: a config that cannot be compared so.
-        KeyboardInterrupt: Ctrl-C or SIGTERM, before one repeat of both sides was measured.
-    """
-    if len(sweep.arms) > 1:
-        raise UsageError(
-            "--against compares two revisions of one configuration",
-            value=", ".join(arm.name for arm in sweep.arms),
-            hint="give each field one value",
-        )
-    codes: list[int] = []
-
-    def task(composed: DictConfig) -> None:
-        config = hydra_side.to_config(composed)
-        folder = hydra_side.run_folder()
-        codes.append(_compare(revision, config, hydra_side.asked_for(), folder))
-
-    with _sigterm_interrupts():
-        hydra_side.with_hydra("compare", sweep.fixed, task)
-    return max(codes, default=0)
-
-
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
+def sigterm_interrupts() -> Iterator[None]:
     """SIGTERM, with which CI cancels a job, raises ``KeyboardInterrupt`` as Ctrl-C does.
 
     Left to itself it would end this process only: the one that measures would go on, and git would
@@ -100,7 +70,21 @@ def _sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _compare(revision: str, config: Config, overrides: Sequence[str], folder: Path) -> int:
+def compare_revision(
+    revision: str, config: Config, overrides: Sequence[str], folder: Path, progress: Progress
+) -> list[Path]:
+    """Compare ``revision`` with the files as they are now; returns both run folders, old first.
+
+    Args:
+        config: of both sides.
+        overrides: from which both sides' processes compose it.
+        folder: of the comparison.
+
+    Raises:
+        UsageError: no checkout, no such revision, or a side that cannot measure.
+        ConfigError: a config that cannot be compared so.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, before one repeat of both sides was measured.
+    """
     if config.replay.until == "decided":
         raise ConfigError(
             "--against repeats a number of times that is known before",
@@ -115,7 +99,6 @@ def _compare(revision: str, config: Config, overrides: Sequence[str], folder: Pa
     names = f"old-{commit[:9]}", f"new-{short}{dirty}"
     check_references(config.gate, names)
     with (
-        TerminalProgress() as progress,
         tempfile.TemporaryDirectory(prefix="harness-") as scratch,
         _worktree(root, commit, Path(scratch, "worktree")) as old_root,
     ):
@@ -129,7 +112,7 @@ def _compare(revision: str, config: Config, overrides: Sequence[str], folder: Pa
             progress.stage("A regression was seen: measuring all of it once more")
             again = blocks.measure(folder / CONFIRM)
         finish_arms(writers, again=again)
-    return conclude([writer.folder for writer in writers])
+    return [writer.folder for writer in writers]
 
 
 # --- the two sides --------------------------------------------------------------------------------
@@ -158,7 +141,7 @@ def _worktree(root: Path, commit: str, folder: Path) -> Iterator[Path]:
             _git(root, "worktree", "remove", "--force", "--force", str(folder))
 
 
-def _environment(root: Path, old_root: Path, progress: TerminalProgress) -> str:
+def _environment(root: Path, old_root: Path, progress: Progress) -> str:
     """The interpreter for the revision; this one where it asks for the same packages."""
     asked = [name for name in PACKAGES if (old_root / name).is_file()]
     if asked and all(_same(root / name, old_root / name) for name in asked):
@@ -199,7 +182,7 @@ class _Blocks:
         config: Config,
         overrides: Sequence[str],
         scratch: Path,
-        progress: TerminalProgress,
+        progress: Progress,
     ) -> None:
         self._sides = sides
         self._config = config

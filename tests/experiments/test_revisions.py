@@ -19,9 +19,9 @@ import pytest
 from traces import gpu_that_said
 
 from harness.__main__ import main
-from harness.cli import against
-from harness.cli.against import Side
 from harness.clock import RealWorld
+from harness.experiments import revisions as against
+from harness.experiments.revisions import Side
 from harness.machine.gpu import Telemetry
 from harness.runs.folder import Run, load_run
 
@@ -122,9 +122,9 @@ def test_a_gate_of_an_arm_that_is_not_there_is_told_after_the_first_repeat_at_th
 def test_a_revision_that_cannot_run_says_why(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    replace(checkout / "harness/cli/replaying.py", "def run(", "def walk(")
+    replace(checkout / "harness/cli/run.py", "def run(", "def walk(")
     git("commit", "--quiet", "--all", "--message", "broken")
-    replace(checkout / "harness/cli/replaying.py", "def walk(", "def run(")
+    replace(checkout / "harness/cli/run.py", "def walk(", "def run(")
     assert main(["compare", "--against=HEAD", *QUICK]) == 2
     complaint = capsys.readouterr().err
     assert "could not measure" in complaint
@@ -300,11 +300,11 @@ def test_sigterm_is_an_interrupt_for_as_long_as_it_is_asked_to_be() -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        with pytest.raises(KeyboardInterrupt), against._sigterm_interrupts():
+        with pytest.raises(KeyboardInterrupt), against.sigterm_interrupts():
             signal.raise_signal(signal.SIGTERM)
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        with against._sigterm_interrupts():  # whoever started this has decided otherwise
+        with against.sigterm_interrupts():  # whoever started this has decided otherwise
             signal.raise_signal(signal.SIGTERM)
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
@@ -315,7 +315,7 @@ def test_in_a_thread_no_signal_is_handled() -> None:
     seen: list[object] = []
 
     def enter() -> None:
-        with against._sigterm_interrupts():
+        with against.sigterm_interrupts():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=enter)

@@ -1,23 +1,17 @@
-"""The verbs that judge finished runs: ``gate``, ``baseline`` and ``export``."""
+"""The verb ``gate``: judge a finished run again, offline."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
-from rich.console import Console
-
 from harness.cli.results import COMPARISON, arms_of, finished, publish
 from harness.config import GateConfig
-from harness.errors import RunError, StorageError, UsageError
-from harness.export.benchmarks import bencher, github_action_benchmark, pytest_benchmark
+from harness.errors import UsageError
 from harness.runs.folder import SUMMARY, Run, load_run, write_json
 from harness.verdicts import Verdict, exit_code, worst
-from harness.verdicts.baselines import FOLDER, list_baselines, load_baseline, save_baseline
 from harness.verdicts.judge import CONFIRM, gate_of, judge_again, judge_runs, judged, load_against
 
 
@@ -102,86 +96,3 @@ def _gate(run: Run, overrides: Sequence[str]) -> GateConfig:
         return changed
     names = {o.partition("=")[0].removeprefix("gate.").partition(".")[0] for o in overrides}
     return replace(gate_of(run), **{name: getattr(changed, name) for name in names})
-
-
-BASELINE_USAGE = """\
-python -m harness baseline save NAME RUN [--replace]
-       python -m harness baseline list
-       python -m harness baseline show NAME
-
-Baselines are files in reports/baselines/, small enough to commit, bound to the machine, the
-versions, the model, the clips and the config they were made with.
-"""
-
-
-def baseline(argv: list[str]) -> int:
-    """Named reference runs, bound to the environment they were made in."""
-    parser = argparse.ArgumentParser(prog="python -m harness baseline", usage=BASELINE_USAGE)
-    commands = parser.add_subparsers(dest="command", required=True)
-    save = commands.add_parser("save")
-    save.add_argument("name")
-    save.add_argument("run", type=Path)
-    save.add_argument("--replace", action="store_true")
-    commands.add_parser("list")
-    commands.add_parser("show").add_argument("name")
-    options = parser.parse_args(argv)
-    console = Console(highlight=False, soft_wrap=True)
-    match options.command:
-        case "save":
-            path = save_baseline(options.name, options.run, replace=options.replace)
-            console.print(f"{path}\nnext: git add {path}; python -m harness gate RUN gate=ci "
-                          f"--baseline {options.name}", markup=False)  # fmt: skip
-        case "list":
-            for name in list_baselines():
-                console.print(name, markup=False)
-            if not list_baselines():
-                console.print(f"none in {FOLDER} yet: python -m harness baseline save NAME RUN")
-        case "show":
-            found = load_baseline(options.name)
-            console.print(f"{found.name}: run {found.run}, {len(found.clips)} sessions")
-            console.print(msgspec.json.format(msgspec.json.encode(found.environment)).decode(),
-                          markup=False)  # fmt: skip
-    return 0
-
-
-FORMATS = ("pytest-benchmark", "github-action-benchmark", "bencher")
-
-
-def export(argv: list[str]) -> int:
-    """Write a run's figures in another tool's format; exit code 4 if they cannot be relied on."""
-    parser = argparse.ArgumentParser(prog="python -m harness export", description=export.__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, or a comparison's")
-    parser.add_argument("--format", choices=FORMATS, required=True)
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE")
-    options = parser.parse_args(argv)
-    loaded = [load_run(folder) for folder in arms_of(options.run)]
-    if not all(run.clips for run in loaded):
-        raise StorageError(
-            "a run without a single session: nothing to export", value=str(options.run)
-        )
-    runs = [finished(run) for run in loaded]
-    try:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"the folder of --out cannot be made: {error}", hint="choose another --out"
-        ) from error
-    unfinished = any(run.summary is None for run in loaded)
-    summaries = {run.name: run.summary for run in runs if run.summary is not None}
-    invalid = [name for name, summary in summaries.items() if summary.validity]
-    for name in invalid:
-        reasons = "; ".join(summaries[name].validity)
-        print(f"warning: {name} is invalid: {reasons}", file=sys.stderr)  # noqa: T201
-    match options.format:
-        case "pytest-benchmark":
-            if len(runs) > 1:
-                raise UsageError("a pytest-benchmark file holds one run", hint="name one arm")
-            write_json(
-                options.out, pytest_benchmark(runs[0].name, runs[0].clips, runs[0].environment)
-            )
-        case "github-action-benchmark":
-            write_json(options.out, github_action_benchmark(summaries))
-        case "bencher":
-            write_json(options.out, bencher(summaries))
-    print(options.out)  # noqa: T201 the answer
-    return RunError.exit_code if unfinished or invalid else 0

@@ -1,0 +1,31 @@
+"""The verb ``run``: replay recorded audio through one configuration, measure, judge."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from harness.cli import compose as hydra_side
+from harness.cli.help import asks_for_help, print_help
+from harness.cli.measuring import make_plan, measure
+
+WHAT = """\
+Replay recorded audio through one configuration, in real time; measure, summarise, judge.
+
+  python -m harness run chunking=6word replay.repeats=5
+  python -m harness run dataset=manifest dataset.manifest=my/manifest.jsonl gate=ci
+  python -m harness run engine=scripted engine.first_ms=80
+  python -m harness run -m chunking=1word,6word       one after the other (compare interleaves)"""
+
+
+def run(argv: list[str]) -> int:
+    """One arm; with ``-m`` one after the other for every combination of the values given."""
+    if asks_for_help(argv):
+        return print_help("run", WHAT)
+    codes: list[int] = []
+
+    def task(composed: DictConfig) -> None:
+        plan = make_plan("", composed, hydra_side.run_folder(), hydra_side.asked_for())
+        codes.append(measure([plan]))
+
+    hydra_side.with_hydra("run", argv, task)
+    return max(codes, key=(0, 4, 3).index, default=0)  # that a gate failed outweighs the rest

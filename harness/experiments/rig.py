@@ -1,0 +1,97 @@
+"""What arms are replayed with: dataset, clock and engines, loaded once; and the harness's floor."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from harness.clock import RealWorld, VirtualWorld, World
+from harness.config import Config
+from harness.datasets.load import Clip, load_dataset
+from harness.engines import Engine
+from harness.engines.factory import injected, load_engine
+from harness.engines.null import NullEngine
+from harness.events import SessionKind, Trace
+from harness.experiments.progress import Progress
+from harness.machine.environment import identity
+from harness.metrics.instants import request_ns
+from harness.replay import Arm, Pacing, Planned, replay
+
+FLOOR_TURNS = 5  # sessions of the null engine that the harness floor is the median of
+FLOOR_TURN_S = 0.2
+
+
+class Rig:
+    """Dataset, clock and engines, loaded once: for one go of interleaved arms, or for several."""
+
+    def __init__(self, config: Config, progress: Progress) -> None:
+        self.progress = progress
+        progress.stage("Loading the dataset")
+        self.dataset = load_dataset(config.dataset)
+        self.world = _make_world(config)
+        self._frame_ms = config.replay.frame_ms
+        self._engines: dict[str, Engine] = {}
+
+    def engine(self, config: Config) -> Engine:
+        """The engine of one arm; arms that ask for the same share it, whatever is injected."""
+        key = _engine_key(config.model, config.engine, config.session)
+        if key not in self._engines:
+            how = ": compiling may take minutes" if getattr(config.engine, "compile", False) else ""
+            self.progress.stage(f"Loading the engine{how}")
+            self._engines[key] = load_engine(config, self.world)
+        worse = _engine_key(config.model, config.engine, config.session, config.inject)
+        if worse not in self._engines:
+            self._engines[worse] = injected(self._engines[key], config, self.world)
+        return self._engines[worse]
+
+    @cached_property
+    def floor_ms(self) -> float | None:
+        """What the harness itself adds to a TTFT; None in simulated time."""
+        if self.world.simulated:
+            return None
+        self.progress.stage("Measuring the harness itself")
+        return measure_floor_ms(self.world, self._frame_ms)
+
+    def close(self) -> None:
+        for engine in set(self._engines.values()):
+            engine.close()
+
+
+def _make_world(config: Config) -> World:
+    if config.replay.pace == "virtual":
+        return VirtualWorld(compute_scale=config.replay.compute_scale)
+    return RealWorld()
+
+
+def _engine_key(*parts: Any) -> str:
+    return identity([[type(part).__name__, asdict(part)] for part in parts])
+
+
+def measure_floor_ms(world: World, frame_ms: float) -> float:
+    """Median TTFT of the null engine through the same loop: what the harness itself adds."""
+    clip = Clip(
+        id="floor",
+        samples=np.zeros(round(FLOOR_TURN_S * 16_000), np.float32),
+        duration_s=FLOOR_TURN_S,
+        text="null",
+        speech_onset_s=0.0,
+        speech_end_s=FLOOR_TURN_S,
+        language="en",
+        words=(),
+        pcm_sha256="",
+    )
+    found: list[float] = []
+
+    def keep(_planned: Planned, trace: Trace) -> None:
+        found.append((trace.chunks[0].at_ns - request_ns(trace)) / 1e6)
+
+    engine = NullEngine(world)
+    pacing = Pacing(frame_ms=frame_ms, kind=SessionKind.TURN, timeout_s=10)
+    arm = Arm(engine, Config().chunking.chunker, pacing)
+    replay(world, [arm], [Planned(0, clip, i) for i in range(FLOOR_TURNS)], 1, keep)
+    engine.close()
+    return statistics.median(found)
