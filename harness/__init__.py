@@ -84,6 +84,7 @@ _PUBLIC = {
     "UsageError": "harness.errors",
     "Trace": "harness.events",
     "Missing": "harness.metrics.instants",
+    "metric_function": "harness.metrics.metric",
 }
 
 if TYPE_CHECKING:  # what type checkers and editors see
@@ -134,6 +135,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from harness.events import Trace as Trace
     from harness.experiments.progress import Progress as Progress
     from harness.metrics.instants import Missing as Missing
+    from harness.metrics.metric import metric_function as metric_function
 
 
 def engine(name: str) -> Any:
@@ -144,6 +146,20 @@ def engine(name: str) -> Any:
 def chunking_strategy(name: str) -> Any:
     """Decorator: registers a chunking strategy, a dataclass with ``chunker``, for this process."""
     return import_module("harness.chunking").STRATEGIES.add(name)
+
+
+def metric(*, unit: str, label: str, **facts: Any) -> Any:
+    """Decorator: a metric of one's own, for this process; ``metric_function`` registers nothing."""
+    described = import_module("harness.metrics.metric").metric_function(
+        unit=unit, label=label, **facts
+    )
+    functions = import_module("harness.metrics.registry").FUNCTIONS
+
+    def registered(function: Any) -> Any:
+        function = described(function)
+        return functions.add(function.metric.name)(function)
+
+    return registered
 
 
 def __getattr__(name: str) -> Any:

@@ -40,6 +40,7 @@ class Registry(Generic[T]):
         self._group = group
         self._added: dict[str, T] = {}
         self._loaded: dict[str, T] = {}
+        self._points: dict[str, list[metadata.EntryPoint]] | None = None  # None: not looked for
 
     def names(self) -> tuple[str, ...]:
         """All names, the harness's own first; nothing is imported."""
@@ -76,18 +77,10 @@ class Registry(Generic[T]):
 
         return keep
 
-    def name_of(self, variant: T) -> str:
-        """The name under which ``variant`` is registered.
-
-        Raises:
-            ConfigError: under none.
-        """
-        for name, loaded in self.loaded():
-            if loaded is variant:
-                return name
-        raise ConfigError(
-            f"this is not a registered {self.kind}", value=variant, allowed=", ".join(self.names())
-        )
+    def remove(self, name: str) -> None:
+        """Forget a variant that was added from Python."""
+        del self._added[name]
+        self._loaded.pop(name, None)
 
     def loaded(self) -> Iterator[tuple[str, T]]:
         """Every variant that can be loaded, by name; broken packages are left out."""
@@ -150,11 +143,12 @@ class Registry(Generic[T]):
         return foreign
 
     def _entry_points(self) -> dict[str, list[metadata.EntryPoint]]:
-        found: dict[str, list[metadata.EntryPoint]] = {}
-        if self._group is not None:
-            for point in metadata.entry_points(group=self._group):
-                found.setdefault(point.name, []).append(point)
-        return found
+        if self._points is None:
+            self._points = {}
+            if self._group is not None:
+                for point in metadata.entry_points(group=self._group):
+                    self._points.setdefault(point.name, []).append(point)
+        return self._points
 
 
 def origin_of(thing: Any) -> Origin:

@@ -211,17 +211,20 @@ def as_override(argument: str) -> str:
     """
     if argument in FLAGS:
         return FLAGS[argument]
-    if argument.startswith(("+", "~")) and not argument.lstrip("+~").startswith("hydra."):
+    bare = argument.lstrip("+~")
+    if bare != argument and not bare.startswith(("hydra.", "engine.options.")):
         raise ConfigError(
             "fields can be set, but neither added nor removed", value=argument,
             allowed="GROUP=CHOICE and FIELD=VALUE; + and ~ before hydra.* only",
-            hint=f"{argument.lstrip('+~')}, if there is such a field: python -m harness run --help",
+            hint=f"{bare}, if there is such a field: python -m harness run --help",
         )  # fmt: skip
     key, equals, value = argument.partition("=")
     if key == "engine":  # unquoted, Hydra would read null as: no engine
         value = re.sub(r"(?<![^,])null(?![^,])", "'null'", value)
     elif not key.startswith("-") and not _SYNTAX.search(value) and not _PLAIN.fullmatch(value):
         value = "'" + value.replace("'", "\\'") + "'"
+    if key.startswith("engine.options."):  # whatever the user's own engine takes
+        key = f"++{key}"
     return f"{key}{equals}{value}"
 
 
@@ -244,6 +247,8 @@ def as_config_error(error: Exception) -> ConfigError:
     if match := re.search(r"Could not find '(\w+)/([^']+)'", text):
         group, choice = match.groups()
         choices = choices_of(group)
+        if group in VARIANTS and (why := VARIANTS[group].broken().get(choice)) is not None:
+            return why
         return ConfigError(
             f"config group {group}",
             value=choice,

@@ -87,6 +87,20 @@ def _gpu() -> str:
     return f"{gpu['name']}, driver {gpu['driver']}, CUDA {torch.version.cuda}"
 
 
+def _packages() -> str:
+    """What other packages bring; one that is broken is named, and costs nothing else."""
+    from harness.config import VARIANTS
+    from harness.errors import ConfigError
+    from harness.metrics.registry import FUNCTIONS
+
+    registries = {**VARIANTS, "metric": FUNCTIONS}
+    broken = [error for registry in registries.values() for error in registry.broken().values()]
+    if broken:
+        raise ConfigError("; ".join(error.what for error in broken), hint=broken[0].hint)
+    found = [f"{kind} {name}" for kind, one in registries.items() for name in one.outside()]
+    return ", ".join(found) or "none: every variant is the harness's own"
+
+
 # (part, whether the default run needs it, what finds it)
 CHECKS: tuple[tuple[str, bool, Callable[[], str]], ...] = (
     ("configs", True, _configs),
@@ -94,4 +108,5 @@ CHECKS: tuple[tuple[str, bool, Callable[[], str]], ...] = (
     ("weights", True, _weights),
     ("torch", True, _torch),
     ("gpu", False, _gpu),
+    ("plug-ins", False, _packages),
 )

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.metrics import ClipMetrics, Distribution, Ratio, Summary
-from harness.metrics.latency import METRICS
+from harness.metrics.registry import all_metrics
 from harness.metrics.summary import samples_by_clip
 
 _SHOWN = ("p50", "p95")
-_SMALLER_IS_BETTER = {metric.name for metric in METRICS if metric.better == "lower"}
 
 
 def pytest_benchmark(
@@ -23,7 +22,7 @@ def pytest_benchmark(
 ) -> dict[str, Any]:
     """A file that ``pytest-benchmark compare`` reads: seconds, one benchmark a latency."""
     benchmarks = []
-    for metric in METRICS:
+    for metric in all_metrics():
         if metric.unit != "ms" or metric.scope == "corpus":
             continue
         groups = samples_by_clip(metric.name, clips)
@@ -104,8 +103,9 @@ def _figures(
 ) -> list[tuple[str, str, float, float | None, float | None]]:
     """(name, unit, value, low, high) of what exists and of which less is better."""
     figures: list[tuple[str, str, float, float | None, float | None]] = []
+    smaller_is_better = {one.name for one in all_metrics() if one.better == "lower"}
     for name, metric in summary.metrics.items():
-        if name not in _SMALLER_IS_BETTER:
+        if name not in smaller_is_better:
             continue
         if isinstance(metric, Ratio):
             if metric.value is not None:

@@ -7,6 +7,9 @@ holds percentiles, intervals and tests. None of them reads a clock, a file or a 
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import msgspec
 
 # History, newest first. A result made under another version is never compared silently.
@@ -75,7 +78,12 @@ class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     lag_slope_ci95: tuple[float | None, float | None] | None = None  # of lag_slope_ms_per_min
     word_edits: Edits | None = None
     char_edits: Edits | None = None
+    outside: dict[str, float | tuple[float, ...]] = {}  # metrics from other packages, by name
     why_null: dict[str, str] = {}
+
+    def figure(self, name: str) -> Any:
+        """The figure of a metric of scope clip or series; None: it does not exist here."""
+        return getattr(self, name) if name in self.__struct_fields__ else self.outside.get(name)
 
 
 class Distribution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -136,3 +144,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         if metric not in self.metrics:
             raise KeyError(f"no metric {metric!r}; there are: {', '.join(self.metrics)}")
         return self.metrics[metric]
+
+
+def __getattr__(name: str) -> Any:
+    """``harness.metrics.ttft_ms``: every metric's function, by its name."""
+    functions = import_module("harness.metrics.registry").FUNCTIONS
+    if name.startswith("_") or name not in functions.names():
+        raise AttributeError(f"module 'harness.metrics' has no attribute {name!r}")
+    return functions.get(name)

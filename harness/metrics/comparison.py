@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 
 from harness.metrics import ClipMetrics
-from harness.metrics.instants import FROM_REQUEST, OTHER_REQUEST
-from harness.metrics.latency import METRICS, Metric
+from harness.metrics.instants import OTHER_REQUEST
+from harness.metrics.metric import Metric
+from harness.metrics.registry import all_metrics
 from harness.metrics.summary import CONFIDENCE, LEAST_N, samples_by_clip, shares_by_clip
 from harness.stats.bootstrap import (
     Bootstrap,
@@ -83,12 +84,12 @@ def compare_arms(
     of = len({clip.clip for clip in (*a_clips, *b_clips)})
     kinds = {clip.session for clip in (*a_clips, *b_clips)}
     differences: list[Difference] = []
-    for metric in METRICS:
+    for metric in all_metrics():
         if metric.name == "send_lateness_ms":
             continue  # of the harness, not of an arm
         if why_not is not None:
             differences.append(_no_difference(metric, "mean", of, why_not))
-        elif metric.name in FROM_REQUEST and len(kinds) > 1:
+        elif metric.from_request and len(kinds) > 1:
             differences.append(_no_difference(metric, "mean", of, OTHER_REQUEST))
         elif metric.scope == "corpus":
             differences.append(_corpus_difference(metric, a_clips, b_clips, of, seed))

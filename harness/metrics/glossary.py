@@ -8,14 +8,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from harness.metrics.latency import METRICS
+from harness.metrics.registry import all_metrics
 
 BEGIN, END = "<!-- glossary: made by python -m harness.metrics.glossary -->", "<!-- /glossary -->"
 
 
 def table() -> str:
     """One row a metric: name, unit, definition."""
-    rows = [f"| `{m.name}` | {m.unit} | {_cell(m.definition)} |" for m in METRICS]
+    rows = [f"| `{m.name}` | {m.unit} | {_cell(m.definition)} |" for m in all_metrics()]
     return "\n".join(["| metric | unit | definition |", "|---|---|---|", *rows])
 
 

@@ -26,8 +26,7 @@ class Missing(msgspec.Struct, frozen=True):
     reason: str
 
 
-# Metrics that count from R, which is another instant in turn and in live sessions.
-FROM_REQUEST = frozenset({"ttft_ms", "first_token_ms"})
+# Why such metrics of the two are not compared.
 OTHER_REQUEST = "counts from the end of the audio in turn sessions, from speech onset in live ones"
 FLOOD = "replay.pace=flood: no latency"  # why audio that came too fast has none
 NO_TEXT = Missing("no text")

@@ -1,4 +1,4 @@
-"""One pure function per latency metric, and :data:`METRICS`, the one list of what is measured.
+"""One pure function per latency metric, and :func:`clip_metrics`, which calls all of them.
 
 Each function's docstring is the metric's definition: formula, unit, when it is missing. Missing is
 neither zero nor left out, and negative is not zero. ``R`` and ``A(s)`` are those of ``instants``.
@@ -7,15 +7,17 @@ neither zero nor left out, and negative is not zero. ``R`` and ``A(s)`` are thos
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Callable
 from itertools import accumulate, pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import msgspec
 
 from harness.events import Failed, SessionKind, Span, Trace
-from harness.metrics import ClipMetrics, Edits, live
+from harness.metrics import ClipMetrics, live
 from harness.metrics.accuracy import char_edits, word_edits
+from harness.metrics.corpus import NO_SPANS
 from harness.metrics.instants import (
     FLOOD,
     NO_TEXT,
@@ -33,22 +35,39 @@ from harness.metrics.instants import (
     text_tokens,
     words_of,
 )
+from harness.metrics.metric import metric_function
+from harness.metrics.registry import all_metrics, is_ours
 
-NO_SPANS = Missing("the engine tells no compute spans")
 
-
+@metric_function(
+    unit="ms",
+    label="TTFT",
+    from_request=True,
+    infinite=True,
+    summarised=True,
+    headline=("p50", "p95"),
+)
 def ttft_ms(trace: Trace) -> float | Missing:
     """First chunk whose text is not blank - R: what the client sees. Missing: no text."""
     chunks = text_chunks(trace)
     return ms(chunks[0].at_ns - request_ns(trace)) if chunks else NO_TEXT
 
 
+@metric_function(
+    unit="ms",
+    label="First token",
+    from_request=True,
+    infinite=True,
+    summarised=True,
+    headline=("p50",),
+)
 def first_token_ms(trace: Trace) -> float | Missing:
     """First token whose text is not blank - R: what the model did. Missing: no text."""
     tokens = text_tokens(trace)
     return ms(tokens[0].at_ns - request_ns(trace)) if tokens else NO_TEXT
 
 
+@metric_function(unit="ms", label="Response", infinite=True, summarised=True, headline=("p50",))
 def response_ms(trace: Trace) -> float | Missing:
     """Last chunk - R, the whole response. Missing: no text; in live sessions."""
     if trace.session.kind is not SessionKind.TURN:
@@ -56,12 +75,14 @@ def response_ms(trace: Trace) -> float | Missing:
     return ms(trace.chunks[-1].at_ns - request_ns(trace)) if text_chunks(trace) else NO_TEXT
 
 
+@metric_function(unit="ms", label="Final text", infinite=True, summarised=True, headline=("p50",))
 def final_ms(trace: Trace) -> float | Missing:
     """Last chunk whose text is not blank - A(speech end). Missing: no text."""
     chunks = text_chunks(trace)
     return ms(chunks[-1].at_ns - audio_ns(trace, trace.session.speech_end_s)) if chunks else NO_TEXT
 
 
+@metric_function(unit="ms", label="Flush", infinite=True)
 def flush_ms(trace: Trace) -> float | Missing:
     """End of the stream - the actual sending of the end of audio. Missing: it was never sent."""
     if trace.finish is None:
@@ -69,6 +90,7 @@ def flush_ms(trace: Trace) -> float | Missing:
     return ms(trace.outcome.at_ns - trace.finish.sent_ns)
 
 
+@metric_function(unit="ms", label="Set-up")
 def setup_ms(trace: Trace) -> float | Missing:
     """Sum of the `setup` spans: connect and handshake, before t0. Missing: nothing to set up."""
     spans = [span for span in trace.spans if span.name == "setup"]
@@ -77,6 +99,7 @@ def setup_ms(trace: Trace) -> float | Missing:
     return ms(sum(span.end_ns - span.start_ns for span in spans))
 
 
+@metric_function(unit="ms", label="Compute", unpaced=True)
 def compute_ms(trace: Trace) -> float | Missing:
     """Time covered by spans in which the engine computes, overlaps once.
 
@@ -89,6 +112,7 @@ def compute_ms(trace: Trace) -> float | Missing:
     return ms(sum(own_ns / span.shared_by for span, own_ns in covered(spans, first, last)))
 
 
+@metric_function(unit="ms", label="Delivery", scope="series")
 def delivery_ms(trace: Trace) -> tuple[float, ...] | Missing:
     """The way to the server and back: text's arrival - sending, less the server's own time.
 
@@ -99,11 +123,15 @@ def delivery_ms(trace: Trace) -> tuple[float, ...] | Missing:
     return found or Missing("no server told its time")
 
 
+@metric_function(
+    unit="ms", label="Gap", scope="series", summarised=True, headline=("p50", "p95"), clip_p95=True
+)
 def gap_ms(trace: Trace) -> tuple[float, ...]:
     """Differences of consecutive non-blank chunks, raw: never spread over a chunk's words."""
     return tuple(ms(b.at_ns - a.at_ns) for a, b in pairwise(text_chunks(trace)))
 
 
+@metric_function(unit="ms", label="Gap per word")
 def gap_per_word_ms(trace: Trace) -> float | Missing:
     """(Last - first chunk) / (words of the text - words of the first chunk), non-blank chunks.
 
@@ -117,6 +145,7 @@ def gap_per_word_ms(trace: Trace) -> float | Missing:
     return ms(chunks[-1].at_ns - chunks[0].at_ns) / later_words
 
 
+@metric_function(unit="ms", label="Hold", scope="series", summarised=True)
 def hold_ms(trace: Trace) -> tuple[float, ...]:
     """Chunk release - the token that completed its first word: what batching costs, per chunk.
 
@@ -136,12 +165,14 @@ def hold_ms(trace: Trace) -> tuple[float, ...]:
     return tuple(holds)
 
 
+@metric_function(unit="ms", label="Send lateness", scope="series", kept=False)
 def send_lateness_ms(trace: Trace) -> tuple[float, ...]:
     """Actual - due sending, of every frame and of the end of audio: the harness itself."""
     finish = () if trace.finish is None else (trace.finish,)
     return tuple(ms(sent.sent_ns - sent.due_ns) for sent in (*trace.frames, *finish))
 
 
+@metric_function(unit="1", label="Rewrites", unpaced=True)
 def rewrites(trace: Trace) -> int:
     """Words that changed after they were shown: a chunk ended inside them, the next went on.
 
@@ -186,103 +217,13 @@ def budget_ms(trace: Trace) -> dict[str, float] | Missing:
     return {name: ms(part_ns) for name, part_ns in parts.items()}
 
 
-# --- over a run: one clip's share of a ratio of sums ---------------------------------------------
-
-
-def wer(clip: ClipMetrics) -> tuple[float, float] | Missing:
-    """Sum of word substitutions, deletions, insertions / sum of reference words.
-
-    After the normaliser of ``accuracy``; a failed clip is all deletions. Missing: random weights;
-    no reference words.
-    """
-    return _error_share(clip, clip.word_edits, "wer")
-
-
-def cer(clip: ClipMetrics) -> tuple[float, float] | Missing:
-    """Sum of character substitutions, deletions, insertions / sum of reference characters.
-
-    As for `wer`, spaces included.
-    """
-    return _error_share(clip, clip.char_edits, "cer")
-
-
-def _error_share(
-    clip: ClipMetrics, edits: Edits | None, name: str
-) -> tuple[float, float] | Missing:
-    if edits is None:
-        return Missing(clip.why_null.get(name, "not measured"))
-    return edits.errors, edits.reference
-
-
-def rtf(clip: ClipMetrics) -> tuple[float, float] | Missing:
-    """Sum of compute time / sum of audio: never from a paced wall clock. Missing: no spans."""
-    if clip.compute_ms is None:
-        return Missing(clip.why_null.get("compute_ms", NO_SPANS.reason))
-    return clip.compute_ms, clip.duration_s * 1000
-
-
-def rtfx(clip: ClipMetrics) -> tuple[float, float] | Missing:
-    """Sum of audio / sum of compute time, the inverse of `rtf`. Missing: no spans."""
-    share = rtf(clip)
-    return share if isinstance(share, Missing) else (share[1], share[0])
-
-
-# --- the list ------------------------------------------------------------------------------------
-
-
-class Metric(NamedTuple):
-    """What can be measured, reported and judged."""
-
-    name: str
-    unit: str
-    scope: Literal["clip", "series", "corpus"]  # one figure a clip, several, or one a run
-    better: Literal["lower", "higher"]
-    function: Callable[..., Any]  # clip, series: of a trace; corpus: of a ClipMetrics
-
-    @property
-    def definition(self) -> str:
-        """Formula, unit and missing rule, for people."""
-        return " ".join((self.function.__doc__ or "").split())
-
-
-METRICS: tuple[Metric, ...] = (
-    Metric("ttft_ms", "ms", "clip", "lower", ttft_ms),
-    Metric("first_token_ms", "ms", "clip", "lower", first_token_ms),
-    Metric("hold_ms", "ms", "series", "lower", hold_ms),
-    Metric("gap_ms", "ms", "series", "lower", gap_ms),
-    Metric("gap_per_word_ms", "ms", "clip", "lower", gap_per_word_ms),
-    Metric("response_ms", "ms", "clip", "lower", response_ms),
-    Metric("final_ms", "ms", "clip", "lower", final_ms),
-    Metric("flush_ms", "ms", "clip", "lower", flush_ms),
-    Metric("setup_ms", "ms", "clip", "lower", setup_ms),
-    Metric("delivery_ms", "ms", "series", "lower", delivery_ms),
-    Metric("compute_ms", "ms", "clip", "lower", compute_ms),
-    Metric("rewrites", "1", "clip", "lower", rewrites),
-    Metric("word_delay_ms", "ms", "series", "lower", live.word_delay_ms),
-    Metric("word_delay_floor_ms", "ms", "series", "lower", live.word_delay_floor_ms),
-    Metric("match_rate", "1", "clip", "higher", live.match_rate),
-    Metric("ttft_floor_ms", "ms", "clip", "lower", live.ttft_floor_ms),
-    Metric("lag_slope_ms_per_min", "ms/min", "clip", "lower", live.lag_slope_ms_per_min),
-    Metric("stall_ratio", "1", "clip", "lower", live.stall_ratio),
-    Metric("laal_ms", "ms", "clip", "lower", live.laal_ms),
-    Metric("laal_ca_ms", "ms", "clip", "lower", live.laal_ca_ms),
-    Metric("send_lateness_ms", "ms", "series", "lower", send_lateness_ms),
-    Metric("rtf", "1", "corpus", "lower", rtf),
-    Metric("rtfx", "1", "corpus", "higher", rtfx),
-    Metric("wer", "1", "corpus", "lower", wer),
-    Metric("cer", "1", "corpus", "lower", cer),
-)
-
+# --- all of them ---------------------------------------------------------------------------------
 
 _BESIDES: dict[str, Callable[[Trace], Any]] = {  # what explains the metrics
     "budget_ms": budget_ms,
     "delay_causes_ms": live.delay_causes_ms,
     "lag_slope_ci95": live.lag_slope_ci95,
 }
-
-
-# What audio that came faster than anyone speaks still tells.
-_UNPACED = ("compute_ms", "rewrites")
 
 
 def clip_metrics(
@@ -298,16 +239,20 @@ def clip_metrics(
         pace: ``flood`` claims no latency: audio came faster than anyone speaks.
     """
     failed = trace.outcome.error if isinstance(trace.outcome, Failed) else None
-    functions = {m.name: m.function for m in METRICS if m.scope != "corpus"} | _BESIDES
+    measured = [one for one in all_metrics() if one.scope != "corpus"]
+    functions = {one.name: one.function for one in measured} | _BESIDES
+    unpaced = {one.name for one in measured if one.unpaced}
+    outside = {one.name for one in measured if not is_ours(one)}
     figures: dict[str, Any] = {}
     for name, function in functions.items():
-        if pace == "flood" and name not in _UNPACED:
+        if pace == "flood" and name not in unpaced:
             figures[name] = Missing(FLOOD)
         elif failed is None or name == "send_lateness_ms":
-            figures[name] = function(trace)
+            figures[name] = _foreign(function, trace) if name in outside else function(trace)
         else:
             figures[name] = Missing(f"failed: {failed}")
     figures |= _error_figures(trace, random_weights=random_weights)
+    there = {name: value for name, value in figures.items() if not isinstance(value, Missing)}
     session = trace.session
     return ClipMetrics(
         clip=session.clip,
@@ -322,8 +267,24 @@ def clip_metrics(
         failed=failed,
         chunks=len(text_chunks(trace)),
         why_null={n: v.reason for n, v in figures.items() if isinstance(v, Missing)},
-        **{name: value for name, value in figures.items() if not isinstance(value, Missing)},
+        outside={name: value for name, value in there.items() if name in outside},
+        **{name: value for name, value in there.items() if name not in outside},
     )
+
+
+def _foreign(function: Callable[[Trace], Any], trace: Trace) -> Any:
+    """What a metric from outside says; whatever is wrong with it costs no session."""
+    try:
+        figure = function(trace)
+    except Exception as error:  # noqa: BLE001 foreign code may raise anything
+        return Missing(f"the metric raised {type(error).__name__}: {error}")
+    if isinstance(figure, Missing):
+        return figure
+    several = isinstance(figure, list | tuple)
+    numbers = figure if several else (figure,)
+    if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+        return Missing(f"the metric returned no finite number: {str(figure)[:60]}")
+    return tuple(map(float, numbers)) if several else float(figure)
 
 
 def as_recorded(clip: ClipMetrics, version: str, streams: int) -> ClipMetrics:

@@ -26,6 +26,7 @@ from harness.metrics.instants import (
     shown_words,
     text_chunks,
 )
+from harness.metrics.metric import metric_function
 from harness.metrics.words import bare, match_words
 from harness.stats.estimates import Slope, slope_of_series
 
@@ -111,6 +112,15 @@ def _busy_until(stretches: Sequence[tuple[int, int]], from_ns: int, until_ns: in
     return max(0, until_ns - max(from_ns, stretches[index][0]))
 
 
+@metric_function(
+    unit="ms",
+    label="Word delay",
+    scope="series",
+    only_live=True,
+    summarised=True,
+    headline=("p50", "mean"),
+    clip_p95=True,
+)
 def word_delay_ms(trace: Trace) -> tuple[float, ...] | Missing:
     """The chunk that first shows a word that stays - A(end of that word), of matched words.
 
@@ -120,6 +130,9 @@ def word_delay_ms(trace: Trace) -> tuple[float, ...] | Missing:
     return delays if isinstance(delays, Missing) else tuple(word.delay_ms for word in delays)
 
 
+@metric_function(
+    unit="ms", label="Word delay floor", scope="series", only_live=True, headline=("mean",)
+)
 def word_delay_floor_ms(trace: Trace) -> tuple[float, ...] | Missing:
     """A(end of the last word of the same chunk) + configured model delay - A(end of that word).
 
@@ -133,6 +146,7 @@ def word_delay_floor_ms(trace: Trace) -> tuple[float, ...] | Missing:
     return delays if isinstance(delays, Missing) else tuple(word.floor_ms for word in delays)
 
 
+@metric_function(unit="1", label="Words matched", better="higher")
 def match_rate(trace: Trace) -> float | Missing:
     """Matched words / words of the reference: how many delays are known. Missing: no timings."""
     words = [word for word in trace.session.words if bare(word.text)]
@@ -153,6 +167,7 @@ def delay_causes_ms(trace: Trace) -> dict[str, float] | Missing:
     }
 
 
+@metric_function(unit="ms", label="TTFT floor", only_live=True, headline=("p50",))
 def ttft_floor_ms(trace: Trace) -> float | Missing:
     """A(end of the k-th word) + configured model delay - R, k = words of the first chunk.
 
@@ -171,6 +186,7 @@ def ttft_floor_ms(trace: Trace) -> float | Missing:
     return ms(spoken_ns - request_ns(trace)) + session.model_delay_ms
 
 
+@metric_function(unit="1", label="Stalls")
 def stall_ratio(trace: Trace) -> float | Missing:
     """Share of speech time at which the newest text was older than 3 s; unit 1.
 
@@ -212,6 +228,7 @@ def lag_slope(trace: Trace) -> Slope | Missing:
     return slope_of_series(np.array(minutes), np.array(late), 0.95)
 
 
+@metric_function(unit="ms/min", label="Lag slope")
 def lag_slope_ms_per_min(trace: Trace) -> float | Missing:
     """Theil-Sen slope of word delay against audio time: above zero, the engine falls behind.
 
@@ -229,6 +246,7 @@ def lag_slope_ci95(trace: Trace) -> tuple[float | None, float | None] | Missing:
     return found if isinstance(found, Missing) else (found.interval.low, found.interval.high)
 
 
+@metric_function(unit="ms", label="LAAL")
 def laal_ms(trace: Trace) -> float | Missing:
     """Length-adaptive average lagging of SimulEval, in words, by the audio used for each word.
 
@@ -239,6 +257,7 @@ def laal_ms(trace: Trace) -> float | Missing:
     return _laal_of(trace, computation_aware=False)
 
 
+@metric_function(unit="ms", label="LAAL, compute-aware")
 def laal_ca_ms(trace: Trace) -> float | Missing:
     """Computation-aware LAAL: as `laal_ms`, by the instant each word was shown, from t0.
 

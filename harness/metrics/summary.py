@@ -1,7 +1,7 @@
 """From clips to the ``metrics`` of ``summary.json``: percentiles, means, ratios, each with its n.
 
 A clip's repeats belong together: intervals count clips, not samples (``statistics``). Every metric
-of ``METRICS`` is always there; what does not exist is null with a reason.
+is always there; what does not exist is null with a reason.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 from harness.metrics import ClipMetrics, Distribution, Ratio
 from harness.metrics.accuracy import total_edits
 from harness.metrics.instants import Missing
-from harness.metrics.latency import METRICS, Metric
+from harness.metrics.metric import Metric
+from harness.metrics.registry import all_metrics
 from harness.stats.bootstrap import Bootstrap, mean_of, ratio_of_sums
 from harness.stats.estimates import least_n, percentile, percentile_interval
 
@@ -26,9 +27,6 @@ CONFIDENCE = 0.95  # of every interval in a summary
 LEAST_N = {"p50": 2, "p90": 10, "p95": 20, "p99": least_n(0.99, 0.99)}
 
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
-# Series of which the median over clips of the clip's own p95 is told as well: a few long clips
-# decide a pooled percentile. Any other figure of per-clip p95s is no percentile of anything.
-_WITH_CLIP_P95 = ("gap_ms", "word_delay_ms")
 
 
 def summarise(clips: Sequence[ClipMetrics], *, seed: int) -> dict[str, Distribution | Ratio]:
@@ -39,13 +37,15 @@ def summarise(clips: Sequence[ClipMetrics], *, seed: int) -> dict[str, Distribut
         seed: of the bootstrap.
     """
     metrics: dict[str, Distribution | Ratio] = {}
-    for metric in METRICS:
+    for metric in all_metrics():
         if metric.scope == "corpus":
             metrics[metric.name] = _ratio(metric, clips, seed)
         else:
             metrics[metric.name] = _distribution(metric, clips, seed)
-            if metric.name in _WITH_CLIP_P95:
+            if metric.clip_p95:
                 name = metric.name.removesuffix("_ms") + "_p95_median_ms"
+                # A few long clips decide a pooled percentile; any other figure of per-clip p95s is
+                # no percentile of anything.
                 metrics[name] = _median_of_clip_p95(metric, clips)
     return metrics
 
@@ -54,7 +54,7 @@ def samples_by_clip(metric: str, clips: Sequence[ClipMetrics]) -> dict[str, list
     """Clip id -> its samples of a metric of scope clip or series, over all repeats; none empty."""
     groups: dict[str, list[float]] = {}
     for clip in clips:
-        value = getattr(clip, metric)
+        value = clip.figure(metric)
         samples = value if isinstance(value, tuple) else () if value is None else (value,)
         if samples:
             groups.setdefault(clip.clip, []).extend(samples)
@@ -113,8 +113,8 @@ def _median_of_clip_p95(metric: Metric, clips: Sequence[ClipMetrics]) -> Distrib
 
 def _ratio(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Ratio:
     shares = shares_by_clip(metric, clips)
-    edits = {"wer": "word_edits", "cer": "char_edits"}.get(metric.name)
-    total = total_edits(e for clip in clips if edits and (e := getattr(clip, edits)) is not None)
+    counted = [getattr(clip, metric.edits) for clip in clips] if metric.edits else []
+    total = total_edits(edits for edits in counted if edits is not None)
     n = sum(not isinstance(metric.function(clip), Missing) for clip in clips)
     above = sum(share[0] for share in shares.values())
     below = sum(share[1] for share in shares.values())
@@ -130,7 +130,7 @@ def _ratio(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Ratio:
         interval = Bootstrap(statistic, len(shares), "bca", seed=seed).interval(CONFIDENCE)
         ci95 = (interval.low, interval.high)
     none_right = total.hits == 0 and total.insertions == 0
-    if edits and (above == 0 or none_right):  # all alike: nothing to resample
+    if metric.edits and (above == 0 or none_right):  # all alike: nothing to resample
         once = shares_by_clip(metric, list({clip.clip: clip for clip in clips}.values()))
         ci95 = _exact(int(sum(share[1] for share in once.values())), wrong=none_right)
     return Ratio(

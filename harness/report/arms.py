@@ -37,7 +37,7 @@ class Arm:
         """Every value of a metric of :class:`ClipMetrics`; a series is pooled."""
         found: list[float] = []
         for clip in self.clips.values():
-            value = getattr(clip, metric)
+            value = clip.figure(metric)
             if isinstance(value, tuple):
                 found.extend(value)
             elif value is not None:

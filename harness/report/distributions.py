@@ -128,7 +128,7 @@ def _groups(arm: Arm, metric: str) -> list[Floats]:
     """The values of each clip, over its repeats."""
     by_clip: dict[str, list[float]] = {}
     for clip in arm.clips.values():
-        value = getattr(clip, metric)
+        value = clip.figure(metric)
         group = by_clip.setdefault(clip.clip, [])
         if isinstance(value, tuple):
             group.extend(value)

@@ -13,7 +13,8 @@ import msgspec
 from markupsafe import Markup
 
 from harness.metrics import METRICS_VERSION
-from harness.metrics.latency import METRICS, budget_ms
+from harness.metrics.latency import budget_ms
+from harness.metrics.registry import all_metrics
 from harness.report.answers import answers
 from harness.report.arms import Arm
 from harness.report.clips import clip_views
@@ -54,7 +55,7 @@ def page(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot], audio: Audio | Non
             environments=_environments(arms),
             spreads=[_repeat_spread(arm) for arm in arms],
             calibrations=[_calibration(arm) for arm in arms],
-            metrics=METRICS,
+            metrics=all_metrics(),
             budget=" ".join((budget_ms.__doc__ or "").split()),
             measured_by=arms[0].run.environment["metrics_version"],
             defined_by=METRICS_VERSION,

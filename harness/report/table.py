@@ -9,27 +9,10 @@ import msgspec
 from harness.events import SessionKind
 from harness.metrics import Distribution, Ratio
 from harness.metrics.comparison import Difference
+from harness.metrics.metric import Metric
+from harness.metrics.registry import all_metrics
 from harness.report.arms import Arm
 from harness.report.text import TIMES, interval, ms, ms_signed, percent, points
-
-# (metric, statistic, how people read it), in the order of the question "how long do I wait?".
-_HEADLINE = (
-    ("ttft_ms", "p50", "TTFT p50"),
-    ("ttft_ms", "p95", "TTFT p95"),
-    ("ttft_floor_ms", "p50", "TTFT floor p50"),
-    ("first_token_ms", "p50", "First token p50"),
-    ("gap_ms", "p50", "Gap p50"),
-    ("gap_ms", "p95", "Gap p95"),
-    ("response_ms", "p50", "Response p50"),
-    ("final_ms", "p50", "Final text p50"),
-    ("word_delay_ms", "p50", "Word delay p50"),
-    ("word_delay_ms", "mean", "Word delay mean"),
-    ("word_delay_floor_ms", "mean", "Its floor, mean"),
-    ("wer", "value", "WER"),
-)
-
-# In a turn every word waits for the end of the audio.
-ONLY_LIVE = ("ttft_floor_ms", "word_delay_ms", "word_delay_floor_ms")
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -67,19 +50,22 @@ class Row(msgspec.Struct, frozen=True):
 
 def headline(arms: Sequence[Arm]) -> list[Row]:
     """The rows that exist in at least one arm."""
-    rows = [_row(arms, *line) for line in _HEADLINE]
+    rows = [
+        _row(arms, metric, statistic) for metric in all_metrics() for statistic in metric.headline
+    ]
     return [row for row in rows if row is not None]
 
 
-def _row(arms: Sequence[Arm], metric: str, statistic: str, label: str) -> Row | None:
-    found = [arm.summary.metrics.get(metric) for arm in arms]
+def _row(arms: Sequence[Arm], metric: Metric, statistic: str) -> Row | None:
+    found = [arm.summary.metrics.get(metric.name) for arm in arms]
     known = [figure for figure in found if figure is not None]
     cells = tuple(_cell(figure, statistic) for figure in found)
     live = any(arm.summary.arm.get("session") == SessionKind.LIVE for arm in arms)
-    if not any(cell.n for cell in cells) or (metric in ONLY_LIVE and not live):
+    if not any(cell.n for cell in cells) or (metric.only_live and not live):
         return None
-    differences = tuple(arm.difference(metric, statistic) for arm in arms)
-    return Row(metric, statistic, label, known[0].unit, cells, differences)
+    differences = tuple(arm.difference(metric.name, statistic) for arm in arms)
+    label = metric.label if statistic == "value" else f"{metric.label} {statistic}"
+    return Row(metric.name, statistic, label, known[0].unit, cells, differences)
 
 
 def _cell(figure: Distribution | Ratio | None, statistic: str) -> Cell:

@@ -14,18 +14,15 @@ from rich.text import Text
 
 from harness.events import SessionKind
 from harness.metrics import Distribution, Ratio, Summary
+from harness.metrics.registry import all_metrics
 from harness.report.arms import Arm
-from harness.report.table import ONLY_LIVE, Row, headline, show_ratio, wer_words
+from harness.report.table import Row, headline, show_ratio, wer_words
 from harness.report.text import DASH, TIMES, interval, ms, n_of, percent, plural, shorten
 from harness.text import visible
 
 _STATUS_STYLES = {
     "pass": "bold green", "fail": "bold red", "invalid": "bold red", "inconclusive": "bold yellow",
     "none": "dim",
-}  # fmt: skip
-_LATENCIES = {
-    "ttft_ms": "TTFT", "first_token_ms": "First token", "gap_ms": "Gaps", "hold_ms": "Hold",
-    "response_ms": "Response", "final_ms": "Final text", "word_delay_ms": "Word delay",
 }  # fmt: skip
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _GUTTER = 2  # blanks between columns
@@ -108,11 +105,12 @@ def _add_end(facts: Table, folder: Path, next_step: str) -> None:
 
 def _latencies(summary: Summary, console: Console) -> Table:
     shown = [
-        (label, figure)
-        for metric, label in _LATENCIES.items()
-        if isinstance(figure := summary.metrics.get(metric), Distribution)
-        and (figure.n or metric == "ttft_ms")
-        and (metric not in ONLY_LIVE or summary.arm["session"] == SessionKind.LIVE)
+        (metric.label, figure)
+        for metric in all_metrics()
+        if metric.summarised
+        and isinstance(figure := summary.metrics.get(metric.name), Distribution)
+        and (figure.n or metric.name == "ttft_ms")
+        and (not metric.only_live or summary.arm["session"] == SessionKind.LIVE)
     ]
     longest = max((abs(figure.p50 or 0.0) for _, figure in shown), default=0.0)
     rows = [

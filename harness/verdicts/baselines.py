@@ -12,6 +12,7 @@ import msgspec
 
 from harness.errors import BaselineError, UsageError
 from harness.metrics import METRICS_VERSION, ClipMetrics
+from harness.metrics.registry import by_name
 from harness.runs.folder import load_run, write_text
 
 FOLDER = Path("reports/baselines")
@@ -42,9 +43,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("config_identity", "what was run is configured otherwise"),
 )
 NEVER_ALLOWED = ("simulated", "model.random_weights")
-# Series that rules judge; the rest (lateness of every frame) would be most of the file.
-_KEPT_SERIES = ("gap_ms", "hold_ms", "word_delay_ms")
-_DROPPED = ("send_lateness_ms", "budget_ms", "why_null")
+_DROPPED = ("budget_ms", "why_null")  # and the metrics that say so: the lateness of every frame
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -110,14 +109,15 @@ def save_baseline(
 def _slim(clip: ClipMetrics) -> dict[str, Any]:
     """Without what no rule asks for, and to the microsecond: a line of a text diff per session."""
     figures = msgspec.to_builtins(clip)
-    for name in _DROPPED:
-        del figures[name]
+    metrics = by_name()
+    for name in (*_DROPPED, *(name for name, one in metrics.items() if not one.kept)):
+        figures.pop(name, None)
     for name, value in figures.items():
-        if name in _KEPT_SERIES:
+        if name in metrics and metrics[name].scope == "series":
             figures[name] = [round(sample, 3) for sample in value]
         elif isinstance(value, float):
             figures[name] = round(value, 6 if name == "wer" else 3)
-    return {name: value for name, value in figures.items() if value not in (None, [], ())}
+    return {name: value for name, value in figures.items() if value not in (None, [], (), {})}
 
 
 def list_baselines(folder: Path = FOLDER) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from harness.metrics import ClipMetrics
-from harness.metrics.instants import FROM_REQUEST, OTHER_REQUEST
+from harness.metrics.instants import OTHER_REQUEST
 from harness.metrics.summary import shares_by_clip
 from harness.stats.bootstrap import (
     Bootstrap,
@@ -77,7 +77,7 @@ def _no_reference(name: str) -> Evidence:
 
 def _compare(rule: NoWorse | Faster, material: Material, reference: Clips) -> Evidence:
     metric, q = rule.metric, quantile(rule.statistic)
-    if metric.name in FROM_REQUEST and len({c.session for c in (*material.clips, *reference)}) > 1:
+    if metric.from_request and len({c.session for c in (*material.clips, *reference)}) > 1:
         return Evidence(
             seen=f"{metric.name} {OTHER_REQUEST}",
             next="judge final_ms, or compare sessions of one kind",

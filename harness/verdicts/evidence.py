@@ -17,7 +17,7 @@ from scipy import special, stats
 
 from harness.metrics import ClipMetrics, Ratio
 from harness.metrics.instants import FLOOD, Missing
-from harness.metrics.latency import Metric
+from harness.metrics.metric import Metric
 from harness.metrics.summary import samples_by_clip, shares_by_clip
 from harness.stats.bootstrap import Bootstrap, mean_of, ratio_of_sums
 from harness.stats.estimates import Interval, Quantile, Share, blocks_of, least_n, simes
@@ -26,8 +26,6 @@ from harness.verdicts.rules import EveryClip, EverySlope, Goodput, Memory, Withi
 
 # With fewer, not even all clips agreeing tells 95 % from chance: 0.5**5 = 0.03.
 LEAST_CLIPS = least_n(0.5, 0.95)
-# A session that was to answer and did not has waited for ever: it counts as beyond any limit.
-_ANSWERS = frozenset({"ttft_ms", "first_token_ms", "response_ms", "final_ms", "flush_ms"})
 _Z95 = float(special.ndtri(0.975))
 _WHY_NO_MEMORY = {
     "memory_mib": "the run's folder has no host.jsonl",
@@ -284,11 +282,11 @@ def _name(clip: ClipMetrics) -> str:
 def samples(metric: Metric, clips: Clips) -> dict[str, list[float]]:
     """Clip -> its samples; a session that was to answer and did not is an infinite one."""
     groups = samples_by_clip(metric.name, clips)
-    if metric.name in _ANSWERS:
+    if metric.infinite:
         for clip in clips:
             if metric.name == "response_ms" and clip.session == "live":
                 continue  # there is none to wait for
-            silent = getattr(clip, metric.name) is None and not clip.hypothesis.strip()
+            silent = clip.figure(metric.name) is None and not clip.hypothesis.strip()
             if clip.failed is not None or (silent and clip.reference.strip()):
                 groups.setdefault(clip.clip, []).append(math.inf)
     return groups

@@ -31,7 +31,7 @@ def _keeps(clip: ClipMetrics, objective: Within) -> bool:
 
 
 def _values(clip: ClipMetrics, objective: Within) -> tuple[float, ...]:
-    value = getattr(clip, objective.metric.name)
+    value = clip.figure(objective.metric.name)
     return value if isinstance(value, tuple) else () if value is None else (value,)
 
 

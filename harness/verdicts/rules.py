@@ -38,16 +38,16 @@ from typing import NoReturn
 import msgspec
 
 from harness.errors import ConfigError
-from harness.metrics.latency import METRICS, Metric
+from harness.metrics.metric import Metric
+from harness.metrics.registry import all_metrics, by_name
 
-_BY_NAME = {metric.name: metric for metric in METRICS}
 _DELTAS = ("wer_delta", "cer_delta")
 _MEMORY = {
     "memory_mib": "MiB",
     "memory_slope_mib_per_min": "MiB/min",
     "gpu_memory_mib": "MiB",
 }
-_OPENINGS = (*_BY_NAME, *_DELTAS, *_MEMORY, "text", "failed", "chunks", "first", "goodput")
+_OPENINGS = (*_DELTAS, *_MEMORY, "text", "failed", "chunks", "first", "goodput")
 _SLOPE = "lag_slope_ms_per_min"
 # How else they are written. Likeness is no guide: =< is as like >= as <=.
 _OPERATORS = {"<": "<=", "=<": "<=", ">": ">=", "=>": ">="}
@@ -163,11 +163,11 @@ class _Parser:
         self._at = 0
 
     def rule(self) -> Rule:
-        opening = self.one_of(_OPENINGS)
+        opening = self.one_of((*by_name(), *_OPENINGS))
         if opening in _DELTAS:
             rule: Rule = self._delta(opening)
-        elif opening in _BY_NAME:
-            rule = self._of_metric(_BY_NAME[opening])
+        elif opening in by_name():
+            rule = self._of_metric(by_name()[opening])
         elif opening in _MEMORY:
             rule = self._memory(opening)
         elif opening == "text":
@@ -242,7 +242,7 @@ class _Parser:
         self.one_of(("<=",))
         high = self.number()
         reference = self._reference() if self.peek() == "vs" else BASELINE
-        metric = _BY_NAME[opening.removesuffix("_delta")]
+        metric = by_name()[opening.removesuffix("_delta")]
         return Delta(text=self._text, metric=metric, reference=reference, high=high)
 
     def _memory(self, figure: str) -> Memory:
@@ -288,8 +288,8 @@ class _Parser:
         return Goodput(text=self._text, least=least, objectives=tuple(objectives))
 
     def _objective(self) -> Within:
-        own = tuple(metric.name for metric in METRICS if metric.scope != "corpus")
-        metric = _BY_NAME[self.one_of(own)]
+        own = tuple(metric.name for metric in all_metrics() if metric.scope != "corpus")
+        metric = by_name()[self.one_of(own)]
         return self._within(metric, self._statistic(metric) if metric.scope == "series" else None)
 
     def _statistic(self, metric: Metric) -> str:

@@ -15,7 +15,8 @@ from harness.chunking import (
 )
 from harness.events import SessionKind
 from harness.metrics import ClipMetrics
-from harness.metrics.latency import METRICS, as_recorded, clip_metrics
+from harness.metrics.latency import as_recorded, clip_metrics
+from harness.metrics.registry import all_metrics
 from tests.traces import make_trace
 
 HELLO = (("hello", 2100), (" big", 2115), (" wor", 2120), ("ld", 2125))
@@ -282,10 +283,10 @@ def test_a_word_that_is_cut_several_times_is_rewritten_once(pieces, words):
 
 def test_every_metric_has_a_definition_and_a_place_in_the_clip_record():
     fields = {field.name for field in msgspec.structs.fields(ClipMetrics)}
-    for metric in METRICS:
+    for metric in all_metrics():
         assert metric.definition
         assert metric.scope == "corpus" or metric.name in fields
-    assert len({metric.name for metric in METRICS}) == len(METRICS)
+    assert len({metric.name for metric in all_metrics()}) == len(all_metrics())
 
 
 texts = st.lists(st.sampled_from(["a", " b", "c ", ".", " ", "", " dé", "ñ"]), max_size=12)

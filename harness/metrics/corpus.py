@@ -1,0 +1,51 @@
+"""Ratios over a run: one clip's share of a ratio of sums, as (above, below)."""
+
+from __future__ import annotations
+
+from harness.metrics import ClipMetrics, Edits
+from harness.metrics.instants import Missing
+from harness.metrics.metric import metric_function
+
+NO_SPANS = Missing("the engine tells no compute spans")
+
+
+@metric_function(unit="1", label="WER", scope="corpus", edits="word_edits", headline=("value",))
+def wer(clip: ClipMetrics) -> tuple[float, float] | Missing:
+    """Sum of word substitutions, deletions, insertions / sum of reference words.
+
+    After the normaliser of ``accuracy``; a failed clip is all deletions. Missing: random weights;
+    no reference words.
+    """
+    return _error_share(clip, clip.word_edits, "wer")
+
+
+@metric_function(unit="1", label="CER", scope="corpus", edits="char_edits")
+def cer(clip: ClipMetrics) -> tuple[float, float] | Missing:
+    """Sum of character substitutions, deletions, insertions / sum of reference characters.
+
+    As for `wer`, spaces included.
+    """
+    return _error_share(clip, clip.char_edits, "cer")
+
+
+def _error_share(
+    clip: ClipMetrics, edits: Edits | None, name: str
+) -> tuple[float, float] | Missing:
+    if edits is None:
+        return Missing(clip.why_null.get(name, "not measured"))
+    return edits.errors, edits.reference
+
+
+@metric_function(unit="1", label="RTF", scope="corpus", unpaced=True)
+def rtf(clip: ClipMetrics) -> tuple[float, float] | Missing:
+    """Sum of compute time / sum of audio: never from a paced wall clock. Missing: no spans."""
+    if clip.compute_ms is None:
+        return Missing(clip.why_null.get("compute_ms", NO_SPANS.reason))
+    return clip.compute_ms, clip.duration_s * 1000
+
+
+@metric_function(unit="1", label="RTFx", scope="corpus", better="higher", unpaced=True)
+def rtfx(clip: ClipMetrics) -> tuple[float, float] | Missing:
+    """Sum of audio / sum of compute time, the inverse of `rtf`. Missing: no spans."""
+    share = rtf(clip)
+    return share if isinstance(share, Missing) else (share[1], share[0])

@@ -1,0 +1,54 @@
+"""The metrics, by name: ours, in the order in which tables show them, then those from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from harness.metrics.metric import Metric
+from harness.registry import Registry
+
+_LATENCY = "harness.metrics.latency"
+_LIVE = "harness.metrics.live"
+_CORPUS = "harness.metrics.corpus"
+_OURS = (
+    (_LATENCY, ("ttft_ms",)),
+    (_LIVE, ("ttft_floor_ms",)),
+    (
+        _LATENCY,
+        (
+            "first_token_ms", "hold_ms", "gap_ms", "gap_per_word_ms", "response_ms", "final_ms",
+            "flush_ms", "setup_ms", "delivery_ms", "compute_ms", "rewrites",
+        ),
+    ),
+    (
+        _LIVE,
+        (
+            "word_delay_ms", "word_delay_floor_ms", "match_rate", "lag_slope_ms_per_min",
+            "stall_ratio", "laal_ms", "laal_ca_ms",
+        ),
+    ),
+    (_LATENCY, ("send_lateness_ms",)),
+    (_CORPUS, ("rtf", "rtfx", "wer", "cer")),
+)  # fmt: skip
+
+FUNCTIONS: Registry[Callable[..., Any]] = Registry(
+    "metric",
+    {name: f"{module}:{name}" for module, names in _OURS for name in names},
+    group="harness.metrics",
+)
+
+
+def all_metrics() -> tuple[Metric, ...]:
+    """Every metric that can be loaded; a function from outside without ``@metric`` is left out."""
+    found = (getattr(function, "metric", None) for _, function in FUNCTIONS.loaded())
+    return tuple(one for one in found if isinstance(one, Metric))
+
+
+def by_name() -> dict[str, Metric]:
+    return {one.name: one for one in all_metrics()}
+
+
+def is_ours(one: Metric) -> bool:
+    """Whether its figures are fields of ``ClipMetrics``; others are kept in ``outside``."""
+    return one.name not in FUNCTIONS.outside()
