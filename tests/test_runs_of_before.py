@@ -23,10 +23,10 @@ from harness.cli.compose import compose_alone
 from harness.metrics import METRICS_VERSION
 from harness.metrics.latency import as_recorded, clip_metrics
 from harness.runs.folder import Run, load_run
+from harness.runs.summarise import summarise_run
 from harness.verdicts.baselines import load_baseline
 from harness.verdicts.calibration import load_calibration
 from harness.verdicts.capacity import Search, counted, look_at, parse_objectives
-from harness.verdicts.judge import summarise_run
 
 RUNS = Path(__file__).parent / "fixtures" / "runs_v3"
 RECORDED = "3"  # the metrics version of these runs

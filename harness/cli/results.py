@@ -25,9 +25,11 @@ from harness.report.arms import Arm, make_arms
 from harness.report.terminal import print_comparison, print_summary
 from harness.report.text import judged_by
 from harness.runs.folder import Run, load_run, write_json, write_text
+from harness.runs.reading import decode_json
+from harness.runs.records import ArmNames
+from harness.runs.summarise import measured_again, summarise_run
 from harness.text import visible
 from harness.verdicts import Verdict, exit_code, worst
-from harness.verdicts.judge import summarise_run
 
 COMPARISON = "comparison.json"
 STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "invalid": "red"}
@@ -156,8 +158,7 @@ def arms_of(folder: Path) -> list[Path]:
         return [folder]
     if not (folder / COMPARISON).is_file():
         return arms  # cut off before it was written: in the order of their names
-    named = msgspec.json.decode((folder / COMPARISON).read_bytes())["arms"]
-    return [folder / name for name in named]
+    return [folder / name for name in decode_json(folder / COMPARISON, ArmNames).arms]
 
 
 def finished(run: Run) -> Run:
@@ -167,7 +168,7 @@ def finished(run: Run) -> Run:
         _note(f"{run.folder} was measured by version {version} of the metrics, this harness has"
               f" {METRICS_VERSION}: a metric may be defined otherwise")  # fmt: skip
     if run.summary is not None:
-        return run
+        return measured_again(run)
     _note(f"{run.folder} did not finish; {len(run.clips)} clips were kept")
     return msgspec.structs.replace(run, summary=summarise_run(run))
 

@@ -14,7 +14,7 @@ from harness.metrics import METRICS_VERSION
 from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.latency import as_recorded, clip_metrics
 from harness.runs.folder import Run, RunWriter, load_run
-from harness.verdicts.judge import summarise_run
+from harness.runs.summarise import summarise_run
 
 
 def rechunk_run(source: Run, chunking: Strategy, out: Path) -> Path:

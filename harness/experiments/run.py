@@ -28,6 +28,7 @@ from harness.machine.host import HostSample, HostSampler
 from harness.metrics import Summary
 from harness.replay import Arm, Pacing, Planned, arrivals_ns, replay
 from harness.runs.folder import refuse_used
+from harness.runs.summarise import summarise_run
 from harness.verdicts.gates import check_arm, check_references
 from harness.verdicts.judge import (
     CONFIRM,
@@ -35,7 +36,6 @@ from harness.verdicts.judge import (
     finish_arms,
     judge_runs,
     load_against,
-    summarise_run,
     to_be_confirmed,
 )
 from harness.verdicts.rules import parse_rules

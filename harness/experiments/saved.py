@@ -12,7 +12,7 @@ from harness.machine.environment import describe_environment, identity
 from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.latency import clip_metrics
 from harness.runs.folder import RunWriter, load_run
-from harness.verdicts.judge import summarise_run
+from harness.runs.summarise import summarise_run
 
 
 def imported_to(path: Path) -> Path:

@@ -14,7 +14,7 @@ from harness.report.page import page
 from harness.report.style import NoPlot, Plot, styled, write_plot
 from harness.report.timeline import Audio
 from harness.runs.folder import Run, write_text
-from harness.verdicts.judge import summarise_run
+from harness.runs.summarise import summarise_run
 
 
 def write_report(

@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import msgspec
 
@@ -26,6 +26,11 @@ from harness.events import Event, GcPause, Trace, build_traces, trace_events
 from harness.machine.gpu import NoGpu, Telemetry, joined
 from harness.machine.host import HostSample
 from harness.metrics import ClipMetrics, Distribution, Ratio, Summary
+from harness.runs.impossible import refuse_impossible
+from harness.runs.reading import decode_json, decode_lines, decode_yaml, refuse_absurd
+from harness.runs.records import ArmShape, ConfigShape, Count, EnvironmentShape, VerdictShape
+
+T = TypeVar("T")
 
 CONFIG, ENVIRONMENT, EVENTS, CLIPS, SUMMARY, TELEMETRY, HOST = (
     "config.yaml",
@@ -201,36 +206,32 @@ def load_run(folder: Path) -> Run:
         UsageError: there is no run in this folder.
         StorageError: a file in it cannot be read or is not what it should be.
     """
-    import yaml
-
     if not (folder / EVENTS).is_file():
         raise UsageError(
             "no run in this folder (it has no events.jsonl)",
             value=str(folder),
             hint="name the folder that `run` printed; for a comparison, one of its arms' folders",
         )
-    try:
-        events = _read_lines(folder / EVENTS, Event)
-        clips = tuple(_read_lines(folder / CLIPS, ClipMetrics))
-        run = Run(
-            folder=folder,
-            config=_mapping(CONFIG, yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))),
-            environment=_mapping(
-                ENVIRONMENT, msgspec.json.decode((folder / ENVIRONMENT).read_bytes())
-            ),
-            traces=tuple(build_traces(events)),
-            clips=clips,
-            gc_pauses=tuple(event for event in events if isinstance(event, GcPause)),
-            summary=_read_summary(folder / SUMMARY),
-            telemetry=_read_telemetry(folder / TELEMETRY),
-            host=tuple(_read_lines(folder / HOST, HostSample)),
-        )
-        _require_whole(run)
-    except (OSError, msgspec.MsgspecError, yaml.YAMLError) as error:
-        raise StorageError(
-            f"the run in {folder} cannot be read: {error}",
-            hint="was it edited by hand, or made by another version of the harness?",
-        ) from error
+    config, _ = decode_yaml(folder / CONFIG, ConfigShape)
+    decode_json(folder / ENVIRONMENT, EnvironmentShape)
+    events = decode_lines(folder / EVENTS, Event)
+    clips = tuple(decode_lines(folder / CLIPS, ClipMetrics))
+    for clip in clips:
+        figures = ((name, getattr(clip, name)) for name in clip.__struct_fields__)
+        refuse_absurd(f"{folder / CLIPS}, {clip.clip}#{clip.repeat}", figures)
+    run = Run(
+        folder=folder,
+        config=config,
+        environment=decode_json(folder / ENVIRONMENT, dict),
+        traces=tuple(build_traces(events)),
+        clips=clips,
+        gc_pauses=tuple(event for event in events if isinstance(event, GcPause)),
+        summary=_read_summary(folder / SUMMARY),
+        telemetry=_read_telemetry(folder / TELEMETRY),
+        host=tuple(decode_lines(folder / HOST, HostSample)),
+    )
+    refuse_impossible(str(folder / EVENTS), run.traces)
+    _require_whole(run)
     return run
 
 
@@ -238,58 +239,59 @@ def _require_whole(run: Run) -> None:
     """A run that finished has every session of its summary, in both files, once.
 
     Raises:
-        msgspec.ValidationError: it has lost some since, as in a copy that was cut off.
+        StorageError: it has lost some since, as in a copy that was cut off.
     """
     if run.summary is None:
         return
     measured = sorted((clip.clip, clip.repeat) for clip in run.clips)
     recorded = sorted((trace.session.clip, trace.session.repeat) for trace in run.traces)
     if measured != recorded or len(set(measured)) < len(measured):
-        raise msgspec.ValidationError(
-            f"{CLIPS} has {len(measured)} sessions, {EVENTS} {len(recorded)}: not the same ones"
+        raise StorageError(
+            f"the run in {run.folder} cannot be read: {CLIPS} has {len(measured)} sessions,"
+            f" {EVENTS} {len(recorded)}: not the same ones"
         )
     planned = run.summary.clips * run.summary.repeats
     if len(measured) < planned and not any(
         v.startswith("incomplete") for v in run.summary.validity
     ):
-        raise msgspec.ValidationError(
-            f"{SUMMARY} is of {planned} sessions, and {len(measured)} are there"
+        raise StorageError(
+            f"the run in {run.folder} cannot be read: {SUMMARY} is of {planned} sessions,"
+            f" and {len(measured)} are there"
         )
-
-
-def _mapping(name: str, value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise msgspec.ValidationError(f"{name} holds no mapping")
-    return value
-
-
-def _read_lines(path: Path, kind: Any) -> list[Any]:
-    """Decode JSON lines; a last line without its end was being written when the run was killed."""
-    if not path.is_file():
-        return []
-    *lines, _torn = path.read_bytes().split(b"\n")
-    decode = msgspec.json.Decoder(kind).decode
-    return [decode(line) for line in lines if line]
 
 
 def _read_telemetry(path: Path) -> Telemetry | NoGpu | None:
     if not path.is_file():
         return None
-    return msgspec.json.decode(path.read_bytes(), type=Telemetry | NoGpu)
+    found: Telemetry | NoGpu = decode_json(path, Telemetry | NoGpu, versioned=False)  # type: ignore[arg-type]
+    return found
 
 
 class _StoredSummary(Summary, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A summary whose metrics are not told apart yet: a field says which kind each is."""
 
     metrics: dict[str, dict[str, Any]]  # type: ignore[assignment]
+    clips: Count
+    repeats: Count
+    failed: Count
 
 
 def _read_summary(path: Path) -> Summary | None:
     if not path.is_file():
         return None
-    stored = msgspec.json.decode(path.read_bytes(), type=_StoredSummary)
+    stored = decode_json(path, _StoredSummary)
+    _check(path, "arm", stored.arm, ArmShape)
+    _check(path, "verdict", stored.verdict, VerdictShape)
     metrics: dict[str, Distribution | Ratio] = {}
     for name, value in stored.metrics.items():
         kind: type[Distribution] | type[Ratio] = Ratio if "value" in value else Distribution
-        metrics[name] = msgspec.convert(value, kind)
+        metrics[name] = _check(path, f"metrics.{name}", value, kind)
+        refuse_absurd(f"{path}: metrics.{name}", value.items())
     return Summary(**{**msgspec.structs.asdict(stored), "metrics": metrics})
+
+
+def _check(path: Path, field: str, value: Any, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise StorageError(f"{path} cannot be read: {field}: {error}") from error

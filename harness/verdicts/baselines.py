@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from harness.errors import BaselineError, UsageError
+from harness.errors import BaselineError, StorageError, UsageError
 from harness.metrics import METRICS_VERSION, ClipMetrics
 from harness.metrics.registry import by_name
 from harness.runs.folder import load_run, write_text
+from harness.runs.reading import decode_json, refuse_absurd
+from harness.runs.records import EnvironmentShape
+from harness.runs.summarise import measured_again
 
 FOLDER = Path("reports/baselines")
 
@@ -56,6 +59,12 @@ class Baseline(msgspec.Struct, frozen=True):
     schema: int = 1
 
 
+class _Shape(msgspec.Struct):
+    """What must be in a baseline's file, with its type."""
+
+    environment: EnvironmentShape
+
+
 class Mismatch(NamedTuple):
     field: str
     baseline: object
@@ -82,7 +91,7 @@ def save_baseline(
         raise UsageError(
             "there is a baseline of this name", value=name, hint="another name, or --replace"
         )
-    run = load_run(run_folder)
+    run = measured_again(load_run(run_folder))
     reason = None
     if run.summary is None:
         reason = "it did not finish"
@@ -141,11 +150,16 @@ def load_baseline(name: str, folder: Path = FOLDER) -> Baseline:
             hint=f"did you mean {close[0]}?" if close else "baseline save NAME RUN",
         )  # fmt: skip
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Baseline)
-    except (OSError, msgspec.MsgspecError) as error:
+        found = decode_json(path, Baseline)
+        decode_json(path, _Shape)
+        for clip in found.clips:
+            refuse_absurd(f"{path}, {clip.clip}", msgspec.structs.asdict(clip).items())
+    except StorageError as error:
         raise BaselineError(
-            f"{path} cannot be read: {error}", hint="save the baseline again from its run"
-        ) from error
+            error.what, value=error.value, allowed=error.allowed,
+            hint="save the baseline again from its run",
+        ) from error  # fmt: skip
+    return found
 
 
 def check_comparable(

@@ -16,8 +16,8 @@ from harness.machine.host import HostSample, HostSampler, memory_slope, most_mem
 from harness.metrics import Ratio
 from harness.metrics.instants import Missing
 from harness.runs.folder import load_run
+from harness.runs.summarise import summarise_run
 from harness.stats.estimates import Interval, Slope
-from harness.verdicts.judge import summarise_run
 from tests.report.synthetic import make_run, save_run
 
 MIB = 2**20

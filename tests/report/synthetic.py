@@ -29,7 +29,7 @@ from harness.machine.host import HostSample
 from harness.metrics import METRICS_VERSION
 from harness.metrics.latency import clip_metrics
 from harness.runs.folder import Run, RunWriter
-from harness.verdicts.judge import summarise_run
+from harness.runs.summarise import summarise_run
 
 MS = 1_000_000
 WORDS = (  # noqa: SIM905

@@ -22,7 +22,7 @@ from harness.metrics import Distribution, Ratio, Summary
 from harness.metrics.latency import clip_metrics
 from harness.replay import Arm, Pacing, Planned, replay
 from harness.runs.folder import RunWriter, load_run, write_text
-from harness.verdicts.judge import summarise_run
+from harness.runs.summarise import summarise_run
 
 
 def some_traces(count: int = 2) -> list[Trace]:

@@ -1,0 +1,69 @@
+"""Traces that cannot be: refused when a run is loaded, so that no verdict is made from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from harness.clock import NS_PER_S
+from harness.errors import StorageError
+from harness.events import Trace
+
+MOST_S = 1e6  # of one session: eleven days
+_HINT = "was events.jsonl edited by hand? Measure again, or use an unedited copy of the run"
+
+
+def refuse_impossible(where: str, traces: Sequence[Trace]) -> None:
+    """Raises :class:`StorageError` that names the first session that cannot be, and why."""
+    for trace in traces:
+        for why in _problems(trace):
+            session = trace.session
+            raise StorageError(
+                f"{where}: session {session.clip}#{session.repeat} cannot be: {why}", hint=_HINT
+            )
+    by_lane: dict[int, list[Trace]] = {}
+    for trace in traces:
+        by_lane.setdefault(trace.session.lane, []).append(trace)
+    for lane, sessions in by_lane.items():
+        sessions.sort(key=lambda trace: trace.session.t0_ns)
+        for first, second in pairwise(sessions):
+            if second.session.t0_ns < first.outcome.at_ns:
+                name = f"{second.session.clip}#{second.session.repeat}"
+                raise StorageError(
+                    f"{where}: session {name} begins before the one before it on stream {lane}"
+                    " has ended",
+                    hint=_HINT,
+                )
+
+
+def _problems(trace: Trace) -> Iterator[str]:
+    session = trace.session
+    if not 0 <= session.duration_s <= MOST_S:
+        yield f"its audio lasts {session.duration_s:g} s"
+        return
+    first_ns, last_ns = session.t0_ns - int(MOST_S * NS_PER_S), trace.outcome.at_ns
+    released = [chunk for chunk in trace.chunks if not chunk.is_final]  # the last comes after the end
+    for what, events in (("token", trace.tokens), ("chunk", released)):
+        stamps = [event.at_ns for event in events]
+        if any(b < a for a, b in pairwise(stamps)):
+            yield f"the stamps of its {what}s run backwards"
+        if stamps and (stamps[-1] > last_ns or stamps[0] < first_ns):
+            yield f"a {what} is stamped outside the session"
+    if [chunk.index for chunk in trace.chunks] != list(range(len(trace.chunks))):
+        yield "its chunks are not numbered 0, 1, 2, ..."
+    text = "".join(chunk.text for chunk in trace.chunks)
+    if not trace.text.startswith(text) or (not trace.failed and text != trace.text):
+        yield "its chunks hold text that no token brought, or lack some"
+    yield from _frame_problems(trace)
+
+
+def _frame_problems(trace: Trace) -> Iterator[str]:
+    session, frames = trace.session, trace.frames
+    if [frame.index for frame in frames] != list(range(len(frames))):
+        yield "its frames are not numbered 0, 1, 2, ..."
+    if any(b.due_ns < a.due_ns for a, b in pairwise(frames)):
+        yield "its frames are due in another order than they were sent"
+    planned = math.ceil(session.duration_s * 1000 / session.frame_ms - 1e-6)
+    if not trace.failed and frames and len(frames) < planned - 1:
+        yield f"{planned} frames make up its audio, and {len(frames)} were sent"
