@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from matplotlib.figure import Figure
 
 from harness.__main__ import main
 from harness.cli.compose import compose_alone
@@ -145,15 +144,9 @@ def compared(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def _quick_verbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick_verbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn_plots: None) -> None:
     """Verbs run in a folder of their own; what takes seconds and tells nothing here is left out."""
-
-    def savefig(_figure: Figure, file: Any, *, format: str, **_: Any) -> None:  # noqa: A002
-        file.write(b"" if format == "png" else '<svg viewBox="0 0 500 300"></svg>')
-
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Figure, "savefig", savefig)  # plots are built, but not drawn
-    monkeypatch.setattr(Figure, "draw_without_rendering", lambda _figure: None)
     monkeypatch.setattr("harness.cli.compose.compose_alone", lambda argv: composed(*argv))
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
 
