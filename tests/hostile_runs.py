@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from harness.runs import CLIPS, CONFIG, ENVIRONMENT, EVENTS, HOST, SUMMARY, TELEMETRY
+from harness.runs.folder import CLIPS, CONFIG, ENVIRONMENT, EVENTS, HOST, SUMMARY, TELEMETRY
 
 Edit = Callable[[bytes], bytes]
 DEEP = 100_000  # of nested lists: far beyond what a recursive reader can follow
@@ -177,7 +177,9 @@ HOSTILE: dict[str, Hostile] = {
     "clips: empty": Hostile(CLIPS, replaced(b"")),
     "clips: line cut": Hostile(CLIPS, _line(CLIP, cut_in_half)),
     "clips: line a list": Hostile(CLIPS, _line(CLIP, replaced(b"[]"))),
-    "clips: not UTF-8": Hostile(CLIPS, lambda content: content.replace(b"was", b"w\xffs", 1)),
+    "clips: not UTF-8": Hostile(
+        CLIPS, lambda content: content.replace(b'reference":"', b'reference":"\xff', 1)
+    ),
     "clips: no reference": Hostile(CLIPS, not_in_line(CLIP, "reference")),
     "clips: figure a text": Hostile(CLIPS, in_line(CLIP, "ttft_ms", "fast")),
     "clips: figure 1e300": Hostile(CLIPS, in_line(CLIP, "ttft_ms", HUGE)),

@@ -43,7 +43,9 @@ def _problems(trace: Trace) -> Iterator[str]:
         yield f"its audio lasts {session.duration_s:g} s"
         return
     first_ns, last_ns = session.t0_ns - int(MOST_S * NS_PER_S), trace.outcome.at_ns
-    released = [chunk for chunk in trace.chunks if not chunk.is_final]  # the last comes after the end
+    released = [
+        chunk for chunk in trace.chunks if not chunk.is_final
+    ]  # the last comes after the end
     for what, events in (("token", trace.tokens), ("chunk", released)):
         stamps = [event.at_ns for event in events]
         if any(b < a for a, b in pairwise(stamps)):
