@@ -7,26 +7,26 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from harness.audio import Samples
 from harness.config import HubDataset, ManifestDataset
-from harness.dataset import load_dataset
 from harness.errors import ConfigError, DatasetError, StorageError
 from harness.foreign_text import visible
 from harness.metrics import METRICS_VERSION, Summary
 from harness.report import write_arms
 from harness.report.arms import Arm, make_arms
-from harness.report.terminal import print_comparison, print_summary
 from harness.report.text import judged_by
 from harness.runs import Run, load_run, write_json, write_text
 from harness.summaries import summarise_run
 from harness.verdicts import Verdict, ci, exit_code, worst
+
+if TYPE_CHECKING:
+    from harness.audio import Samples
 
 COMPARISON = "comparison.json"
 STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "invalid": "red"}
@@ -62,6 +62,8 @@ def remake(
 
 def _audio_of(run: Run) -> dict[str, Samples] | None:
     """The clips' samples by id; None where they cannot be had on this machine."""
+    from harness.dataset import load_dataset
+
     config = run.config.get("dataset", {})
     kind = HubDataset if "path" in config else ManifestDataset
     try:
@@ -92,6 +94,8 @@ def print_arms(arms: Sequence[Arm], folder: Path, show: str = "table") -> None:
         print(msgspec.json.encode(answer).decode())  # noqa: T201 the answer
     if show != "table":
         return
+    from harness.report.terminal import print_comparison, print_summary
+
     console = Console(highlight=False)
     page = folder / "report.html"
     again = shlex.join(["python", "-m", "harness", "report", str(folder)])
