@@ -129,8 +129,7 @@ def test_a_regression_says_how_to_confirm_it(outcome, tmp_path):
 
 def test_the_noise_of_the_machine_is_allowed_for_as_by_the_command(outcome, tmp_path):
     noise = Calibration(
-        fingerprint=fingerprint(ENVIRONMENT, ReplayConfig().repeats), rule="", runs=3, clips=11,
-        repeats=ReplayConfig().repeats,
+        fingerprint=fingerprint(ENVIRONMENT, 3), rule="", runs=3, clips=11, repeats=3,
         bands={"ttft_ms p50": 0.15}, power=(),
     )  # fmt: skip
     save_calibration(noise)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from harness.cli.results import arms_of, finished
 from harness.errors import RunError, StorageError, UsageError
-from harness.export.benchmarks import bencher, github_action_benchmark, pytest_benchmark
+from harness.export.bencher import bencher
+from harness.export.github_action_benchmark import github_action_benchmark
+from harness.export.pytest_benchmark import pytest_benchmark
 from harness.runs.folder import load_run, write_json
 
 FORMATS = ("pytest-benchmark", "github-action-benchmark", "bencher")

@@ -7,22 +7,20 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from harness.audio import Samples
 from harness.datasets import HubDataset, ManifestDataset
 from harness.datasets.load import load_dataset
 from harness.errors import ConfigError, DatasetError, StorageError
-from harness.export import ci
+from harness.export import github, junit
 from harness.metrics import METRICS_VERSION, Summary
 from harness.report import write_arms
 from harness.report.arms import Arm, make_arms
-from harness.report.terminal import print_comparison, print_summary
 from harness.report.text import judged_by
 from harness.runs.folder import Run, load_run, write_json, write_text
 from harness.runs.reading import decode_json
@@ -30,6 +28,9 @@ from harness.runs.records import ArmNames
 from harness.runs.summarise import measured_again, summarise_run
 from harness.text import visible
 from harness.verdicts import Verdict, exit_code, worst
+
+if TYPE_CHECKING:
+    from harness.audio import Samples
 
 COMPARISON = "comparison.json"
 STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "invalid": "red"}
@@ -65,6 +66,7 @@ def remake(
 
 def _audio_of(run: Run) -> dict[str, Samples] | None:
     """The clips' samples by id; None where they cannot be had on this machine."""
+
     config = run.config.get("dataset", {})
     kind = HubDataset if "path" in config else ManifestDataset
     try:
@@ -95,6 +97,8 @@ def print_arms(arms: Sequence[Arm], folder: Path, show: str = "table") -> None:
         print(msgspec.json.encode(answer).decode())  # noqa: T201 the answer
     if show != "table":
         return
+    from harness.report.terminal import print_comparison, print_summary
+
     console = Console(highlight=False)
     page = folder / "report.html"
     again = shlex.join(["python", "-m", "harness", "report", str(folder)])
@@ -116,13 +120,13 @@ def publish(
 ) -> int:
     """Print the verdicts, write ``junit.xml``, annotate on GitHub; returns the exit code."""
     by_arm = {run.name: verdict for run, verdict in zip(runs, verdicts, strict=True)}
-    write_text(out / "junit.xml", ci.junit_xml(by_arm))
+    write_text(out / "junit.xml", junit.junit_xml(by_arm))
     if show == "table":
         print_verdicts(by_arm)
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        print("\n".join(ci.github_annotations(by_arm)))  # noqa: T201 read by the runner
+        print("\n".join(github.workflow_commands(by_arm)))  # noqa: T201 read by the runner
         if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            _append(Path(summary), ci.markdown(by_arm))
+            _append(Path(summary), github.markdown(by_arm))
     return exit_code(worst([verdict.status for verdict in verdicts]))
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pynvml
 
 import harness
 from harness.clock import resolution_ns, wall_time
@@ -83,12 +82,16 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def describe_gpu(device: str | None = None, nvml: Any = pynvml) -> dict[str, str] | None:
+def describe_gpu(device: str | None = None, nvml: Any = None) -> dict[str, str] | None:
     """Name and driver of the NVIDIA GPU that ``device`` is, else of the first; None: there is none.
 
     Args:
-        nvml: the module that talks to the driver; another one in tests.
+        nvml: the module that talks to the driver (None: ``pynvml``); another one in tests.
     """
+    if nvml is None:
+        import pynvml
+
+        nvml = pynvml
     try:
         nvml.nvmlInit()
     except nvml.NVMLError:

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import psutil
 
 from harness.clock import NS_PER_MS, NS_PER_S, World
 from harness.errors import HarnessError
@@ -47,7 +46,7 @@ class HostSampler:
         keep: Callable[[HostSample], None],
         *,
         every_ms: float = 1000.0,
-        host: Any = psutil,
+        host: Any = None,
     ) -> None:
         """
         Args:
@@ -55,8 +54,12 @@ class HostSampler:
                 behind what it held. What it raises ends the sampling, and :meth:`stop` raises it.
             world: in a simulated one a sample is taken every ``every_ms`` of simulated time; how
                 busy the machine was over it means nothing, and is not asked.
-            host: what asks the operating system; another one in tests.
+            host: what asks the operating system (None: ``psutil``); another one in tests.
         """
+        if host is None:
+            import psutil
+
+            host = psutil
         self._world = world
         self._keep = keep
         self._every_ms = every_ms

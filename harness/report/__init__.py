@@ -1,20 +1,23 @@
-"""Reports of finished runs: plots, page, Markdown, tables. Needs neither a model nor torch."""
+"""Reports of finished runs: plots, page, Markdown, tables. Needs neither a model nor torch.
+
+What draws is imported when something is drawn: a verb that only prints a verdict would wait for
+matplotlib longer than for its own work.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.errors import StorageError
-from harness.export.perfetto import trace_json
-from harness.export.tables import comparison_csv, markdown
-from harness.report import causes, distributions, timeline, tradeoffs
 from harness.report.arms import Arm, make_arms
-from harness.report.page import page
-from harness.report.style import NoPlot, Plot, styled, write_plot
-from harness.report.timeline import Audio
 from harness.runs.folder import Run, write_text
 from harness.runs.summarise import summarise_run
+
+if TYPE_CHECKING:
+    from harness.report.style import NoPlot, Plot
+    from harness.report.timeline import Audio
 
 
 def write_report(
@@ -54,6 +57,11 @@ def write_arms(
     embed_audio: bool = False,
 ) -> list[Path]:
     """As :func:`write_report`, for arms that have been compared already."""
+    from harness.report.exports import comparison_csv, markdown
+    from harness.report.page import page
+    from harness.report.perfetto import trace_json
+    from harness.report.style import Plot, write_plot
+
     try:
         (out / "plots").mkdir(parents=True, exist_ok=True)
         plots = draw_plots(arms, audio)
@@ -82,6 +90,9 @@ def write_arms(
 
 def draw_plots(arms: Sequence[Arm], audio: Audio | None = None) -> list[Plot | NoPlot]:
     """Every plot, in the order of the page; one that has no data says why."""
+    from harness.report import causes, distributions, timeline, tradeoffs
+    from harness.report.style import styled
+
     what_if = tradeoffs.WhatIf(arms[0])
     with styled():
         return [

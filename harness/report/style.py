@@ -22,6 +22,8 @@ import matplotlib as mpl
 mpl.use("Agg")  # no display, whatever MPLBACKEND says
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from harness.report.text import shorten
@@ -127,20 +129,24 @@ def finish(name: str, title: str, caption: str, figure: Figure) -> Plot:
         # PNG, and left to the reader's fonts in the SVG.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        # Not by `savefig`, which draws every figure once more to find out what it has to lay out.
+        figure.set_dpi(144)
+        # Measures each text once, for the layout and the PNG.
+        canvas: Any = FigureCanvasAgg(figure)
         _settle_layout(figure)
-        figure.savefig(png, format="png", dpi=144, metadata={"Software": None})
+        canvas.print_png(png, metadata={"Software": None})
         with mpl.rc_context({"svg.hashsalt": name}):  # ids differ between drawings of one page
-            figure.savefig(
-                svg,
-                format="svg",
-                metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+            canvas = FigureCanvasSVG(figure)
+            canvas.print_svg(
+                svg, metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
             )
     return Plot(name, title, caption, svg.getvalue(), png.getvalue())
 
 
 def _settle_layout(figure: Figure) -> None:
     """Lay out once, to five digits: the solver's last ones depend on addresses in memory."""
-    figure.draw_without_rendering()
+    engine: Any = figure.get_layout_engine()
+    engine.execute(figure)
     figure.set_layout_engine("none")
     for axes in figure.axes:
         left, bottom, width, height = (round(v, 5) for v in axes.get_position().bounds)

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 Groups = Sequence[Sequence[float]]  # one group per clip: its samples, over repeats
@@ -81,10 +81,18 @@ def design_effect(groups: Groups, limit: float | None = None) -> float:
     """
     groups = [group for group in groups if len(group)]
     values = np.concatenate([np.asarray(group, float) for group in groups])
-    scores = [stats.rankdata(values)]
+    scores = [_mean_ranks(values)]
     if limit is not None:
         scores.append((values > limit).astype(float))
     return max(_effect_of(score, groups) for score in scores)
+
+
+def _mean_ranks(values: Floats) -> Floats:
+    """1-based rank of each value; equal values share the mean of their ranks."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    mean_ranks = np.cumsum(counts) - (counts - 1) / 2
+    ranks: Floats = mean_ranks[place]
+    return ranks
 
 
 def _effect_of(score: Floats, groups: Groups) -> float:
@@ -248,12 +256,31 @@ class Share:
 def slope(x: Sequence[float] | Floats, y: Sequence[float] | Floats, confidence: float) -> Slope:
     """Theil-Sen slope with Sen's (1968) interval, which assumes independent residuals.
 
-    Needs two different x. Where neighbours are alike, see :func:`slope_of_series`.
+    Needs two different x. Where neighbours are alike, see :func:`slope_of_series`. The values are
+    those of ``scipy.stats.theilslopes``, which alone would take a second to import.
     """
-    fit = stats.theilslopes(y, x, alpha=confidence)
-    return Slope(
-        float(fit.slope), Interval(float(fit.low_slope), float(fit.high_slope), confidence)
-    )
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    run, rise = np.subtract.outer(x, x), np.subtract.outer(y, y)
+    forward = run > 0
+    slopes = np.sort(rise[forward] / run[forward])
+    pairs, n = len(slopes), len(y)
+    # The variance of Kendall's S, less what ties take of it: too much where both sides have some.
+    variance = max(0.0, (_kendall_term(n) - _ties(x) - _ties(y)) / 18)
+    half_width = -float(special.ndtri((1 - confidence) / 2)) * math.sqrt(variance)
+    high = min(round((pairs + half_width) / 2), pairs - 1)
+    low = max(round((pairs - half_width) / 2) - 1, 0)
+    interval = Interval(float(slopes[low]), float(slopes[high]), confidence)
+    return Slope(float(np.median(slopes)), interval)
+
+
+def _ties(values: Floats) -> int:
+    """What groups of equal values take of the variance of Kendall's S, times 18."""
+    _, counts = np.unique(values, return_counts=True)
+    return sum(_kendall_term(int(count)) for count in counts)
+
+
+def _kendall_term(count: int) -> int:
+    return count * (count - 1) * (2 * count + 5)
 
 
 def slope_of_series(x: Floats, y: Floats, confidence: float) -> Slope:

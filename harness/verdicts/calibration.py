@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from harness.config import CalibrateConfig, GateConfig
 from harness.errors import BaselineError, ConfigError, UsageError
@@ -232,7 +232,7 @@ def noise_band(runs: Sequence[Sequence[ClipMetrics]], metric: str) -> float:
     if min(levels) <= 0:
         return 0.0  # nothing took any time, and nothing varies
     spread = float(np.std(np.log(levels), ddof=1))
-    return float(np.expm1(stats.t.ppf(0.975, len(runs) - 1) * math.sqrt(2) * spread))
+    return float(np.expm1(special.stdtrit(len(runs) - 1, 0.975) * math.sqrt(2) * spread))
 
 
 def _found(

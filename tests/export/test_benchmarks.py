@@ -7,7 +7,9 @@ import pytest
 from pytest_benchmark.stats import Stats
 from verdicts.clips import ENVIRONMENT, make_clips, make_summary, spread
 
-from harness.export.benchmarks import bencher, github_action_benchmark, pytest_benchmark
+from harness.export.bencher import bencher
+from harness.export.github_action_benchmark import github_action_benchmark
+from harness.export.pytest_benchmark import pytest_benchmark
 from harness.metrics import METRICS_VERSION
 
 CLIPS = make_clips(spread(), errors=1)

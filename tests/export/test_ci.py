@@ -3,7 +3,8 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from harness.export.ci import github_annotations, junit_xml, markdown
+from harness.export.github import markdown, workflow_commands
+from harness.export.junit import junit_xml
 from harness.verdicts import RuleVerdict, Verdict
 
 VERDICTS = {
@@ -67,7 +68,7 @@ def test_markdown_takes_nothing_of_foreign_text_for_its_own():
 
 
 def test_annotations_name_what_is_wrong_only():
-    fail, inconclusive, invalid = github_annotations(VERDICTS)
+    fail, inconclusive, invalid = workflow_commands(VERDICTS)
     assert fail == "::error title=1word%3A ttft_ms p50 <= 9 ms::FAIL: it is 12 ms. Next: look"
     assert inconclusive.startswith("::warning title=1word%3A wer <= 0.1::INCONCLUSIVE")
     assert "%0A100 %25" in invalid

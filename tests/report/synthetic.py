@@ -219,7 +219,11 @@ def save_run(run: Run, folder: Path) -> Path:
 
 def make_environment(name: str, clips: int, kind: SessionKind) -> dict[str, Any]:
     return {
+        "schema": 1,
         "metrics_version": METRICS_VERSION,
+        "made_at": "2026-01-01T00:00:00+00:00",
+        "python": "3.12.1",
+        "config_identity": "56ef",
         "name": name,
         "arm": {
             "chunking": name,

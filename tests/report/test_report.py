@@ -19,13 +19,13 @@ from rich.console import Console
 
 from harness.errors import StorageError
 from harness.events import SessionKind
-from harness.export.perfetto import trace_json
-from harness.export.tables import comparison_csv, markdown
 from harness.machine.host import HostSample
 from harness.report import write_report
 from harness.report.arms import Arm, make_arms
 from harness.report.causes import drift
+from harness.report.exports import comparison_csv, markdown
 from harness.report.page import page
+from harness.report.perfetto import trace_json
 from harness.report.style import Plot, inline_svg, styled
 from harness.report.table import headline
 from harness.report.terminal import print_comparison

@@ -4,6 +4,7 @@ import errno
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import msgspec
 import pytest
 from conftest import make_clip
 from traces import gpu_that_said
+from verdicts.clips import ARM, ENVIRONMENT
 
 from harness.chunking import Words
 from harness.clock import VirtualWorld
+from harness.config import Config, ReplayConfig, config_yaml
 from harness.engines import scripted
 from harness.engines.scripted import ScriptedOptions
 from harness.errors import StorageError, UsageError
@@ -23,6 +26,8 @@ from harness.metrics.latency import clip_metrics
 from harness.replay import Arm, Pacing, Planned, replay
 from harness.runs.folder import RunWriter, load_run, write_text
 from harness.runs.summarise import summarise_run
+
+YAML = config_yaml(Config())
 
 
 def some_traces(count: int = 2) -> list[Trace]:
@@ -37,7 +42,7 @@ def some_traces(count: int = 2) -> list[Trace]:
 
 
 def write_run(folder: Path, traces: list[Trace]) -> RunWriter:
-    writer = RunWriter(folder, "seed: 0\n", {"seed": 0})
+    writer = RunWriter(folder, config_yaml(Config()), ENVIRONMENT)
     for trace in traces:
         writer.append(trace, clip_metrics(trace))
     return writer
@@ -52,7 +57,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert run.traces == tuple(traces)
     assert run.clips == tuple(map(clip_metrics, traces))
     assert run.gc_pauses == (GcPause(start_ns=1, end_ns=2),)
-    assert run.config == {"seed": 0}
+    assert run.config["seed"] == 0
     assert run.summary is None
 
 
@@ -141,7 +146,7 @@ def test_an_edited_run_is_refused_with_what_is_wrong(tmp_path: Path) -> None:
 
 
 SUMMARY = Summary(
-    schema=1, metrics_version="1", arm={}, clips=1, repeats=1, failed=0, simulated=False,
+    schema=1, metrics_version="1", arm=ARM, clips=1, repeats=1, failed=0, simulated=False,
     injected=False, random_weights=False, harness_floor_ms=0.5, validity=("late",), warnings=(),
     metrics={
         "ttft_ms": Distribution(unit="ms", n=1, of=1, max=3.0),
@@ -195,12 +200,12 @@ def test_of_two_runs_that_take_a_folder_at_once_one_gets_it_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.runs.folder.refuse_used", lambda _: None)  # both have looked
-    first = RunWriter(tmp_path / "run", "seed: 1\n", {"seed": 1})
+    first = RunWriter(tmp_path / "run", YAML, ENVIRONMENT | {"seed": 1})
     with pytest.raises(UsageError, match="cannot be written"):
-        RunWriter(tmp_path / "run", "seed: 2\n", {"seed": 2})
+        RunWriter(tmp_path / "run", YAML, ENVIRONMENT | {"seed": 2})
     first.close()
     run = load_run(tmp_path / "run")
-    assert (run.config, run.environment) == ({"seed": 1}, {"seed": 1})
+    assert run.environment["seed"] == 1
 
 
 def test_a_folder_that_could_not_be_begun_can_be_tried_again(tmp_path: Path) -> None:
@@ -256,14 +261,10 @@ def test_a_file_of_another_version_is_told_as_such(
 
 
 def test_a_gpu_that_lowered_its_clocks_makes_a_run_invalid(tmp_path: Path) -> None:
-    environment = {
-        "dataset": {"clips": 1}, "clock_resolution_ns": 50, "arm": {}, "simulated": False,
-        "injected": False, "model": {"random_weights": False}, "harness_floor_ms": 0.1, "seed": 0,
-        "metrics_version": "1",
-    }  # fmt: skip
-    writer = RunWriter(
-        tmp_path / "run", "replay: {repeats: 1, pace: realtime, until: repeats}", environment
-    )
+    dataset = {**ENVIRONMENT["dataset"], "clips": 1}
+    config = replace(Config(), replay=ReplayConfig(repeats=1))
+    environment = ENVIRONMENT | {"dataset": dataset, "metrics_version": "1"}
+    writer = RunWriter(tmp_path / "run", config_yaml(config), environment)
     (trace,) = some_traces(1)
     writer.append(trace, clip_metrics(trace))
     telemetry = gpu_that_said((), ("power_cap",))

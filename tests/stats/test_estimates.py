@@ -12,8 +12,11 @@ from scipy import stats
 
 from harness.stats.bootstrap import Bootstrap, mean_of, percentile_of, ratio_of_sums
 from harness.stats.estimates import (
+    Interval,
     Quantile,
     Share,
+    Slope,
+    _mean_ranks,
     binomial_interval,
     design_effect,
     holm,
@@ -334,6 +337,30 @@ def test_one_clip_is_no_sample():
 
 
 # --- slopes and families -------------------------------------------------------------------------
+
+
+# Few different values, so that many are equal.
+tied = st.lists(st.integers(-3, 3) | st.floats(-1e3, 1e3), min_size=2, max_size=40)
+
+
+@given(tied)
+def test_equal_values_share_the_mean_of_their_ranks_as_in_scipy(values):
+    np.testing.assert_array_equal(_mean_ranks(np.asarray(values, float)), stats.rankdata(values))
+
+
+@given(st.data(), tied, st.sampled_from([0.8, 0.95, 0.99]))
+def test_a_slope_and_its_interval_are_scipys(data, y, confidence):
+    x = data.draw(st.lists(st.integers(-9, 9), min_size=len(y), max_size=len(y)))
+    assume(len(set(x)) > 1)
+    assume(len(set(y)) > 1)  # else scipy's variance may be below zero, and its interval NaN
+    found, scipys = slope(x, y, confidence), stats.theilslopes(y, x, alpha=confidence)
+    ours = found.slope, found.interval.low, found.interval.high
+    theirs = scipys.slope, scipys.low_slope, scipys.high_slope
+    assert ours == pytest.approx(theirs, rel=1e-12, abs=1e-12)
+
+
+def test_what_never_changes_has_no_slope_and_no_doubt():
+    assert slope([0, 0, 1, 1], [5.0] * 4, 0.95) == Slope(0.0, Interval(0.0, 0.0, 0.95))
 
 
 def test_a_slope_is_not_moved_by_an_outlier():

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
 
-from harness.config import Config
-from harness.events import Ended, Session, SessionKind
+from harness.clock import NS_PER_MS, NS_PER_S
+from harness.config import Config, ReplayConfig
+from harness.events import (
+    Chunk,
+    Ended,
+    Failed,
+    Session,
+    SessionKind,
+    Token,
+    Trace,
+    trace_events,
+)
 from harness.metrics import METRICS_VERSION, ClipMetrics, Edits, Summary
 from harness.metrics.summary import summarise
 from harness.runs.folder import write_json
 
 WORDS = 10
+TEXT = "one two three four five six seven eight nine ten"
 ARM = {"chunking": "1word", "model": "null", "dataset": "made_up", "session": "turn"}
 ENVIRONMENT: dict[str, Any] = {
+    "schema": 1,
+    "clock_resolution_ns": 100,
+    "harness_floor_ms": 0.1,
+    "arm": ARM,
     "metrics_version": METRICS_VERSION,
     "made_at": "2026-01-01T00:00:00+00:00",
     "git_revision": "abc+dirty",
@@ -39,6 +54,11 @@ ENVIRONMENT: dict[str, Any] = {
 }  # fmt: skip
 
 
+def _heard(errors: int) -> str:
+    """The text with its first words misheard."""
+    return " ".join(["wrong"] * errors + TEXT.split()[errors:])
+
+
 def make_clips(
     ttft_ms: Sequence[Sequence[float | None]], errors: int = 0, **more: Any
 ) -> list[ClipMetrics]:
@@ -48,7 +68,8 @@ def make_clips(
             **{
                 "clip": f"clip-{index:02}", "repeat": repeat, "order": 0, "lane": 0,
                 "session": "turn", "duration_s": 4.0, "chunks": 9,
-                "reference": "ten words", "hypothesis": "" if value is None else "ten words",
+                "reference": TEXT,
+                "hypothesis": "" if value is None else _heard(errors),
                 "failed": "no answer" if value is None else None,
                 "ttft_ms": value, "final_ms": None if value is None else value + 500,
                 "word_edits": Edits(
@@ -91,11 +112,14 @@ def write_finished_run(
     config: Config | None = None,
     **more: Any,
 ) -> Path:
-    """A run's folder, of its events the ends only; ``more`` goes into its environment."""
+    """A run's folder, with the events of its figures; ``more`` goes into its environment."""
     folder.mkdir()
-    config_yaml = yaml.safe_dump(asdict(config or Config()))
+    chosen = config or replace(
+        Config(), replay=ReplayConfig(repeats=max(c.repeat for c in clips) + 1)
+    )
+    config_yaml = yaml.safe_dump(asdict(chosen))
     (folder / "config.yaml").write_text(config_yaml, encoding="utf-8")
-    events = [event for clip in clips for event in (_session(clip), Ended(0))]
+    events = [e for n, clip in enumerate(clips) for e in trace_events(_trace(clip, n))]
     (folder / "events.jsonl").write_bytes(b"".join(msgspec.json.encode(e) + b"\n" for e in events))
     lines = [msgspec.json.encode(clip) + b"\n" for clip in clips]
     (folder / "clips.jsonl").write_bytes(b"".join(lines))
@@ -110,9 +134,17 @@ def write_finished_run(
     return folder
 
 
-def _session(clip: ClipMetrics) -> Session:
-    return Session(
+def _trace(clip: ClipMetrics, number: int) -> Trace:
+    """Events that have the clip's figures: all of its text in one chunk, ``ttft_ms`` after R."""
+    session = Session(
         clip=clip.clip, repeat=clip.repeat, order=clip.order, lane=0, kind=SessionKind.TURN,
-        t0_ns=0, duration_s=4.0, speech_onset_s=0.0, speech_end_s=4.0, frame_ms=20.0,
-        reference=clip.reference,
+        t0_ns=number * 100 * NS_PER_S, duration_s=4.0, speech_onset_s=0.0, speech_end_s=3.5,
+        frame_ms=20.0, reference=clip.reference,
     )  # fmt: skip
+    answered_ns = session.t0_ns + 4 * NS_PER_S + round((clip.ttft_ms or 0.0) * NS_PER_MS)
+    if clip.failed is not None:
+        outcome: Ended | Failed = Failed(answered_ns, clip.failed)
+        return Trace(session, (), None, (), (), (), outcome)
+    token = Token(clip.hypothesis, answered_ns)
+    chunk = Chunk(0, clip.hypothesis, answered_ns, is_final=True)
+    return Trace(session, (), None, (token,), (chunk,), (), Ended(answered_ns))

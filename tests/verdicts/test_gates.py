@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import math
+
 import msgspec
 import pytest
+from scipy import stats
 from verdicts.clips import ARM, make_clips, spread
 
 from harness.config import GateConfig
 from harness.errors import ConfigError
 from harness.metrics import ClipMetrics, Edits, Ratio
 from harness.verdicts import exit_code, worst
+from harness.verdicts.evidence import _slope_within
 from harness.verdicts.gates import check_arm, check_references, judge
 
 NO_WORSE = "ttft_ms p50 vs baseline: at most +5 % and +10 ms"
@@ -529,6 +533,18 @@ def test_a_session_without_a_slope_is_no_pass():
     assert rule.status == "inconclusive"
     assert "1 sessions have no slope, such as lost#0" in rule.why
     assert status([*clips, *sessions_with_slopes(900)], SLOPE) == "fail"
+
+
+@pytest.mark.parametrize("points", [5, 20, math.inf])
+@pytest.mark.parametrize(("high", "alpha"), [(25.0, 0.05), (60.0, 0.01), (10.0, 0.2)])
+def test_what_a_slope_shows_is_by_scipys_distributions(points, high, alpha):
+    p_value, interval = _slope_within(30.0, (10.0, 60.0), high, alpha, points)
+    law = stats.norm() if math.isinf(points) else stats.t(points - 2)
+    z95, side = stats.norm.ppf(0.975), 30.0 if high >= 30 else 20.0
+    assert p_value == pytest.approx(law.cdf(z95 * (30.0 - high) / side), rel=1e-12)
+    wide = law.ppf(1 - alpha) / z95
+    assert interval.low == pytest.approx(30 - wide * 20, rel=1e-12)
+    assert interval.high == pytest.approx(30 + wide * 30, rel=1e-12)
 
 
 @pytest.mark.parametrize(("slope", "bounds"), [(20, (-300, 340)), (0, (-20, 600))])

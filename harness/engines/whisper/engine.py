@@ -87,7 +87,7 @@ class WhisperEngine(LocalEngine):
                 "pad_s": model.pad_s,
                 "max_new_tokens": self._limit,
                 "language": model.language,
-                "packed_linear": has_packed_linear(device),
+                "packed_linear": has_packed_linear(device, dtype),
             },
         )
         self.run_on_worker(partial(use_device, device))

@@ -35,9 +35,15 @@ _onednn: Any = torch.ops.mkldnn  # what torch.compile itself calls; it has no pu
 _FEW_ROWS = 8  # rows for which a product is bound by reading the weights
 
 
-def has_packed_linear(device: torch.device) -> bool:
-    """Whether torch was built with oneDNN's packed linear: on x86, not on macOS."""
-    return device.type == "cpu" and hasattr(_onednn, "_linear_pointwise")
+def has_packed_linear(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether oneDNN's packed linear is there for ``dtype``.
+
+    torch has it on x86, not on macOS; for bfloat16 the processor needs AVX-512 (or AVX-NE-CONVERT).
+    """
+    if device.type != "cpu" or not hasattr(_onednn, "_linear_pointwise"):
+        return False
+    supported: bool = dtype == torch.float32 or _onednn._is_mkldnn_bf16_supported()  # noqa: SLF001
+    return supported
 
 
 class MelSpectrogram:
@@ -90,7 +96,7 @@ class _Linear:
         self._weight_blocks = weight.view(blocks, -1, weight.shape[1])
         self._bias_blocks = bias.view(blocks, -1, 1)
         self._packed: torch.Tensor | None = None
-        if (packed or not self._blocked) and has_packed_linear(weight.device):
+        if (packed or not self._blocked) and has_packed_linear(weight.device, weight.dtype):
             self._packed = _onednn._reorder_linear_weight(  # noqa: SLF001
                 weight, WINDOW_POSITIONS
             )

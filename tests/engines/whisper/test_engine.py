@@ -21,8 +21,10 @@ from harness.engines.whisper.net import MelSpectrogram, WhisperNet
 from harness.engines.whisper.weights import load_whisper_weights
 from harness.errors import ConfigError, DeviceError, WeightsError
 from harness.events import SessionKind
+from harness.metrics.accuracy import word_edits
 from tests.engines.listening import Heard, loud
-from tests.tiny_whisper import save_tiny_whisper
+from tests.engines.ties import assert_same_tokens_up_to_a_tie
+from tests.tiny_whisper import EN, START, TRANSCRIBE, save_tiny_whisper
 
 CPU = torch.device("cpu")
 
@@ -67,10 +69,13 @@ def _hear(engine, samples, *, frame=None):
 
 
 def _generated(weights, samples, mels, **options):
-    """The text of `generate()` on what transformers' own feature extractor makes."""
+    """What `generate()` says to transformers' own features: ids, and logits after suppression."""
     features = WhisperFeatureExtractor(mels)(samples, sampling_rate=16_000, return_tensors="pt")
-    ids = weights.model.generate(features.input_features, **options)[0].tolist()
-    return b"".join(weights.token_bytes[index] for index in ids)
+    output = weights.model.generate(
+        features.input_features, return_dict_in_generate=True, output_scores=True, **options
+    )
+    logits = torch.stack([step[0] for step in output.scores])
+    return output.sequences[0, -len(logits) :].tolist(), logits
 
 
 # --- features and encoder ------------------------------------------------------------------------
@@ -115,10 +120,12 @@ def engine(packaged):
 
 
 @pytest.mark.e2e
-def test_text_of_real_speech_equals_that_of_generate(engine, packaged, clips):
+def test_tokens_of_real_speech_equal_those_of_generate(engine, packaged, clips, ids):
     for samples in clips:
+        ids.clear()
         heard = _hear(engine, samples)
-        assert heard.text.encode() == _generated(packaged, samples, 80)
+        # "We're" and "We are" are 0.005 apart: that close, rounding decides.
+        assert_same_tokens_up_to_a_tie(ids, *_generated(packaged, samples, 80), tie=0.05)
         assert heard.calls[-1] == "ended"
         assert heard.tokens[-1] == "", "the end of text is a token, and no text"
 
@@ -130,11 +137,34 @@ def test_neither_the_frame_size_nor_an_earlier_clip_changes_the_tokens(engine, c
     assert _hear(engine, clips[1], frame=321).tokens == alone
 
 
-@pytest.mark.e2e
-def test_bfloat16_says_the_same_words(packaged, engine, clips):
+@pytest.mark.slow  # for minutes of a processor without bfloat16
+def test_bfloat16_hears_the_words(packaged, clips):
     half = WhisperEngine(WhisperModel(), packaged, CPU, torch.bfloat16, VirtualWorld())
     assert half.info.dtype == "bfloat16"
-    assert _hear(half, clips[0]).text == _hear(engine, clips[0]).text
+    said = "We were all going direct to Heaven"
+    assert word_edits(said, _hear(half, clips[0]).text, "en").errors <= 1
+
+
+@torch.inference_mode()
+def test_logits_of_bfloat16_are_near_those_of_float32(tiny):
+    weights = load_whisper_weights(tiny)
+    samples, prompt = torch.from_numpy(loud(1.5)), torch.tensor([START, EN, TRANSCRIBE])
+    logits = []
+    for dtype in (torch.float32, torch.bfloat16):
+        net = WhisperNet(weights.model, CPU, dtype)
+        encoded = net.encode(MelSpectrogram(8, CPU)(samples, 3000), 1500)
+        logits.append(net.decode(prompt, net.new_cache(), net.cross(encoded)).float())
+    apart = (logits[0] - logits[1]).abs().max()
+    assert 0 < apart < 0.05 * logits[0].abs().max()  # 8 bits of a number, after four layers
+
+
+def test_bfloat16_is_not_packed_where_the_processor_cannot(tiny, monkeypatch):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    engine = load_whisper(
+        WhisperModel(weights=tiny), TorchOptions(dtype="bfloat16"), VirtualWorld()
+    )
+    assert engine.info.details["packed_linear"] is False
+    assert _hear(engine, loud(0.5)).calls[-1] == "ended"
 
 
 @pytest.fixture
@@ -159,8 +189,8 @@ def test_tokens_of_any_whisper_equal_those_of_generate(tiny, ids, language):
     for seed in range(2):
         ids.clear()
         _hear(engine, loud(1.5, seed))
-        said = b"".join(weights.token_bytes[index] for index in ids)
-        assert said == _generated(weights, loud(1.5, seed), 8, language=language)
+        expected = _generated(weights, loud(1.5, seed), 8, language=language)
+        assert_same_tokens_up_to_a_tie(ids, *expected, tie=1e-3)
 
 
 @pytest.mark.parametrize(

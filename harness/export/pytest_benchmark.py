@@ -1,8 +1,4 @@
-"""Figures for other tools: pytest-benchmark, github-action-benchmark, Bencher.
-
-They keep history and draw it; their own thresholds know neither clips nor repeats, so what may be
-merged is for a gate to say.
-"""
+"""pytest-benchmark's file format: seconds, one benchmark a latency."""
 
 from __future__ import annotations
 
@@ -10,11 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.metrics import ClipMetrics, Distribution, Ratio, Summary
+from harness.metrics import ClipMetrics
 from harness.metrics.registry import all_metrics
 from harness.metrics.summary import samples_by_clip
-
-_SHOWN = ("p50", "p95")
 
 
 def pytest_benchmark(
@@ -68,56 +62,3 @@ def _stats(seconds: Sequence[float]) -> dict[str, Any]:
         "stddev_outliers": far, "iqr_outliers": beyond, "outliers": f"{far};{beyond}",
         "total": sum(seconds), "ops": 1 / mean if mean > 0 else 0.0, "data": list(seconds),
     }  # fmt: skip
-
-
-def github_action_benchmark(summaries: Mapping[str, Summary]) -> list[dict[str, Any]]:
-    """The file of its tool ``customSmallerIsBetter``."""
-    return [
-        {
-            "name": f"{arm}: {name}", "unit": unit, "value": value,
-            "range": "" if low is None or high is None else f"{low:.4g} to {high:.4g}",
-            "extra": f"metrics version {summary.metrics_version}",
-        }
-        for arm, summary in summaries.items()
-        for name, unit, value, low, high in _figures(summary)
-    ]  # fmt: skip
-
-
-def bencher(summaries: Mapping[str, Summary]) -> dict[str, dict[str, dict[str, float]]]:
-    """Bencher Metric Format: benchmark = arm, measure = metric and statistic."""
-    return {
-        arm: {
-            name.replace(" ", "-").replace("_", "-"): {
-                key: figure
-                for key, figure in (("value", value), ("lower_value", low), ("upper_value", high))
-                if figure is not None
-            }
-            for name, _, value, low, high in _figures(summary)
-        }
-        for arm, summary in summaries.items()
-    }
-
-
-def _figures(
-    summary: Summary,
-) -> list[tuple[str, str, float, float | None, float | None]]:
-    """(name, unit, value, low, high) of what exists and of which less is better."""
-    figures: list[tuple[str, str, float, float | None, float | None]] = []
-    smaller_is_better = {one.name for one in all_metrics() if one.better == "lower"}
-    for name, metric in summary.metrics.items():
-        if name not in smaller_is_better:
-            continue
-        if isinstance(metric, Ratio):
-            if metric.value is not None:
-                figures.append((name, metric.unit, metric.value, *(metric.ci95 or (None, None))))
-            continue
-        for statistic in _SHOWN:
-            value = _statistic(metric, statistic)
-            if value is not None:
-                interval = metric.ci95.get(statistic, (None, None))
-                figures.append((f"{name} {statistic}", metric.unit, value, *interval))
-    return figures
-
-
-def _statistic(metric: Distribution, name: str) -> float | None:
-    return {"p50": metric.p50, "p95": metric.p95}[name]

@@ -1,4 +1,4 @@
-"""Verdicts for machines and for pull requests: JUnit XML, Markdown, GitHub annotations.
+"""``junit.xml``: one test case a rule, for CI systems.
 
 JUnit as pytest writes it (`xunit2`), which GitHub's reporters, GitLab and Jenkins read; GitLab
 shows an element's text and not its ``message``, so both carry the sentence. A rule that was not
@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from xml.etree import ElementTree as ET
 
-from harness.text import escape_markdown
 from harness.verdicts import RuleVerdict, Verdict
 
 _ELEMENTS = {"fail": "failure", "inconclusive": "error", "invalid": "error", "none": "skipped"}
@@ -38,7 +37,7 @@ def junit_xml(verdicts: Mapping[str, Verdict]) -> str:
                 classname=_xml(f"gate.{verdict.gate}.{arm}"),
             )  # fmt: skip
             if element:
-                said = _xml(_sentence(rule))
+                said = _xml(sentence(rule))
                 about = {"message": said}
                 if element != "skipped":
                     about["type"] = rule.status
@@ -55,46 +54,5 @@ def _xml(text: str) -> str:
     return _NOT_XML.sub("?", text)
 
 
-def _sentence(rule: RuleVerdict) -> str:
+def sentence(rule: RuleVerdict) -> str:
     return f"{rule.status.upper()}: {rule.why}" + (f". Next: {rule.next}" if rule.next else "")
-
-
-def markdown(verdicts: Mapping[str, Verdict]) -> str:
-    """For a job summary or a comment on a pull request; names and texts in it as text."""
-    lines: list[str] = []
-    for arm, verdict in verdicts.items():
-        against = (
-            f" against baseline {escape_markdown(verdict.baseline)}" if verdict.baseline else ""
-        )
-        by = f"gate {escape_markdown(verdict.gate)}{against}"
-        lines += [f"### {verdict.status.upper()}: {escape_markdown(arm)}, {by}", ""]
-        if verdict.allowed:
-            differ = escape_markdown(", ".join(verdict.allowed))
-            lines += [f"Compared although these differ: {differ}.", ""]
-        if verdict.rules:
-            lines += ["| rule | verdict | why | next |", "|---|---|---|---|"]
-            lines += [
-                f"| <code>{rule}</code> | {status} | {why} | {then} |"
-                for rule, status, why, then in (
-                    map(escape_markdown, (r.rule, r.status.upper(), r.why, r.next))
-                    for r in verdict.rules
-                )
-            ]
-            lines.append("")
-    return "\n".join(lines)
-
-
-def github_annotations(verdicts: Mapping[str, Verdict]) -> list[str]:
-    """Workflow commands, to be printed when ``GITHUB_ACTIONS`` is set; nothing for what passed."""
-    lines = []
-    for arm, verdict in verdicts.items():
-        for rule in verdict.rules:
-            if rule.status in ("fail", "inconclusive", "invalid"):
-                kind = "error" if rule.status == "fail" else "warning"
-                title = _command(f"{arm}: {rule.rule}").replace(":", "%3A").replace(",", "%2C")
-                lines.append(f"::{kind} title={title}::{_command(_sentence(rule))}")
-    return lines
-
-
-def _command(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
