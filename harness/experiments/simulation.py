@@ -105,15 +105,23 @@ class Outcomes(NamedTuple):
     repeats: float  # used, mean
 
 
-def gate_outcomes(
-    slower: float, tries: int, *, noise: Noise = MEASURED, clips: int = CLIPS,
-    repeats: int = REPEATS, bands: dict[str, float] | None = None, tail_share: float = 1.0,
-    plan: SequentialPlan | None = None, rules: Sequence[str] | None = None, seed: int = 1,
-) -> Outcomes:  # fmt: skip
-    """What the `ci` gate says of an arm that is ``slower`` by a factor than its reference.
+class Judged(NamedTuple):
+    """How simulated runs are judged."""
 
-    ``rules`` in place of the gate's own.
-    """
+    bands: dict[str, float] | None = None  # of a calibration
+    plan: SequentialPlan | None = None  # repeats until decided
+    rules: Sequence[str] | None = None  # in place of the gate's own
+
+
+AS_GIVEN = Judged()
+
+
+def gate_outcomes(
+    slower: float, tries: int, judged: Judged = AS_GIVEN, *, noise: Noise = MEASURED,
+    clips: int = CLIPS, repeats: int = REPEATS, tail_share: float = 1.0, seed: int = 1,
+) -> Outcomes:  # fmt: skip
+    """What the `ci` gate says of an arm that is ``slower`` by a factor than its reference."""
+    bands, plan, rules = judged
     gate = yaml.safe_load(CI_GATE.read_text(encoding="utf-8"))
     gate["rules"] = rules or gate["rules"]
     statuses, used = [], 0
@@ -298,12 +306,12 @@ def report(tries: int) -> str:
         ("TTFT x 2 on 5 % of the sessions", gate_outcomes(2.0, tries, tail_share=0.05)),
         ("stored baseline, runs differ by 2 %, no band: A/A",
          gate_outcomes(1.0, tries, noise=shifted)),
-        ("the same, calibrated: A/A", gate_outcomes(1.0, tries, noise=shifted, bands=bands)),
+        ("the same, calibrated: A/A", gate_outcomes(1.0, tries, Judged(bands), noise=shifted)),
         ("the same, calibrated: TTFT +10 %",
-         gate_outcomes(1.10, tries, noise=shifted, bands=bands)),
-        ("until decided, 2 to 6 repeats: A/A", gate_outcomes(1.0, tries, plan=plan)),
-        ("until decided: TTFT +5 %", gate_outcomes(1.05, tries, plan=plan)),
-        ("until decided: TTFT +10 %", gate_outcomes(1.10, tries, plan=plan)),
+         gate_outcomes(1.10, tries, Judged(bands), noise=shifted)),
+        ("until decided, 2 to 6 repeats: A/A", gate_outcomes(1.0, tries, Judged(plan=plan))),
+        ("until decided: TTFT +5 %", gate_outcomes(1.05, tries, Judged(plan=plan))),
+        ("until decided: TTFT +10 %", gate_outcomes(1.10, tries, Judged(plan=plan))),
     ):  # fmt: skip
         lines.append(
             f"| {label} | {outcomes.failed:.1f} % | {outcomes.passed:.1f} % |"
@@ -312,7 +320,7 @@ def report(tries: int) -> str:
     lines += ["", _GATE, "## A rule on p95, 40 clips x 4 repeats an arm", ""]
     lines += [f"`{_TAIL_RULE}`", "", "| truth | FAIL | PASS | INCONCLUSIVE |", "|---|---|---|---|"]
     for slower in (1.0, 1.05, 1.10, 1.20, 1.30):
-        outcomes = gate_outcomes(slower, tries, clips=40, rules=[_TAIL_RULE])
+        outcomes = gate_outcomes(slower, tries, Judged(rules=[_TAIL_RULE]), clips=40)
         lines.append(
             f"| TTFT {100 * (slower - 1):+.0f} % | {outcomes.failed:.1f} % |"
             f" {outcomes.passed:.1f} % | {outcomes.undecided:.1f} % |"

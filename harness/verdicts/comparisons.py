@@ -36,12 +36,11 @@ from harness.verdicts.evidence import (
     estimated,
     nothing,
     samples,
-    say,
-    say_interval,
     too_few_clips,
     without,
 )
 from harness.verdicts.rules import BASELINE, Delta, Faster, NoWorse, TextParity, quantile
+from harness.verdicts.wording import say, say_interval
 
 # Samples that must lie beyond a tail percentile for its resampled distribution to mean anything.
 LEAST_BEYOND = 5

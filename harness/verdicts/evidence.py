@@ -23,6 +23,7 @@ from harness.stats.bootstrap import Bootstrap, mean_of, ratio_of_sums
 from harness.stats.estimates import Interval, Quantile, Share, blocks_of, least_n, simes
 from harness.verdicts.objectives import is_good, never_measured
 from harness.verdicts.rules import EveryClip, EverySlope, Goodput, Memory, Within, quantile
+from harness.verdicts.wording import say, say_interval
 
 # With fewer, not even all clips agreeing tells 95 % from chance: 0.5**5 = 0.03.
 LEAST_CLIPS = least_n(0.5, 0.95)
@@ -389,19 +390,3 @@ def too_few_clips(clips: int) -> Evidence:
         next=f"measure {LEAST_CLIPS - clips} more clip{'s' * (LEAST_CLIPS - clips > 1)} at least",
         clips=clips,
     )
-
-
-def say(value: float, unit: str) -> str:
-    """A figure for people: 347 ms, 81.4 ms, 0.0833."""
-    if math.isinf(value):
-        return "for ever" if value > 0 else "minus infinity"
-    if unit == "1":
-        return f"{value:.4f}".rstrip("0").rstrip(".")
-    return f"{value:.{0 if abs(value) >= 100 else 1}f} {unit}"
-
-
-def say_interval(interval: Interval, unit: str) -> str:
-    if interval.low is not None and interval.low == interval.high:
-        return "(the same whichever clips are drawn)"
-    ends = ["unknown" if end is None else say(end, unit) for end in (interval.low, interval.high)]
-    return f"({100 * interval.confidence:.3g} % interval {ends[0]} to {ends[1]})"

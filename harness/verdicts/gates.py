@@ -14,6 +14,7 @@ With alpha = 1 - the gate's confidence:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypedDict, Unpack
 
 from harness.config import GateConfig
 from harness.errors import ConfigError
@@ -46,22 +47,29 @@ from harness.verdicts.rules import (
 _NO_BASELINE = "no baseline is named: gate.baseline=NAME, --baseline NAME, or `compare`"
 
 
+class Beside(TypedDict, total=False):
+    """What an arm is judged beside; all of it may be left out."""
+
+    baseline: Clips | None  # what rules `vs baseline` compare with, stored or of this comparison
+    baseline_name: str | None  # how the verdict calls it
+    allowed: Sequence[str]  # mismatches with the baseline that were allowed by hand
+    is_reference: bool  # others are compared with this arm: rules `vs baseline` are not asked
+    other_arms: Mapping[str, Clips]  # by name, for rules `vs arm NAME` and `text parity`
+    # `baseline` or an arm's name -> why its run is not valid: nothing can be said beside it.
+    invalid_references: Mapping[str, str]
+    bands: Mapping[str, float] | None  # relative noise between runs, for a stored baseline only
+
+
 def judge(
     clips: Clips,
     gate: GateConfig,
     *,
     arm: Mapping[str, str],
     validity: Sequence[str] = (),
-    baseline: Clips | None = None,
-    baseline_name: str | None = None,
-    allowed: Sequence[str] = (),
-    is_reference: bool = False,
-    other_arms: Mapping[str, Clips] | None = None,
-    invalid_references: Mapping[str, str] | None = None,
     figures: Mapping[str, Distribution | Ratio] | None = None,
-    bands: Mapping[str, float] | None = None,
     share: float = 1.0,
     seed: int = 0,
+    **beside: Unpack[Beside],
 ) -> Verdict:
     """Judge one arm by a gate.
 
@@ -69,17 +77,10 @@ def judge(
         clips: of this arm, failed ones included, every repeat.
         arm: what the arm is, as in the summary; a gate of one arm finds its name here.
         validity: what makes the run invalid; empty: valid.
-        baseline: clips of what rules `vs baseline` compare with, stored or of the same go.
-        baseline_name: how the verdict calls it.
-        allowed: mismatches with the baseline that were allowed by hand.
-        is_reference: this arm is what others are compared with; rules `vs baseline` are not asked.
-        other_arms: of the same go, by name, for rules `vs arm NAME` and `text parity`.
-        invalid_references: `baseline` or an arm's name -> why its run is not valid: nothing can be
-            said beside it.
         figures: ``metrics`` of the run's summary, for rules on memory.
-        bands: relative noise between runs (``Calibration.bands``), for a stored baseline only.
         share: of alpha that this look may spend (``sequential``).
         seed: of the bootstrap.
+        beside: see :class:`Beside`.
 
     Raises:
         ConfigError: a rule is not one.
@@ -87,45 +88,57 @@ def judge(
     rules = parse_rules(gate.rules)
     if not rules or (gate.arm is not None and gate.arm not in arm.values()):
         return Verdict(status="invalid" if validity else "none", gate=gate.name)
-    references = dict(other_arms or {})
-    if baseline is not None:
+    references = dict(beside.get("other_arms", {}))
+    if (baseline := beside.get("baseline")) is not None:
         references[BASELINE] = baseline
     material = Material(
         clips=clips,
         references=references,
         memory={k: v for k, v in (figures or {}).items() if isinstance(v, Ratio)},
-        bands=bands or {},
+        bands=beside.get("bands") or {},
         alpha=(1 - gate.confidence) * share,
         seed=seed,
     )
-    unasked = {
-        rule: why
-        for rule in rules
-        if (why := _why_not_asked(rule, arm, references, is_reference=is_reference))
-    }
-    broken = {
-        rule: why
-        for rule in rules
-        if rule not in unasked and (why := _broken_reference(rule, invalid_references or {}))
-    }
-    asked = [rule for rule in rules if rule not in unasked and rule not in broken]
-    if not asked and not broken:
-        asked = [rule for rule, why in unasked.items() if why == _NO_BASELINE]
-    found = dict(zip(asked, _judge_rules(asked, material, validity), strict=True))
-    verdicts = [
-        found.get(rule)
-        or (_invalid(rule, broken[rule]) if rule in broken else _not_asked(rule, unasked[rule]))
-        for rule in rules
-    ]
+    verdicts = _rule_verdicts(rules, material, arm, validity, beside)
     return Verdict(
         # An arm of which nothing is asked may still be what others were compared with.
         status=worst([verdict.status for verdict in verdicts] + ["invalid" for _ in validity]),
         gate=gate.name,
         confidence=gate.confidence,
         rules=tuple(verdicts),
-        baseline=baseline_name,
-        allowed=tuple(allowed),
+        baseline=beside.get("baseline_name"),
+        allowed=tuple(beside.get("allowed", ())),
     )
+
+
+def _rule_verdicts(
+    rules: Sequence[Rule],
+    material: Material,
+    arm: Mapping[str, str],
+    validity: Sequence[str],
+    beside: Beside,
+) -> list[RuleVerdict]:
+    """One a rule: asked, not asked of this arm, or asked beside a run that is not valid."""
+    is_reference, invalid = beside.get("is_reference", False), beside.get("invalid_references", {})
+    unasked = {
+        rule: why
+        for rule in rules
+        if (why := _why_not_asked(rule, arm, material.references, is_reference=is_reference))
+    }
+    broken = {
+        rule: why
+        for rule in rules
+        if rule not in unasked and (why := _broken_reference(rule, invalid))
+    }
+    asked = [rule for rule in rules if rule not in unasked and rule not in broken]
+    if not asked and not broken:
+        asked = [rule for rule, why in unasked.items() if why == _NO_BASELINE]
+    found = dict(zip(asked, _judge_rules(asked, material, validity), strict=True))
+    return [
+        found.get(rule)
+        or (_invalid(rule, broken[rule]) if rule in broken else _not_asked(rule, unasked[rule]))
+        for rule in rules
+    ]
 
 
 def check_arm(gate: GateConfig, arms: Sequence[Mapping[str, str]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from harness.runs.summarise import summarise_run
 from harness.verdicts import Verdict
 from harness.verdicts.baselines import FOLDER, Baseline, load_baseline, require_comparable
 from harness.verdicts.calibration import load_calibration
-from harness.verdicts.gates import check_arm, check_references, judge
+from harness.verdicts.gates import Beside, check_arm, check_references, judge
 from harness.verdicts.rules import BASELINE
 from harness.verdicts.sequential import SequentialPlan, confirm, to_confirm
 
@@ -73,13 +73,7 @@ def judge_runs(
         BaselineError: a run was measured by another version of the metrics.
     """
     _require_our_metrics(runs)
-    reference, name, bands = None, None, None
-    if len(runs) > 1:
-        reference, name = runs[0].clips, f"arm {runs[0].name}"
-    elif against is not None:
-        reference, name = against.baseline.clips, against.baseline.name
-        calibration = load_calibration(runs[0].environment, runs[0].config["replay"]["repeats"])
-        bands = calibration.bands if calibration else None
+    reference = _reference(runs, against)
     names = [
         {"name": run.name, **summary.arm} for run, summary in zip(runs, summaries, strict=True)
     ]
@@ -100,16 +94,10 @@ def judge_runs(
             gate or gate_of(run),
             arm=arm,
             validity=summary.validity,
-            baseline=reference,
-            baseline_name=name,
-            allowed=against.allowed if against else (),
-            is_reference=len(runs) > 1 and run is runs[0],
             figures=summary.metrics,
-            other_arms={other.name: other.clips for other in runs if other is not run},
-            invalid_references={n: why for n, why in invalid.items() if n != run.name},
-            bands=bands,
             share=_share(run),
             seed=run.environment["seed"],
+            **_beside(run, runs, reference, invalid),
         )
         for run, summary, arm in zip(runs, summaries, names, strict=True)
     ]
@@ -117,6 +105,30 @@ def judge_runs(
         return verdicts
     command = _compare_command(runs[0], gate or gate_of(runs[0]), against)
     return [_name_next(verdict, command) for verdict in verdicts]
+
+
+def _beside(run: Run, runs: Sequence[Run], reference: Beside, invalid: Mapping[str, str]) -> Beside:
+    return {
+        **reference,
+        "is_reference": len(runs) > 1 and run is runs[0],
+        "other_arms": {other.name: other.clips for other in runs if other is not run},
+        "invalid_references": {n: why for n, why in invalid.items() if n != run.name},
+    }
+
+
+def _reference(runs: Sequence[Run], against: Against | None) -> Beside:
+    """What rules `vs baseline` compare with: the first of several arms, or a stored baseline."""
+    if len(runs) > 1:
+        return {"baseline": runs[0].clips, "baseline_name": f"arm {runs[0].name}"}
+    if against is None:
+        return {}
+    calibration = load_calibration(runs[0].environment, runs[0].config["replay"]["repeats"])
+    return {
+        "baseline": against.baseline.clips,
+        "baseline_name": against.baseline.name,
+        "allowed": against.allowed,
+        "bands": calibration.bands if calibration else None,
+    }
 
 
 def _require_our_metrics(runs: Sequence[Run]) -> None:

@@ -119,8 +119,19 @@ class VoxtralNet:
             count: transcription_prompt(loaded.tokenizer, count, language)
             for count in range(1, blocks + 1)
         }
+        self._capture_steps(prompts, Capturer(options), device)
+        self._length = 0  # positions of the utterance under way
+
+    def _capture_steps(
+        self, prompts: dict[int, list[int]], capturer: Capturer, device: torch.device
+    ) -> None:
+        """Every shape that an utterance may need, captured once.
+
+        Args:
+            prompts: blocks of 30 s -> the prompt's tokens.
+        """
         self._audio_begin = prompts[1].index(AUDIO)
-        capture = Capturer(options).capture
+        capture = capturer.capture
         self._features: dict[int, Step] = {}
         self._encode: dict[int, Step] = {}
         self._prefill: dict[int, Step] = {}
@@ -137,7 +148,6 @@ class VoxtralNet:
             reach: capture(partial(self._run_step, reach)) for reach in self._cache.reaches()
         }
         self._prompt_lengths = {count: len(prompt) for count, prompt in prompts.items()}
-        self._length = 0  # positions of the utterance under way
 
     def upload(self, samples: Samples) -> int:
         """Put the utterance on the device; returns how many blocks of 30 s it takes."""
