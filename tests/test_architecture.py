@@ -14,8 +14,9 @@ HOUSE = Path(__file__).parent.parent / "harness"
 
 # Rooms by floor; a room may import from its own floor and from those below. New rooms go here.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "clock", "audio", "events", "config", "foreign_text"),
-    ("dataset", "datasets_manifest", "datasets_hub", "chunking", "environment", "metrics"),
+    ("errors", "clock", "containers", "audio", "events", "config", "foreign_text"),
+    ("dataset", "datasets_manifest", "datasets_hub", "datasets_folder"),
+    ("chunking", "environment", "metrics"),
     ("decoding", "weights", "alignment", "alignment_ctc", "telemetry", "host", "engines"),
     ("replay", "recorder", "runs", "verdicts", "report", "summaries"),
     ("experiment", "arm", "shards", "serve"),
