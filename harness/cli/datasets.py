@@ -8,22 +8,40 @@ import shlex
 from pathlib import Path
 
 from harness.alignment import Aligner, PocketsphinxAligner, align_manifest, plot_words
-from harness.dataset import manifest_from_folder
+from harness.datasets_folder import manifest_from_folder
+from harness.datasets_manifest import raise_all
+
+_SHOWN = 20  # files that were left out: the rest is counted
 
 
 def manifest(argv: list[str]) -> int:
     """Write manifest.jsonl for a folder of recordings, each with its text beside it.
 
-    a.wav (flac, mp3, ogg; also in folders below) needs a.txt with what is said in it.
+    a.wav (flac, mp3, ogg, opus, aiff or what else libsndfile reads; also in folders below) needs
+    a.txt with what is said in it. What cannot be used is named, and the exit code is 2.
     """
     parser = argparse.ArgumentParser(
         prog="python -m harness manifest", description=manifest.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("folder", type=Path, metavar="FOLDER")
-    path = manifest_from_folder(parser.parse_args(argv).folder)
-    override = shlex.quote(f"dataset.manifest={_hydra_value(str(path))}")
-    print(f"{path}\nnext: python -m harness run dataset=manifest {override}")  # noqa: T201 the answer
+    parser.add_argument(
+        "--language", default="en", metavar="TAG", help="of the clips (default: en)"
+    )
+    parser.add_argument(
+        "--add", action="store_true", help="add the recordings that a manifest lacks"
+    )
+    options = parser.parse_args(argv)
+    made = manifest_from_folder(options.folder, language=options.language, add=options.add)
+    override = shlex.quote(f"dataset.manifest={_hydra_value(str(made.path))}")
+    clips = f"{made.added} clips added to {made.kept}" if options.add else f"{made.added} clips"
+    report = [f"{made.path}: {clips}, {len(made.left_out) + len(made.problems)} files left out"]
+    report += [f"left out: {left.path} ({left.why})" for left in made.left_out[:_SHOWN]]
+    if len(made.left_out) > _SHOWN:
+        report.append(f"left out: {len(made.left_out) - _SHOWN} more files")
+    report.append(f"next: python -m harness run dataset=manifest {override}")
+    print("\n".join(report))  # noqa: T201 the answer
+    raise_all(made.problems, f"{options.folder}, left out", every=True)
     return 0
 
 
@@ -36,7 +54,10 @@ def _hydra_value(text: str) -> str:
 
 
 def align(argv: list[str]) -> int:
-    """Add word timings, speech onset and end to a manifest, by forced alignment."""
+    """Add word timings, speech onset and end to a manifest, by forced alignment.
+
+    Clips that cannot be aligned stay as they were and are named, and the exit code is 2.
+    """
     parser = argparse.ArgumentParser(prog="python -m harness align", description=align.__doc__)
     parser.add_argument("manifest", metavar="MANIFEST")
     parser.add_argument(
@@ -46,11 +67,12 @@ def align(argv: list[str]) -> int:
         "--plot", type=Path, metavar="FOLDER", help="draw the words onto the sound, to check by eye"
     )
     options = parser.parse_args(argv)
-    clips = align_manifest(options.manifest, _aligner(options.model))
-    print(f"{options.manifest}: word timings of {len(clips)} clips")  # noqa: T201 the answer
+    aligned = align_manifest(options.manifest, _aligner(options.model))
+    print(f"{options.manifest}: word timings of {len(aligned.clips)} clips")  # noqa: T201 the answer
     if options.plot:
-        for page in plot_words(clips, options.plot):
+        for page in plot_words(aligned.clips, options.plot):
             print(page)  # noqa: T201 the answer
+    aligned.problems.raise_all(every=True)
     return 0
 
 
