@@ -18,7 +18,7 @@ HOUSE = Path(__file__).parent.parent / "harness"
 # Rooms (files and folders of harness/) by floor. A room may import from floors below and, as long
 # as no circle comes of it, from its own. New rooms go here.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "text", "validation"),
+    ("errors", "text", "validation", "containers"),
     ("audio", "events", "registry", "clock", "stats"),
     ("chunking", "metrics", "engines"),
     ("datasets",),
@@ -106,9 +106,17 @@ def test_the_rooms_form_no_circle() -> None:
 def test_the_modules_form_no_circle() -> None:
     """Imports at the top of modules: those inside functions may wait for what imports them."""
     known = {dotted(path) for path in modules()}
+    packages = {name for name in known if any(other.startswith(f"{name}.") for other in known)}
+
+    def arrows(path: Path) -> set[str]:
+        found = imports(path, everywhere=False)
+        # `from harness.containers import flac` is an arrow to flac, not to the package's face
+        through = {name.rpartition(".")[0] for name in found if name in known} & packages
+        plain = {name.rpartition(".")[0] for name in found if name not in known}
+        return (set(found) & known) - (through - plain)
+
     graph = {
-        name: (set(imports(path, everywhere=False)) & known) - {name}
-        for name, path in ((dotted(path), path) for path in modules())
+        name: arrows(path) - {name} for name, path in ((dotted(path), path) for path in modules())
     }
     assert circle(graph) == []
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,13 +19,11 @@ import msgspec
 import numpy as np
 
 from harness.audio import RATE_HZ, Samples, speech_bounds
-from harness.datasets import ManifestDataset
-from harness.datasets.load import Clip, load_dataset
+from harness.datasets.load import Clip, read_clips
 from harness.datasets.manifest import (
-    at_line,
+    LineProblems,
     find_manifest,
-    raise_all,
-    read_manifest,
+    parse_manifest,
     spoken_words,
     write_manifest,
 )
@@ -131,28 +130,32 @@ def align_clip(samples: Samples, text: str, aligner: Aligner) -> tuple[Word, ...
     )
 
 
-def align_manifest(manifest: str, aligner: Aligner) -> list[Clip]:
+class Aligned(msgspec.Struct, frozen=True):
+    """What became of a manifest."""
+
+    clips: tuple[Clip, ...]  # with their new timings
+    problems: LineProblems  # of the lines that stay as they were
+
+
+def align_manifest(manifest: str, aligner: Aligner) -> Aligned:
     """Write word timings, speech onset and end into a manifest; all its other fields are kept.
 
     ``extra.aligned_by`` records the aligner. The file is replaced as a whole, after every clip has
-    been aligned.
-
-    Returns:
-        The clips with their new timings.
+    been tried; a line whose audio or text cannot be aligned stays as it was.
 
     Raises:
-        DatasetError: everything that is wrong with the manifest, its audio or its texts.
+        DatasetError: lines that do not parse, or that nothing could be aligned: every reason.
     """
     path = find_manifest(manifest)
-    clips = load_dataset(ManifestDataset(name=path.stem, manifest=str(path))).clips
-    lines = read_manifest(path)
-    problems: list[DatasetError] = []
+    lines, problems = parse_manifest(path)
+    if not problems.numbers <= lines.keys():
+        problems.raise_all()  # a manifest written again would lack what does not parse
     aligned: list[Clip] = []
-    for number, clip in zip(lines, clips, strict=True):
+    for number, clip in read_clips(path, lines, problems).items():
         try:
             words = align_clip(clip.samples, clip.text, aligner)
         except DatasetError as problem:
-            problems.append(at_line(path, number, problem))
+            problems.add(number, problem)
             continue
         sound = speech_bounds(clip.samples)  # of a clip in which nothing is said
         timings = {
@@ -163,12 +166,13 @@ def align_manifest(manifest: str, aligner: Aligner) -> list[Clip]:
         extra = lines[number].extra | {"aligned_by": aligner.name}
         lines[number] = msgspec.structs.replace(lines[number], **timings, extra=extra)
         aligned.append(msgspec.structs.replace(clip, **timings))
-    raise_all(problems, str(path))
+    if not aligned:
+        problems.raise_all(every=True)
     write_manifest(path, lines.values())
-    return aligned
+    return Aligned(tuple(aligned), problems)
 
 
-def plot_words(clips: list[Clip], folder: Path) -> list[Path]:
+def plot_words(clips: Sequence[Clip], folder: Path) -> list[Path]:
     """Draw waveforms with a box a word, to be checked by eye; ``words-01.png`` and so on."""
     from matplotlib.figure import Figure
 

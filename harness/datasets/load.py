@@ -1,14 +1,13 @@
 """Datasets: recorded clips with their text, checked as a whole before anything is timed.
 
-``load_dataset`` reads what a config names: a manifest (``datasets_manifest``) or a Hugging Face
-dataset (``datasets_hub``). All problems of a manifest are told at once.
+``load_dataset`` reads what a config names: a manifest (``manifest``) or a Hugging Face
+dataset (``hub``). All problems of a manifest are told at once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +16,31 @@ import numpy as np
 
 from harness.audio import (
     RATE_HZ,
+    SHORTEST_SPEECH_MS,
     Recording,
     Samples,
     decode,
     read_file,
+    refuse_cancelled,
     refuse_silence,
     speech_bounds,
 )
 from harness.datasets import HubDataset, ManifestDataset
 from harness.datasets.hub import read_hub
 from harness.datasets.manifest import (
-    FOLDER_MANIFEST,
     Line,
+    LineProblems,
     find_manifest,
-    id_of,
     locate_audio,
     not_in_order,
     parse_manifest,
     raise_all,
     spoken_words,
-    write_manifest,
 )
 from harness.errors import DatasetError
 from harness.events import Word
 
-_AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg")
+_SHOWN_TEXT = 60  # characters of a text in an error
 _ROUNDING_S = 0.01  # manifests give times rounded to this or better
 
 
@@ -81,20 +80,55 @@ def _from_manifest(config: ManifestDataset) -> Dataset:
     path = find_manifest(config.manifest)
     parsed, problems = parse_manifest(path)
     lines = _choose(parsed, config)
+    read = read_clips(path, lines, problems)
+    for number, clip in read.items():
+        if problem := _lacks_speech(clip):
+            problems.add(number, problem)
+    problems.raise_all()
+    _require_known(config.clips, parsed)
+    clips = list(read.values())
+    if config.loop_to_s is not None:
+        clips = [_loop(clips, config.loop_to_s, config.loop_gap_s)]
+    return _make_dataset(config, clips, list(lines.values()))
+
+
+def read_clips(path: Path, lines: dict[int, Line], problems: LineProblems) -> dict[int, Clip]:
+    """The clips of a manifest's lines, by number; what hinders one is added to ``problems``.
+
+    Args:
+        path: of the manifest.
+        lines: those to read. One that has a problem already is read only to find more.
+    """
     files = _AudioFiles(path)
-    clips: list[Clip] = []
+    clips: dict[int, Clip] = {}
     for number, line in lines.items():
         try:
             file = files.open(line)
             if number not in problems:  # its cut and times can be trusted
-                clips.append(_make_clip(line, file))
+                clips[number] = _make_clip(line, file)
         except DatasetError as problem:
             problems.add(number, problem)
-    problems.raise_all()
-    _require_known(config.clips, parsed)
-    if config.loop_to_s is not None:
-        clips = [_loop(clips, config.loop_to_s, config.loop_gap_s)]
-    return _make_dataset(config, clips, list(lines.values()))
+    return clips
+
+
+def _lacks_speech(clip: Clip) -> DatasetError | None:
+    if clip.speech_end_s > 0 or not spoken_words(clip.text):
+        return None
+    hint = (
+        'listen to it; record it again, or write "" as its text; if somebody does speak, write '
+        "speech_onset_s and speech_end_s into its line, by hand or with the verb align"
+    )
+    return no_speech(clip.id, clip.text, hint)
+
+
+def no_speech(name: str, text: str, hint: str) -> DatasetError:
+    """The problem of a text in whose recording nobody seems to speak."""
+    return DatasetError(
+        f"no speech found in {name}, whose text is",
+        value=text if len(text) <= _SHOWN_TEXT else text[: _SHOWN_TEXT - 3] + "...",
+        allowed=f"speech that stands out from the noise for {SHORTEST_SPEECH_MS} ms or more",
+        hint=hint,
+    )
 
 
 def _from_hub(config: HubDataset) -> Dataset:
@@ -104,7 +138,10 @@ def _from_hub(config: HubDataset) -> Dataset:
     for line, content in read_hub(config):
         lines.append(line)
         try:
-            clips.append(_make_clip(line, decode(content, line.id)))
+            clip = _make_clip(line, decode(content, line.id))
+            if missing := _lacks_speech(clip):
+                raise missing
+            clips.append(clip)
         except DatasetError as problem:
             problems.append(problem)
     raise_all(problems, config.path)
@@ -165,7 +202,7 @@ class _AudioFiles:
         path = locate_audio(line, self._manifest)
         if path != self._path or self._recording is None:
             content = read_file(path)
-            self._recording = decode(content, path.name)
+            self._recording = decode(content, str(path))
             self._path, self._sha256 = path, hashlib.sha256(content).hexdigest()
         _check_sha256("file_sha256", line.file_sha256, self._sha256)
         return self._recording
@@ -198,7 +235,7 @@ def _make_clip(line: Line, file: Recording) -> Clip:
     cut = file.cut(start, stop)
     sha256 = cut.sha256()
     _check_sha256("sha256", line.sha256, sha256)
-    samples = _usable_samples(cut, line.id)
+    samples = usable_samples(cut, line.id)
     duration_s = len(samples) / RATE_HZ
     found = speech_bounds(samples)
     onset_s = found.onset_s if line.speech_onset_s is None else line.speech_onset_s
@@ -224,15 +261,16 @@ def _make_clip(line: Line, file: Recording) -> Clip:
     )
 
 
-def _usable_samples(recording: Recording, name: str) -> Samples:
+def usable_samples(recording: Recording, name: str) -> Samples:
     """[n] at 16 kHz, n > 0.
 
     Raises:
-        DatasetError: nothing is left at 16 kHz, or only silence.
+        DatasetError: nothing is left at 16 kHz, only silence, or channels that cancel each other.
     """
     samples = recording.samples()
     if len(samples) == 0:
         raise DatasetError("zero-length audio", value=name, allowed="a sample or more at 16 kHz")
+    refuse_cancelled(recording, samples, name)
     refuse_silence(samples, name)
     return samples
 
@@ -281,72 +319,6 @@ def _with_tail(clip: Clip, tail_s: float) -> Clip:
 
 def _shift(word: Word, by_s: float) -> Word:
     return Word(text=word.text, start_s=word.start_s + by_s, end_s=word.end_s + by_s)
-
-
-def manifest_from_folder(folder: Path | str) -> Path:
-    """Write ``manifest.jsonl`` into a folder of recordings, each with its text beside it.
-
-    ``a.wav`` (flac, mp3, ogg; also in folders below) needs ``a.txt``, UTF-8, with what is said;
-    an empty file says that nothing is: noise, for silence is an error. Sounds are pinned by
-    checksum, speech onset and end by ``audio.speech_bounds``.
-
-    Returns:
-        The manifest.
-
-    Raises:
-        DatasetError: no audio, a text is missing, audio that cannot be used, or there is a
-            manifest already.
-    """
-    folder = Path(folder)
-    path = folder / FOLDER_MANIFEST
-    if not folder.is_dir():
-        raise DatasetError("no such folder", value=str(folder), hint="name one with recordings")
-    if path.exists():
-        raise DatasetError("there is a manifest already", value=str(path), hint="delete or edit it")
-    audio = sorted(file for file in folder.rglob("*") if file.suffix.lower() in _AUDIO_SUFFIXES)
-    if not audio:
-        raise DatasetError(
-            "no recordings in folder", value=str(folder), allowed=", ".join(_AUDIO_SUFFIXES)
-        )
-    lines: list[Line] = []
-    problems: list[DatasetError] = []
-    for file in audio:
-        try:
-            lines.append(_line_of(file, folder))
-        except DatasetError as problem:
-            problems.append(problem)
-    counts = Counter(line.id for line in lines)
-    problems += [
-        DatasetError("recordings whose names differ too little", value=line.audio_filepath)
-        for line in lines
-        if counts[line.id] > 1
-    ]
-    raise_all(problems, str(folder))
-    write_manifest(path, lines)
-    return path
-
-
-def _line_of(file: Path, folder: Path) -> Line:
-    name = file.relative_to(folder).as_posix()
-    unreadable = "make it a file that can be read (a link: to one that is there), or take it away"
-    recording = decode(read_file(file, hint=unreadable), name)
-    speech = speech_bounds(_usable_samples(recording, name))
-    try:
-        text = file.with_suffix(".txt").read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(
-            f"no text for {name} ({error})",
-            hint=f"write what is said into {file.stem}.txt, as UTF-8",
-        ) from error
-    return Line(
-        id=id_of(name),
-        audio_filepath=name,
-        duration=round(recording.duration_s, 6),
-        text=" ".join(text.split()),
-        speech_onset_s=speech.onset_s,
-        speech_end_s=speech.end_s,
-        sha256=recording.sha256(),
-    )
 
 
 def _sha256_of(parts: list[Any]) -> str:

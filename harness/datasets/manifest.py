@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,7 @@ from typing import Any
 import msgspec
 
 import harness
+from harness.audio import read_file
 from harness.errors import DatasetError
 from harness.events import Word
 
@@ -53,7 +55,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def problems(self) -> Iterable[DatasetError]:
         """What is wrong with the line by itself; field by field, value and what is allowed."""
-        if not re.fullmatch(r"\w[\w.-]*", self.id):
+        if not _is_id(self.id):
             yield DatasetError("id", value=self.id, allowed="letters, digits, `_`, `.` and `-`")
         if self.text and not self.text.strip():
             yield DatasetError(
@@ -104,15 +106,22 @@ def spoken_words(text: str) -> list[str]:
     return [word for word in text.split() if any(map(str.isalnum, word))]
 
 
-def raise_all(problems: Sequence[DatasetError], where: str) -> None:
-    """Raise what was found, if anything was, as one error."""
+def raise_all(problems: Sequence[DatasetError], where: str, *, every: bool = False) -> None:
+    """Raise what was found, if anything was, as one error.
+
+    Args:
+        problems: of which the first are told in full.
+        where: in what they were found.
+        every: whether the rest are named, a line each, or only counted.
+    """
     if not problems:
         return
-    texts = [str(problem) for problem in problems[:_SHOWN]]
-    if len(problems) > _SHOWN:
-        texts.append(f"... and {len(problems) - _SHOWN} more")
     if len(problems) == 1:
-        raise DatasetError(f"{where}: {texts[0]}")
+        raise DatasetError(f"{where}: {problems[0]}")
+    texts = [str(problem) for problem in problems[:_SHOWN]]
+    rest = [str(problem).split("\n", 1)[0] for problem in problems[_SHOWN:]]
+    if rest:
+        texts += rest if every else [f"... and {len(rest)} more"]
     raise DatasetError("\n".join([f"{where}: {len(problems)} problems", *texts]))
 
 
@@ -132,8 +141,16 @@ def find_manifest(name: str) -> Path:
     Raises:
         DatasetError: there is none; says how to make one.
     """
-    path = Path(name).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(name).expanduser()
+        is_folder = path.is_dir()
+    except (RuntimeError, OSError) as error:  # ~NAME of nobody, no HOME; a name that is too long
+        raise DatasetError(
+            f"no such manifest ({error})",
+            value=name,
+            hint="write the path in full; a name that begins with ~ is written ./~NAME",
+        ) from error
+    if is_folder:
         if (path / FOLDER_MANIFEST).is_file():
             return path / FOLDER_MANIFEST
         raise DatasetError(
@@ -147,6 +164,12 @@ def find_manifest(name: str) -> Path:
     shipped = _shipped_folder()
     if (shipped / name).is_file():
         return shipped / name
+    if path.exists():
+        raise DatasetError(
+            "a manifest must be a regular file: a pipe or device may have no end",
+            value=name,
+            hint="save what it gives into a file",
+        )
     raise DatasetError(
         "no such manifest",
         value=name,
@@ -186,12 +209,16 @@ class LineProblems:
     def __contains__(self, number: int) -> bool:
         return number in self._of
 
+    @property
+    def numbers(self) -> set[int]:
+        return set(self._of)
+
     def add(self, number: int, problem: DatasetError) -> None:
         self._of.setdefault(number, []).append(at_line(self._path, number, problem))
 
-    def raise_all(self) -> None:
+    def raise_all(self, *, every: bool = False) -> None:
         in_order = [problem for number in sorted(self._of) for problem in self._of[number]]
-        raise_all(in_order, str(self._path))
+        raise_all(in_order, str(self._path), every=every)
 
 
 def parse_manifest(path: Path) -> tuple[dict[int, Line], LineProblems]:
@@ -204,14 +231,14 @@ def parse_manifest(path: Path) -> tuple[dict[int, Line], LineProblems]:
         DatasetError: a file that is not UTF-8, or without a line.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_file(path, hint="check dataset.manifest").decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(
             f"{path} is not UTF-8 text ({error})", hint="save it as UTF-8"
         ) from error
     lines: dict[int, Line] = {}
     problems = LineProblems(path)
-    for number, row in enumerate(text.split("\n"), start=1):
+    for number, row in enumerate(re.split("\r\n?|\n", text), start=1):
         if not row.strip():
             continue
         try:
@@ -238,8 +265,20 @@ def parse_manifest(path: Path) -> tuple[dict[int, Line], LineProblems]:
 def id_of(audio_filepath: str) -> str:
     """An id made of a file's path, less its suffix; `_` where no letter or digit is left."""
     path = PurePosixPath(audio_filepath)
-    stem = path.with_suffix("").as_posix() if path.name else ""
-    return re.sub(r"\W+", "_", stem).strip("_") or "_"
+    stem = unicodedata.normalize("NFC", path.with_suffix("").as_posix() if path.name else "")
+    spaced = "".join(char if _is_written(char) else " " for char in stem)
+    name = "_".join(spaced.split()).strip("_")
+    return name if _is_id(name) else f"_{name}"
+
+
+def _is_id(text: str) -> bool:
+    begins = bool(text) and (text[0].isalnum() or text[0] == "_")
+    return begins and all(_is_written(char) or char in ".-" for char in text)
+
+
+def _is_written(char: str) -> bool:
+    """Whether a character is of a word. Vowel signs count: without them words of India merge."""
+    return char.isalnum() or char == "_" or unicodedata.category(char).startswith("M")
 
 
 def _not_a_line(row: str, error: msgspec.DecodeError) -> DatasetError:
@@ -283,15 +322,23 @@ def locate_audio(line: Line, manifest: Path) -> Path:
     return Path(spec.submodule_search_locations[0]).joinpath(*path.parts[1:])
 
 
-def write_manifest(path: Path, lines: Iterable[Line]) -> None:
+def write_manifest(path: Path, lines: Iterable[Line], *, after: bytes = b"") -> None:
     """Write a whole manifest; whoever reads meanwhile sees the old one or the new one.
+
+    Args:
+        path: of the manifest.
+        lines: one a clip.
+        after: lines as they are written already, which stay in front of the new ones.
 
     Raises:
         DatasetError: the folder cannot be written to.
     """
     part = path.with_name(path.name + ".part")
+    rows = [msgspec.json.encode(_set_fields(line)) + b"\n" for line in lines]
+    if after and not after.endswith(b"\n"):
+        after += b"\n"
     try:
-        part.write_bytes(b"".join(msgspec.json.encode(_set_fields(line)) + b"\n" for line in lines))
+        part.write_bytes(b"".join([after, *rows]))
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from harness.__main__ import main
 from harness.audio import RATE_HZ, Samples
 from harness.datasets import ManifestDataset, alignment
 from harness.datasets.alignment import (
@@ -178,7 +180,8 @@ def test_a_manifest_gains_words_and_keeps_the_rest(
 ) -> None:
     returned = align_manifest(str(manifest), aligner)
     spoken, silent = load_dataset(ManifestDataset(name="m", manifest=str(manifest))).clips
-    assert [clip.words for clip in returned] == [spoken.words, silent.words]
+    assert [clip.words for clip in returned.clips] == [spoken.words, silent.words]
+    returned.problems.raise_all()
     assert [word.text for word in spoken.words] == spoken.text.split()
     assert (spoken.speech_onset_s, spoken.speech_end_s) == (
         spoken.words[0].start_s,
@@ -191,15 +194,73 @@ def test_a_manifest_gains_words_and_keeps_the_rest(
     assert row["extra"]["aligned_by"].startswith("pocketsphinx 5")
 
 
-def test_a_manifest_with_a_problem_is_left_as_it_was(
+def rows_of(manifest: Path) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in manifest.read_text().splitlines()]
+
+
+def test_what_cannot_be_aligned_is_named_and_stays_as_it_was(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A numeral, a recording that is not there, a stale word, a field out of range."""
+    stale = [{"text": "old", "start_s": 0, "end_s": 1}]
+    bad = [
+        {"id": "c", "audio_filepath": "a.wav", "text": "chapter 1"},
+        {"id": "d", "audio_filepath": "none.wav", "text": "hello"},
+        {"id": "e", "audio_filepath": "a.wav", "text": "hello", "words": stale},
+        {"id": "f", "audio_filepath": "a.wav", "text": "hello", "duration": -1.0},
+    ]
+    last = rows_of(manifest)[0] | {"id": "z"}
+    rows = [*map(json.dumps, bad), json.dumps(last)]
+    manifest.write_text("\n".join([manifest.read_text(), *rows]))
+    assert main(["align", str(manifest)]) == 2
+    found = rows_of(manifest)
+    assert [bool(row.get("words")) for row in found] == [1, 0, 0, 0, 1, 0, 1]
+    assert [row["id"] for row in found] == ["a", "b", "c", "d", "e", "f", "z"]
+    assert [found[index] for index in (2, 3, 4, 5)] == [
+        row | ({"words": stale} if "words" in row else {}) for row in map(with_defaults, bad)
+    ]
+    told = capsys.readouterr()
+    assert "word timings of 3 clips" in told.out
+    for line, what in ((3, "a numeral in text"), (4, "cannot read"), (5, "words"), (6, "duration")):
+        assert f"m.jsonl:{line}: {what}" in told.err
+
+
+def with_defaults(row: dict[str, Any]) -> dict[str, Any]:
+    return {"language": "en", "offset": 0.0} | row
+
+
+def test_a_manifest_of_which_nothing_can_be_aligned_is_left_as_it_was(
     manifest: Path, aligner: PocketsphinxAligner
 ) -> None:
     row = {"id": "c", "audio_filepath": "a.wav", "text": "chapter 1"}
-    manifest.write_text(manifest.read_text() + "\n" + json.dumps(row))
+    manifest.write_text(json.dumps(row))
+    with pytest.raises(DatasetError, match=r"m.jsonl:1: a numeral in text: '1'"):
+        align_manifest(str(manifest), aligner)
+    assert manifest.read_text() == json.dumps(row)
+
+
+def test_a_manifest_that_does_not_parse_is_left_as_it_was(
+    manifest: Path, aligner: PocketsphinxAligner
+) -> None:
+    manifest.write_text(manifest.read_text() + "\n{oops\n")
     before = manifest.read_bytes()
-    with pytest.raises(DatasetError, match=r"m.jsonl:3: a numeral in text: '1'"):
+    with pytest.raises(DatasetError, match=r"m.jsonl:3: not JSON"):
         align_manifest(str(manifest), aligner)
     assert manifest.read_bytes() == before
+
+
+def test_a_text_without_speech_in_the_manifest_can_be_aligned(
+    manifest: Path, clips: dict[str, Clip], aligner: PocketsphinxAligner
+) -> None:
+    """What then has word timings is a clip again."""
+    clip = clips["07-heaven"]
+    row = {"id": "a", "audio_filepath": "a.wav", "text": clip.text}
+    manifest.write_text(json.dumps(row | {"speech_onset_s": 0.0, "speech_end_s": 0.0}))
+    config = ManifestDataset(name="m", manifest=str(manifest))
+    with pytest.raises(DatasetError, match="no speech found in a"):
+        load_dataset(config)
+    align_manifest(str(manifest), aligner)
+    assert len(load_dataset(config).clips[0].words) == len(clip.words)
 
 
 def test_the_plot_has_every_clip(
