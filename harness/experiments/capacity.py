@@ -21,7 +21,6 @@ from harness.experiments.rig import Rig
 from harness.experiments.run import replay_arms
 from harness.experiments.shards import Shard, draw_clips, replay_shards, share_out
 from harness.metrics import METRICS_VERSION, ClipMetrics
-from harness.report.capacity import Load, make_load
 from harness.runs.folder import load_run, write_json
 from harness.runs.validity import FEWEST_CLIPS
 from harness.verdicts.capacity import (
@@ -33,6 +32,7 @@ from harness.verdicts.capacity import (
     require_measured,
     sessions_to_replay,
 )
+from harness.verdicts.load import Load, make_load
 from harness.verdicts.rules import Within
 
 

@@ -13,11 +13,13 @@ from typing import Any
 import msgspec
 
 # History, newest first. A result made under another version is never compared silently.
+# 4: ttft_ms ends with the first counted word, first_text_ms with any text (ttft_ms until 3); the
+#    last word's hold_ms counts from its last character, not from the end of the stream.
 # 3: compute_ms, and so rtf: a step that several sessions took together counted for each in full;
 #    rewrites counts words: a word that was cut twice counted twice.
 # 2: gap_per_word_ms counts the words of the joined text; parts of a word counted as words.
 # 1: the first definitions.
-METRICS_VERSION = "3"
+METRICS_VERSION = "4"
 
 
 class Edits(msgspec.Struct, frozen=True):
@@ -49,6 +51,7 @@ class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     failed: str | None = None  # the reason; a failed clip stays in the denominator
 
     ttft_ms: float | None = None
+    first_text_ms: float | None = None
     first_token_ms: float | None = None
     ttft_floor_ms: float | None = None  # live, with word timings
     response_ms: float | None = None  # turn

@@ -30,6 +30,7 @@ class Missing(msgspec.Struct, frozen=True):
 OTHER_REQUEST = "counts from the end of the audio in turn sessions, from speech onset in live ones"
 FLOOD = "replay.pace=flood: no latency"  # why audio that came too fast has none
 NO_TEXT = Missing("no text")
+NO_WORD = Missing("no word that is counted: punctuation, fillers or annotations only")
 ONLY_TURN = Missing("only in turn sessions")
 ONLY_LIVE = Missing("only in live sessions")
 

@@ -18,9 +18,11 @@ from harness.events import Failed, SessionKind, Span, Trace
 from harness.metrics import ClipMetrics, live
 from harness.metrics.accuracy import char_edits, word_edits
 from harness.metrics.corpus import NO_SPANS
+from harness.metrics.counted import first_word
 from harness.metrics.instants import (
     FLOOD,
     NO_TEXT,
+    NO_WORD,
     ONLY_TURN,
     Arrivals,
     Missing,
@@ -48,7 +50,20 @@ from harness.metrics.registry import all_metrics, is_ours
     headline=("p50", "p95"),
 )
 def ttft_ms(trace: Trace) -> float | Missing:
-    """First chunk whose text is not blank - R: what the client sees. Missing: no text."""
+    """First chunk that shows a character of a counted word - R: what the person waits for.
+
+    Counted words survive the normaliser of error rates: no punctuation, filler, annotation such as
+    `[BLANK_AUDIO]`, special token or invisible character. Missing: no text; no counted word.
+    """
+    if not text_chunks(trace):
+        return NO_TEXT
+    word = first_word(trace)
+    return NO_WORD if word is None else ms(word.chunk_ns - request_ns(trace))
+
+
+@metric_function(unit="ms", label="First text", from_request=True, infinite=True)
+def first_text_ms(trace: Trace) -> float | Missing:
+    """First chunk whose text is not blank, of any kind - R. Missing: no text."""
     chunks = text_chunks(trace)
     return ms(chunks[0].at_ns - request_ns(trace)) if chunks else NO_TEXT
 
@@ -149,15 +164,17 @@ def gap_per_word_ms(trace: Trace) -> float | Missing:
 def hold_ms(trace: Trace) -> tuple[float, ...]:
     """Chunk release - the token that completed its first word: what batching costs, per chunk.
 
-    That token brought the white space after the word, or was followed by the end of the stream.
+    That token brought the white space after the word; of the last word, its last character.
     Where a strategy released the word before it was complete: - the token of its last character.
     """
     arrivals = Arrivals(trace)
     holds, offset = [], 0
+    length = len("".join(token.text for token in trace.tokens).rstrip())
     for chunk in trace.chunks:
         word = next(words_of(chunk.text), None)
         if word is not None:
-            whole_ns = arrivals.brought_ns(offset + word.end)
+            last = offset + word.end == length  # nothing follows that could complete it
+            whole_ns = arrivals.brought_ns(offset + word.end - last)
             if whole_ns > chunk.at_ns:
                 whole_ns = arrivals.brought_ns(offset + word.end - 1)
             holds.append(ms(chunk.at_ns - whole_ns))
@@ -188,22 +205,25 @@ def rewrites(trace: Trace) -> int:
 def budget_ms(trace: Trace) -> dict[str, float] | Missing:
     """Where `ttft_ms` went; the parts add up to it.
 
-    Until the first token: `send_late` (the harness), then the spans the engine told, overlaps to
-    the one that began first; in live sessions `wait` for what lies between them (audio to come);
-    `delivery`, the way to a server and back. Then `hold` (the chunking strategy). `unattributed`:
+    Until the token of the first counted word: `send_late` (the harness), then the spans the engine
+    told, overlaps to the one that began first; in live sessions `wait` for what lies between them
+    (audio to come); `delivery`, the way to a server and back. Then `hold` (the chunking strategy).
+    No part is negative. `unattributed`:
     time no span covers; the budget closes when it is at most max(1 %, 0.5 ms).
     Missing: no text, no spans, text before R.
     """
-    chunks, tokens = text_chunks(trace), text_tokens(trace)
-    if not chunks:
+    if not text_chunks(trace):
         return NO_TEXT
     if isinstance(compute_ms(trace), Missing):
         return NO_SPANS
-    asked_ns, token_ns, chunk_ns = request_ns(trace), tokens[0].at_ns, chunks[0].at_ns
+    word = first_word(trace)
+    if word is None:
+        return NO_WORD
+    asked_ns, token_ns, chunk_ns = request_ns(trace), *word
     if token_ns < asked_ns:
         return Missing("text came before R")
     on_the_way = [s for s in trace.spans if s.name != "setup" and not is_delivery(s)]
-    delivery_ns = deliveries_ns(trace).get(token_ns, 0)
+    delivery_ns = min(deliveries_ns(trace).get(token_ns, 0), token_ns - asked_ns)
     live = trace.session.kind is SessionKind.LIVE
     if not live and trace.finish is not None:
         on_the_way.append(Span("send_late", trace.finish.due_ns, trace.finish.sent_ns))
@@ -212,7 +232,7 @@ def budget_ms(trace: Trace) -> dict[str, float] | Missing:
         parts[span.name] = parts.get(span.name, 0) + own_ns
     uncovered_ns = token_ns - delivery_ns - asked_ns - sum(parts.values())
     parts |= {"wait": uncovered_ns} if live else {}
-    parts |= {"hold": chunk_ns - token_ns, "delivery": delivery_ns}
+    parts |= {"hold": max(0, chunk_ns - token_ns), "delivery": delivery_ns}
     parts |= {"unattributed": 0 if live else uncovered_ns}
     return {name: ms(part_ns) for name, part_ns in parts.items()}
 

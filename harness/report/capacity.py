@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import msgspec
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from harness.metrics import ClipMetrics
 from harness.report.style import (
     ARM_COLOURS,
     ARM_DASHES,
@@ -28,26 +25,10 @@ from harness.report.style import (
     new_figure,
 )
 from harness.report.text import DASH, interval, ms, percent, plural
-from harness.stats.estimates import percentile
 from harness.verdicts import capacity as verdict
-from harness.verdicts.capacity import Answer, Point
+from harness.verdicts.capacity import Answer
+from harness.verdicts.load import Load
 from harness.verdicts.rules import Within
-
-
-class Load(msgspec.Struct, frozen=True, kw_only=True):
-    """One number of streams, as it stands in ``capacity.json``."""
-
-    point: Point
-    ttft_p50_ms: float | None  # over the sessions that count and have one
-    ttft_p95_ms: float | None
-    gap_p95_ms: float | None
-    runs: tuple[str, ...]  # folder of each look, in the capacity run's folder
-
-    def record(self) -> dict[str, Any]:
-        """One flat record, for ``capacity.json``."""
-        figures: dict[str, Any] = msgspec.to_builtins(self)
-        return {**figures.pop("point"), **figures}
-
 
 _LINES = (
     ("TTFT p50", "ttft_p50_ms"), ("TTFT p95", "ttft_p95_ms"), ("gap p95", "gap_p95_ms"),
@@ -59,23 +40,6 @@ _SHOWN = {
     verdict.INVALID: "invalid",
 }
 _SIGNS = {verdict.GOOD: "o", verdict.UNDECIDED: "D", verdict.BAD: "X"}
-
-
-def make_load(point: Point, clips: Sequence[ClipMetrics], runs: Sequence[str]) -> Load:
-    """Latencies of a point.
-
-    Args:
-        clips: the sessions that count, of all valid looks.
-    """
-    ttft = [clip.ttft_ms for clip in clips if clip.ttft_ms is not None]
-    gaps = [gap for clip in clips for gap in clip.gap_ms]
-    return Load(
-        point=point,
-        ttft_p50_ms=percentile(ttft, 0.5) if ttft else None,
-        ttft_p95_ms=percentile(ttft, 0.95) if ttft else None,
-        gap_p95_ms=percentile(gaps, 0.95) if gaps else None,
-        runs=tuple(runs),
-    )
 
 
 def plot_load(loads: Sequence[Load], answer: Answer, objectives: Sequence[Within],

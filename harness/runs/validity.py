@@ -48,6 +48,12 @@ FAKE_SPREAD, FAKE_LEAST_MS, FAKE_LEAST_TOKENS = 0.02, 20.0, 4
 CADENCE_FACTOR = 1.5
 
 
+# Text that is no word, so long before the first word, makes a client look faster than it is.
+NOISE_MS = 100.0
+# Onsets and ends of speech are known this well.
+EARLY_MS = 50.0
+
+
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What traces do not say about their run."""
 
@@ -252,6 +258,41 @@ def _said_at_once(trace: Trace) -> bool | None:
     return spread_ns < FAKE_SPREAD * (tokens[-1].at_ns - request_ns(trace))
 
 
+def _noise_before_words(run: _Run) -> Finding | None:
+    early = [
+        clip.ttft_ms - clip.first_text_ms
+        for clip in run.clips
+        if clip.ttft_ms is not None and clip.first_text_ms is not None
+    ]
+    far = [ms_before for ms_before in early if ms_before > NOISE_MS]
+    if not far:
+        return None
+    return Finding(
+        f"in {len(far)} of {len(early)} sessions text that is no word (punctuation, fillers,"
+        f" annotations) came up to {max(far):.0f} ms before the first word",
+        invalid=False,
+    )
+
+
+def _impossible_speed(run: _Run) -> Finding | None:
+    """Text before the turn had ended, or before anybody spoke."""
+    early = [
+        clip
+        for clip in run.clips
+        if clip.first_text_ms is not None and clip.first_text_ms < -EARLY_MS
+    ]
+    if not early:
+        return None
+    first = early[0]
+    assert first.first_text_ms is not None  # noqa: S101 chosen so
+    before = "the end of the turn" if first.session == "turn" else "the speech began"
+    return Finding(
+        f"in {len(early)} of {len(run.clips)} sessions text came before {before}, first in"
+        f" {first.clip}#{first.repeat} by {-first.first_text_ms:.0f} ms",
+        invalid=True,
+    )
+
+
 def _cadence_floor(run: _Run) -> Finding | None:
     live = [t for t in run.traces if t.session.kind is SessionKind.LIVE and text_chunks(t)]
     gaps = [gap for clip in run.clips for gap in clip.gap_ms]
@@ -286,5 +327,16 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check("gc_pause", _gc_pause, "find out what calls gc.collect() while sessions run"),
     Check("fake_streaming", _fake_streaming, "judge response_ms; TTFT and gaps mean nothing here"),
+    Check(
+        "noise_before_words",
+        _noise_before_words,
+        "judge ttft_ms, which waits for a word; first_text_ms does not",
+    ),
+    Check(
+        "impossible_speed",
+        _impossible_speed,
+        "see what the engine knew: guessed text, a stale cache, times of another clock, or onsets"
+        " in the manifest that are too late",
+    ),
     Check("cadence_floor", _cadence_floor, "judge word_delay_ms, or shorten the step or frame"),
 )

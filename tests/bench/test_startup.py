@@ -27,9 +27,8 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
-
 from harness.metrics.statistics import percentile_interval
+from pytest_benchmark.fixture import BenchmarkFixture
 
 pytestmark = pytest.mark.slow
 
