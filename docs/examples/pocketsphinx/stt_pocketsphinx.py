@@ -17,7 +17,6 @@ from pocketsphinx import Decoder
 
 import harness
 
-
 new_decoder = partial(Decoder, samprate=16_000, loglevel="FATAL")
 
 
