@@ -39,8 +39,9 @@ def undrawn_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots are built, but not drawn: a report in a tenth of the time, with empty plots."""
     from matplotlib.figure import Figure
 
-    def savefig(_figure: Figure, file: Any, *, format: str, **_: Any) -> None:  # noqa: A002
-        file.write(b"" if format == "png" else '<svg viewBox="0 0 500 300"></svg>')
+    def savefig(_figure: Figure, file: Any, *, format: str = "", **_: Any) -> None:  # noqa: A002
+        if format:  # else: a path, by its ending
+            file.write(b"" if format == "png" else '<svg viewBox="0 0 500 300"></svg>')
 
     monkeypatch.setattr(Figure, "savefig", savefig)
     monkeypatch.setattr(Figure, "draw_without_rendering", lambda _figure: None)
