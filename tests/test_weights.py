@@ -90,7 +90,7 @@ def test_a_revision_of_a_hub_id_is_the_one_loaded(tmp_path, monkeypatch):
     (repository / "refs").mkdir(parents=True)
     for seed, branch in enumerate(("main", "second")):
         commit = f"{seed}" * 40
-        (repository / "refs" / branch).write_text(commit)
+        (repository / "refs" / branch).write_text(commit, encoding="utf-8")
         save_tiny_whisper(repository / "snapshots" / commit, seed=seed)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     main, second = (load_whisper_weights("org/tiny", branch) for branch in (None, "second"))

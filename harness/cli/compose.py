@@ -8,6 +8,7 @@ and become a :class:`ConfigError`.
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import re
 import shutil
@@ -71,6 +72,7 @@ def config_folder() -> Path:
     return carried if carried.is_dir() else package.parent / "configs"
 
 
+@functools.cache
 def _register_schema() -> None:
     store = ConfigStore.instance()
     unchosen = dict.fromkeys(VARIANTS, MISSING)  # a default object would refuse other variants

@@ -414,7 +414,7 @@ def whisper():
     from harness.config import TorchEngine, WhisperModel
     from harness.engines.whisper import load_whisper
 
-    engine = load_whisper(WhisperModel(), TorchEngine(), VirtualWorld())
+    engine = load_whisper(WhisperModel(), TorchEngine(threads=1), VirtualWorld())
     yield engine
     engine.close()
 
@@ -440,7 +440,7 @@ def test_whisper_goes_on_from_a_forced_prefix_and_attends_to_what_it_says(whispe
         assert word.start_s - 0.3 < token.attended_s < word.end_s + 0.3
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [LiveSession(step_ms=1500), AlignAttSession(step_ms=1500)])
 def test_whisper_live_hears_what_was_said(whisper, config):
     clip = load_dataset(ManifestDataset(clips=["02-age"])).clips[0]

@@ -330,7 +330,9 @@ def test_more_streams_than_rows_are_refused_before_anything_is_loaded() -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("session", ["live", "live_align_att"])
+@pytest.mark.parametrize(
+    "session", ["live", pytest.param("live_align_att", marks=pytest.mark.slow)]
+)
 def test_the_command_line_runs_it_under_every_chunking(
     session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,7 +340,8 @@ def test_the_command_line_runs_it_under_every_chunking(
     code = main(
         ["compare", "chunking=1word,6word", "model=voxtral_mini_3b", "model.weights=random",
          "model.size=tiny", f"session={session}", "replay.pace=virtual",
-         "replay.compute_scale=0", "replay.repeats=1", "dataset.limit=2", "report.plots=false",
+         "replay.compute_scale=0", "replay.repeats=1", "replay.warmup=0", "replay.frame_ms=100",
+         "engine.threads=1", "dataset.limit=2", "report.plots=false",
          "hydra.run.dir=out"]
     )  # fmt: skip
     assert code == 0

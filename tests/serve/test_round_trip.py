@@ -43,7 +43,7 @@ def test_the_budget_of_a_served_engine_closes() -> None:
     with serving(Spelling("one two three")) as running:
         url = running.url("/v1/realtime")
         client = connect_realtime(RealtimeEngine(url=url, model="spelling", kind="turn"), WORLD)
-        pacing = Pacing(frame_ms=20, kind=SessionKind.TURN, timeout_s=9)
+        pacing = Pacing(frame_ms=20, kind=SessionKind.TURN, timeout_s=60)
         arm = Arm(client, lambda: make_chunker(WordsChunking(1)), pacing)
         found: list[Trace] = []
         replay(WORLD, [arm], [Planned(0, clip, 0)], 1, lambda _, trace: found.append(trace))
@@ -57,11 +57,12 @@ def test_the_budget_of_a_served_engine_closes() -> None:
     assert "decode" in metrics.budget_ms
 
 
+@pytest.mark.slow
 def test_served_whisper_says_what_whisper_says() -> None:
     (clip,) = load_dataset(ManifestDataset(limit=1)).clips
     # The wire carries PCM16: here the same samples, so that tokens can be compared exactly.
     exact = (np.rint(clip.samples * 32768) / 32768).astype(np.float32)
-    whisper = load_whisper(WhisperModel(), TorchEngine(threads=2), WORLD)
+    whisper = load_whisper(WhisperModel(), TorchEngine(threads=1), WORLD)
     with serving(whisper) as running:
         url = running.url("/v1/realtime")
         client = connect_realtime(
