@@ -17,24 +17,29 @@ nox.options.sessions = ["lint", "types", "tests"]
 nox.needs_version = ">=2025.5.1"
 
 
+PYTEST = (
+    "python",
+    "-m",
+    "pytest",
+    "-n",
+    "2",
+    "--dist",
+    "loadfile",  # a module's fixtures are made once; groups are ignored as of pytest 9.2
+    "--no-loadscope-reorder",  # which would leave long modules of few tests to the end
+)
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The test suite, without what is slow or needs a GPU: unit tests first, then end to end."""
-    for chosen in ("not e2e", "e2e"):
-        marks = f"{chosen} and not slow and not gpu"
-        session.run(
-            "python",
-            "-m",
-            "pytest",
-            "-n",
-            "2",
-            "--dist",
-            "loadfile",  # a module's fixtures are made once; groups are ignored as of pytest 9.2
-            "--no-loadscope-reorder",  # which would leave long modules of few tests to the end
-            "-m",
-            marks,
-            *session.posargs,
-        )
+    """The test suite, without what is slow or needs a GPU; torch is loaded once a worker."""
+    session.run(*PYTEST, "-m", "not slow and not gpu", *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """What takes long and rarely breaks, except for benchmarks and vLLM: CI runs it once."""
+    apart = ("--ignore=tests/bench", "--ignore=tests/vllm")
+    session.run(*PYTEST, "-m", "slow and not gpu", *apart, *session.posargs)
 
 
 @nox.session

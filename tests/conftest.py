@@ -1,10 +1,22 @@
-"""Shared by all tests: scripted worlds in which every instant is an exact integer."""
+"""Shared by all tests: scripted worlds in which every instant is an exact integer.
+
+Here is also what makes a test's outcome independent of where it runs: the processor's threads, the
+disk, and what the environment says of colours, columns, proxies and signals.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy and torch: workers share the processor
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -15,17 +27,70 @@ from harness.events import Word
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# What terminals, CI systems and shells set, and what would change the text of an answer.
+TELL_HOW_TO_PRINT = (
+    "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY",
+    "LINES", "NO_COLOR", "PYTHONIOENCODING", "TTY_COMPATIBLE", "TTY_INTERACTIVE",
+)  # fmt: skip
+
 
 def pytest_configure(config: pytest.Config) -> None:
+    _keep_bytecode(config)
+    for name in TELL_HOW_TO_PRINT:
+        os.environ.pop(name, None)
+    # A proxy is for the world outside; the tests' servers are on this machine.
+    here = ["127.0.0.1", "localhost"]
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join([*here, *filter(None, [os.environ.get(name)])])
+    # A shell starts what runs in its background with Ctrl-C ignored, and so would our children be.
+    with suppress(ValueError):  # not the main thread
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _keep_bytecode(config: pytest.Config) -> None:
     """Keep bytecode in pytest's cache where the environment wants none beside the sources.
 
     Container images often set ``PYTHONDONTWRITEBYTECODE``: every worker, and every command that a
-    test starts, would then compile torch and transformers anew, some 10 s of a core each.
+    test starts, would then compile torch and transformers anew, some 10 s of a core each. Not where
+    they were compiled when they were installed.
     """
+    torch = find_spec("torch")
+    compiled = torch is not None and torch.cached is not None and Path(torch.cached).is_file()
     cache: pytest.Cache | None = getattr(config, "cache", None)
-    if cache is not None and os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    if cache is None or compiled or not os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+        return
+    with suppress(OSError):  # a checkout that cannot be written to
         folder = os.environ.setdefault("PYTHONPYCACHEPREFIX", str(cache.mkdir("bytecode")))
         sys.dont_write_bytecode, sys.pycache_prefix = False, folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_has_to_survive_a_power_cut() -> Iterator[None]:
+    """Waiting for the disk takes a large part of a test, and depends on the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture
+def without_pngs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports in half the time, for tests that look at no picture: their PNG files are empty."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    monkeypatch.setattr(FigureCanvasAgg, "print_png", lambda self, file, **_: None)
+
+
+@pytest.fixture
+def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_pngs: None) -> None:
+    """An empty folder to run commands in, and what they do twice done once.
+
+    Hydra composes every config a first time only to look for `hydra.mode`, which no file sets.
+    """
+    from hydra._internal.hydra import Hydra
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
 
 
 @pytest.fixture

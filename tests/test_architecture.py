@@ -167,7 +167,7 @@ HEAVY = {"torch", "transformers", "hydra", "omegaconf", "scipy.stats"}
         (["gate", "run"], {*HEAVY, "matplotlib"}),
         (["baseline", "save", "main", "run"], {*HEAVY, "matplotlib"}),
         (["export", "run", "--format=bencher", "--out=x.json"], {*HEAVY, "matplotlib"}),
-        (["report", "run"], HEAVY),
+        pytest.param(["report", "run"], HEAVY, marks=pytest.mark.slow),
     ],
     ids=["gate", "baseline", "export", "report"],
 )

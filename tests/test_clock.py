@@ -42,17 +42,25 @@ def test_a_busy_timeline_holds_back_itself_and_no_other(world: VirtualWorld) -> 
     assert seen == [("computed", 100), ("frame", 50), ("next job", 100)]
 
 
-def test_compute_costs_virtual_time_in_proportion() -> None:
-    def now_after_work(scale: float) -> int:
-        world = VirtualWorld(compute_scale=scale)
-        timeline = world.timeline("engine")
-        stamps: list[int] = []
-        timeline.call_at(5, lambda: stamps.append(sum(range(10_000)) and world.now_ns()))
-        timeline.run()
-        return stamps[0]
+@pytest.mark.parametrize(("scale", "now_ns"), [(0, 5), (0.5, 5 + 400), (1, 5 + 800)])
+def test_compute_costs_virtual_time_in_proportion(
+    monkeypatch: pytest.MonkeyPatch, scale: float, now_ns: int
+) -> None:
+    """The work takes 800 ns of a clock that only the work moves on."""
+    real_ns = 10**9
+    monkeypatch.setattr("harness.clock.time.perf_counter_ns", lambda: real_ns)
+    world = VirtualWorld(compute_scale=scale)
+    timeline = world.timeline("engine")
+    stamps: list[int] = []
 
-    assert now_after_work(0) == 5
-    assert now_after_work(1) > 5
+    def work() -> None:
+        nonlocal real_ns
+        real_ns += 800
+        stamps.append(world.now_ns())
+
+    timeline.call_at(5, work)
+    timeline.run()
+    assert stamps == [now_ns]
 
 
 def test_stop_drops_what_is_queued(world: VirtualWorld) -> None:

@@ -9,6 +9,7 @@ import pytest
 from rapidfuzz.distance import Levenshtein
 
 from harness.__main__ import main
+from harness.engines.sessions import LiveSession
 from harness.events import Trace
 from harness.metrics.instants import Missing, audio_ns, shown_words
 from harness.metrics.live import word_delays
@@ -18,12 +19,15 @@ from harness.runs.folder import Run, load_run
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture(scope="module")
-def arms(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+@pytest.fixture(scope="module", params=[2, pytest.param(11, marks=pytest.mark.slow)])
+def arms(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Run]:
     """1word and 6word of the same recorded tokens; compute costs nothing."""
     folder = tmp_path_factory.mktemp("live")
     overrides = ["session=live", "replay.pace=virtual", "replay.compute_scale=0",
-                 "replay.repeats=1", "engine.threads=1", "report.plots=false"]  # fmt: skip
+                 "replay.repeats=1", "replay.warmup=0", f"dataset.limit={request.param}",
+                 "engine.threads=1", "report.plots=false"]  # fmt: skip
     run, again = str(folder / "run"), str(folder / "again")
     assert main(["run", *overrides, f"hydra.run.dir={run}"]) == 0
     assert main(["rechunk", run, "chunking=1word,6word", "--out", again]) == 0
@@ -57,12 +61,14 @@ def delays_by_characters(trace: Trace) -> dict[float, float]:
 
 def test_word_delays_agree_with_an_alignment_of_characters(arms: dict[str, Run]) -> None:
     run = arms["1word"]
-    apart = []
+    apart: list[float] = []
+    spoken = 0
     for trace in run.traces:
+        spoken += len(trace.session.words)
         others, ours = delays_by_characters(trace), word_delays(trace)
         assert not isinstance(ours, Missing)
         apart += [abs(word.delay_ms - others.get(word.end_s, math.inf)) for word in ours]
-    assert len(apart) >= 110
+    assert len(apart) >= 0.9 * spoken
     assert statistics.median(apart) <= 20
     assert sum(ms <= 20 for ms in apart) >= 0.95 * len(apart)
 
@@ -76,4 +82,5 @@ def test_six_words_cost_what_speaking_them_takes(arms: dict[str, Run]) -> None:
         means = [statistics.fmean(getattr(c, metric) for c in clips) for clips in (one, six)]
         return means[1] - means[0]
 
-    assert shift("ttft_ms") == pytest.approx(shift("ttft_floor_ms"), rel=0.1)
+    # Text comes once a step: which step a word is first shown in, a clip's sound decides.
+    assert shift("ttft_ms") == pytest.approx(shift("ttft_floor_ms"), abs=LiveSession().step_ms)

@@ -97,10 +97,12 @@ def test_hot_path(benchmark: BenchmarkFixture, name: str) -> None:
     unit_s = reference_s()
     benchmark.pedantic(PATHS[name], rounds=20, warmup_rounds=2)
     ratio = benchmark.stats.stats.median / unit_s
-    committed = json.loads(COMMITTED.read_text()) if COMMITTED.is_file() else {}
+    committed = json.loads(COMMITTED.read_text(encoding="utf-8")) if COMMITTED.is_file() else {}
     if os.environ.get("UPDATE_HOT_PATHS"):
         committed[name] = round(ratio, 3)
-        COMMITTED.write_text(json.dumps(committed, indent=1, sort_keys=True) + "\n")
+        COMMITTED.write_text(
+            json.dumps(committed, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+        )
         return
     benchmark.extra_info |= {"ratio": ratio, "committed": committed[name]}
     print(f"\n{name}: {ratio:.2f} of the reference loop, committed {committed[name]:.2f}")

@@ -157,7 +157,7 @@ def test_an_hour_of_sessions_leaves_nothing_behind() -> None:
 
     def left() -> tuple[int, float]:
         """Open files, and resident memory in MB."""
-        status = Path(f"/proc/{pid}/status").read_text()
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
         resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
         return len(list(Path(f"/proc/{pid}/fd").iterdir())), int(resident.split()[1]) / 1024
 

@@ -25,8 +25,7 @@ LABELS = ["+2 %", "+5 %", "+10 %", "+25 %", "+100 % on 5 % of the clips"]
 
 
 @pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def _few_tries(command_line: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "TRIES", 40)
     monkeypatch.setattr(calibration, "EFFECTS", (0.0, 0.10, 0.25))
 
@@ -69,6 +68,7 @@ def test_the_gate_finds_what_it_claims_to_find_and_says_what_it_cannot(
     assert "reports/calibration" in captured.out
 
 
+@pytest.mark.slow
 def test_a_later_gate_uses_the_band() -> None:
     rule = "gate.rules=['ttft_ms p50 vs baseline: at most +0 % and +0 ms']"
     assert calibrate() == 0
@@ -81,6 +81,7 @@ def test_a_later_gate_uses_the_band() -> None:
     assert f"the noise between runs is {100 * band:.1f} %" in summary["verdict"]["rules"][0]["why"]
 
 
+@pytest.mark.slow
 def test_the_noise_of_one_config_loosens_no_gate_of_another() -> None:
     assert calibrate("engine.jitter_ms=150") in (0, 4)
     engine = [option for option in QUICK if not option.startswith("calibrate")]
@@ -91,6 +92,7 @@ def test_the_noise_of_one_config_loosens_no_gate_of_another() -> None:
     assert "the noise between runs" not in Path("new/summary.json").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_run_without_a_calibration_says_how_to_make_the_one_it_would_use() -> None:
     engine = [option for option in QUICK if not option.startswith(("calibrate", "report"))]
     assert main(["run", *engine, "gate=ci", "report.plots=true", "hydra.run.dir=run"]) == 0
@@ -103,6 +105,7 @@ def test_a_run_without_a_calibration_says_how_to_make_the_one_it_would_use() -> 
     assert "not calibrated" not in Path("run/report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_proof_that_does_not_hold_is_exit_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate that cannot fail: what is injected never arrives."""
     from harness.engines.inject import InjectConfig
@@ -112,6 +115,7 @@ def test_a_proof_that_does_not_hold_is_exit_code_3(monkeypatch: pytest.MonkeyPat
     assert "**no**" in Path("out/calibration.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_nothing_can_be_found_with_four_clips() -> None:
     assert calibrate("dataset.limit=4") == 4
     assert "Smallest effect found in at least 95 % of 40 tries: none of these." in Path(

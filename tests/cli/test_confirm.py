@@ -20,7 +20,7 @@ from harness.machine.gpu import Telemetry
 from harness.runs.folder import Run, load_run
 from harness.verdicts import judge as summaries
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("command_line")]
 
 ENGINE = [
     "engine=scripted", "engine.first_ms=350", "engine.jitter_ms=20", "replay.pace=virtual",
@@ -28,11 +28,6 @@ ENGINE = [
 ]  # fmt: skip
 RULES = "gate.rules=['failed = 0', 'ttft_ms p50 vs baseline: at most +5 % and +10 ms']"
 SLOWER = "inject.delay_ms=0,38"
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def harness(verb: str, folder: str, *overrides: str) -> int:
@@ -135,10 +130,10 @@ def test_a_regression_against_a_stored_baseline_says_how_to_confirm_it(
     assert main(["baseline", "save", "main", "old"]) == 0
     monkeypatch.setattr("harness.machine.environment.git_revision", git_revision)
     stored = Path("reports/baselines/main.json")
-    faster = json.loads(stored.read_text())
+    faster = json.loads(stored.read_text(encoding="utf-8"))
     for clip in faster["clips"]:
         clip["ttft_ms"] -= 38
-    stored.write_text(json.dumps(faster))
+    stored.write_text(json.dumps(faster), encoding="utf-8")
     assert harness("run", "new", RULES, "gate.baseline=main") == 3
     what = regression("new")["next"]
     if made_of is None:
@@ -162,7 +157,9 @@ def test_a_regression_by_another_gate_is_confirmed_by_that_gate() -> None:
     assert harness("run", "old") == 0
     assert main(["baseline", "save", "main", "old"]) == 0
     stored = Path("reports/baselines/main.json")
-    stored.write_text(stored.read_text().replace('"ttft_ms":3', '"ttft_ms":2'))
+    stored.write_text(
+        stored.read_text(encoding="utf-8").replace('"ttft_ms":3', '"ttft_ms":2'), encoding="utf-8"
+    )
     assert harness("run", "new", "gate=ci") == 0
     assert main(["gate", "new", RULES, "--baseline", "main"]) == 3
     what = regression("new")["next"].partition(": ")[2].partition(" (the baseline")[0]

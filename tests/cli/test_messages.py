@@ -15,15 +15,10 @@ from harness.cli.compose import choices_of, compose_alone, to_config
 from harness.cli.sweeping import Sweep
 from harness.engines.null import NullOptions
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("command_line")]
 
 QUICK = ["engine=scripted", "replay.pace=virtual", "replay.compute_scale=0", "replay.repeats=1",
-         "dataset.limit=1", "report.plots=false"]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+         "replay.frame_ms=500", "dataset.limit=1", "report.plots=false"]  # fmt: skip
 
 
 def run(folder: str, *overrides: str) -> int:
@@ -218,6 +213,7 @@ def test_nothing_to_decide_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no gate to decide" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_runs_of_other_clips_are_compared_on_those_that_are_the_same(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -23,15 +23,10 @@ from harness.errors import ConfigError
 from harness.metrics import METRICS_VERSION
 from harness.runs.folder import write_json
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("command_line")]
 
 QUICK = ["engine=scripted", "replay.pace=virtual", "replay.compute_scale=0", "replay.repeats=1",
-         "report.plots=false"]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+         "replay.frame_ms=500", "report.plots=false"]  # fmt: skip
 
 
 def run(folder: str, *overrides: str, verb: str = "run") -> int:
@@ -135,7 +130,7 @@ def test_a_sweep_is_one_run_after_the_other() -> None:
 
 
 def test_a_report_is_made_again_from_the_folder_alone() -> None:
-    assert run("out", "report.plots=false") == 0
+    assert run("out", "dataset.limit=2") == 0
     assert main(["report", "out"]) == 0
     assert Path("out/report.md").is_file()
     assert list(Path("out/plots").glob("*.svg"))
@@ -144,7 +139,7 @@ def test_a_report_is_made_again_from_the_folder_alone() -> None:
 
 def run_of_older_metrics(folder: str) -> None:
     """A run as a harness with version 0 of the metrics has left it."""
-    assert run(folder) == 0
+    assert run(folder, "dataset.limit=2") == 0
     for name in ("environment.json", "summary.json"):
         write_json(Path(folder, name), read(f"{folder}/{name}") | {"metrics_version": "0"})
 
@@ -152,7 +147,7 @@ def run_of_older_metrics(folder: str) -> None:
 def test_figures_of_two_versions_of_the_metrics_are_not_put_side_by_side(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run("new") == 0
+    assert run("new", "dataset.limit=2") == 0
     run_of_older_metrics("old")
     assert main(["report", "old", "new", "--out", "both"]) == 4
     told = capsys.readouterr().err
@@ -224,10 +219,13 @@ def test_a_session_that_the_page_saved_becomes_a_report() -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "end", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)]
+)
 def test_a_run_that_is_cut_off_keeps_what_is_finished(end: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "harness", "run", "engine=scripted", "hydra.run.dir=out",
-               "dataset.clips=[07-heaven]", "replay.repeats=30", "replay.warmup=0"]  # fmt: skip
+               "dataset.clips=[07-heaven]", "replay.repeats=30", "replay.warmup=0",
+               "report.plots=false"]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     clips = tmp_path / "out/clips.jsonl"
@@ -235,7 +233,7 @@ def test_a_run_that_is_cut_off_keeps_what_is_finished(end: signal.Signals, tmp_p
     while process.poll() is None and not (clips.is_file() and clips.read_bytes().count(b"\n")):
         world.sleep_until_ns(world.now_ns() + 50_000_000)
     process.send_signal(end)
-    _, complaints = process.communicate(timeout=60)
+    _, complaints = process.communicate(timeout=600)
     assert process.returncode == (4 if end is signal.SIGINT else -signal.SIGKILL), complaints
     kept = len(lines("out/clips.jsonl"))
     assert 1 <= kept < 30
@@ -278,7 +276,7 @@ def test_every_verb_helps(verb: str, capsys: pytest.CaptureFixture[str]) -> None
     assert f"python -m harness {verb}" in capsys.readouterr().out
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_doctor_says_whether_the_default_run_can_work(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
@@ -398,7 +396,8 @@ def test_every_field_of_replay_reaches_the_plan() -> None:
     with_a_gate = {"until", "most_repeats"}  # tests/test_cli_verdicts.py
     assert set(shown) | with_a_gate == {field.name for field in fields(ReplayConfig)}
     for name, (value, what, expected) in shown.items():
-        base = {"replay.pace": "virtual", "replay.repeats": 1, "replay.warmup": 0}
+        base = {"replay.pace": "virtual", "replay.repeats": 1, "replay.warmup": 0,
+                "replay.frame_ms": 500, "dataset.limit": 4}  # fmt: skip
         if name == "arrivals":
             base["replay.streams"] = 3
         overrides = {**base, "engine": "scripted", "report.plots": "false", f"replay.{name}": value}

@@ -12,17 +12,17 @@ import pytest
 from harness.__main__ import main
 from harness.experiments import run as experiment
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("command_line")]
 
 ENGINE = [
     "engine=scripted", "engine.first_ms=350", "engine.jitter_ms=20", "replay.pace=virtual",
-    "replay.compute_scale=0", "report.plots=false",
+    "replay.compute_scale=0", "replay.frame_ms=500", "report.plots=false",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+# Audio all at once, in real time: what waits for nothing takes none.
+FLOODED = [
+    "replay.pace=flood", "replay.compute_scale=1", "replay.repeats=1", "engine.first_ms=0",
+    "engine.token_ms=0", "engine.jitter_ms=0",
+]  # fmt: skip
 
 
 def harness(verb: str, folder: str, *overrides: str) -> int:
@@ -281,7 +281,7 @@ def test_a_refused_baseline_leaves_nothing_behind() -> None:
 
 def test_audio_that_came_faster_than_anyone_speaks_tells_no_latency() -> None:
     rules = "gate.rules=['ttft_ms p50 <= 900 ms','failed = 0','wer <= 0.1']"
-    assert harness("run", "out", rules, "replay.pace=flood", "replay.compute_scale=1") == 4
+    assert harness("run", "out", rules, *FLOODED) == 4
     said = [found["status"] for found in verdict("out")["rules"]]
     assert said == ["inconclusive", "pass", "pass"]
     assert (
@@ -290,9 +290,11 @@ def test_audio_that_came_faster_than_anyone_speaks_tells_no_latency() -> None:
 
 
 def test_recorded_audio_that_came_too_fast_has_no_latency_under_another_chunking() -> None:
-    assert harness("run", "out", "replay.pace=flood", "replay.compute_scale=1") == 0
+    assert harness("run", "out", *FLOODED) == 0
     assert main(["rechunk", "out", "chunking=6word", "--out", "again"]) == 0
-    figure = json.loads(Path("again/6word/summary.json").read_text())["metrics"]["ttft_ms"]
+    figure = json.loads(Path("again/6word/summary.json").read_text(encoding="utf-8"))["metrics"][
+        "ttft_ms"
+    ]
     assert (figure["n"], figure["why_null"]["p50"]) == (0, "replay.pace=flood: no latency")
 
 

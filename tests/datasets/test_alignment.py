@@ -171,7 +171,7 @@ def manifest(tmp_path: Path, clips: dict[str, Clip]) -> Path:
         {"id": "b", "audio_filepath": "b.wav", "text": ""},
     ]  # fmt: skip
     path = tmp_path / "m.jsonl"
-    path.write_text("\n".join(map(json.dumps, rows)))
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return path
 
 
@@ -188,7 +188,7 @@ def test_a_manifest_gains_words_and_keeps_the_rest(
         spoken.words[-1].end_s,
     )
     assert (silent.words, silent.speech_end_s) == ((), 0.0)
-    row = json.loads(manifest.read_text().splitlines()[0])
+    row = json.loads(manifest.read_text(encoding="utf-8").splitlines()[0])
     assert row["source"] == "here"
     assert row["extra"]["speaker"] == 7
     assert row["extra"]["aligned_by"].startswith("pocketsphinx 5")
@@ -317,7 +317,9 @@ def ctc_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("ctc")
     vocabulary = ["<pad>", "<s>", "</s>", "<unk>", "|", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
-    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(vocabulary)}))
+    (folder / "vocab.json").write_text(
+        json.dumps({token: i for i, token in enumerate(vocabulary)}), encoding="utf-8"
+    )
     Wav2Vec2CTCTokenizer(str(folder / "vocab.json")).save_pretrained(folder)
     Wav2Vec2FeatureExtractor().save_pretrained(folder)
     torch.manual_seed(0)

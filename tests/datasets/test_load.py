@@ -42,7 +42,7 @@ def save(path: Path, pcm: np.ndarray, rate_hz: int = 16_000) -> Path:
 def manifest(folder: Path, *lines: dict[str, Any] | str) -> Path:
     path = folder / "m.jsonl"
     rows = [line if isinstance(line, str) else json.dumps(line) for line in lines]
-    path.write_text("\n".join(rows) + "\n")
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return path
 
 
@@ -406,9 +406,9 @@ def test_an_installed_package_reads_its_own_manifests(
 
 def test_a_folder_of_recordings_becomes_a_dataset(tmp_path: Path) -> None:
     save(tmp_path / "my first.wav", tone(8000, 1.0, 2), 8000)
-    (tmp_path / "my first.txt").write_text(" hello\nthere ")
+    (tmp_path / "my first.txt").write_text(" hello\nthere ", encoding="utf-8")
     save(tmp_path / "more" / "b.FLAC", noise(0.1))
-    (tmp_path / "more" / "b.txt").write_text("")
+    (tmp_path / "more" / "b.txt").write_text("", encoding="utf-8")
     with pytest.raises(DatasetError, match="no manifest in folder") as caught:
         load(tmp_path)
     *_, verb, folder = shlex.split(str(caught.value.hint).partition("then: ")[2])
@@ -428,7 +428,7 @@ def test_the_next_command_works_as_printed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save(tmp_path / name / "a.wav", tone())
-    (tmp_path / name / "a.txt").write_text("hello")
+    (tmp_path / name / "a.txt").write_text("hello", encoding="utf-8")
     assert main(["manifest", f"{name}/"]) == 0
     command = capsys.readouterr().out.partition("next: ")[2]
     *start, group, override = shlex.split(command)
@@ -452,7 +452,7 @@ def test_a_folder_that_cannot_become_one_says_all_reasons(tmp_path: Path) -> Non
     (tmp_path / "b.wav").unlink()
     (tmp_path / "c.wav").unlink()
     save(tmp_path / "a.flac", tone())
-    (tmp_path / "a.txt").write_text("hello")
+    (tmp_path / "a.txt").write_text("hello", encoding="utf-8")
     with pytest.raises(DatasetError, match=r"differ too little: 'a.flac'"):
         manifest_from_folder(tmp_path)
     assert not (tmp_path / "manifest.jsonl").exists()

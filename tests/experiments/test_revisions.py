@@ -25,7 +25,7 @@ from harness.experiments.revisions import Side
 from harness.machine.gpu import Telemetry
 from harness.runs.folder import Run, load_run
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("without_pngs")]
 
 HERE = Path(__file__).parents[2]
 QUICK = [
@@ -41,19 +41,25 @@ def git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository of this harness with one commit; the current folder is in it."""
-    folder = tmp_path / "checkout"
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of this harness with one commit, to be copied."""
+    folder = tmp_path_factory.mktemp("against") / "checkout"
     skip = shutil.ignore_patterns("__pycache__")
     for name in ("harness", "configs", "datasets"):
         shutil.copytree(HERE / name, folder / name, ignore=skip)
     shutil.copy(HERE / "pyproject.toml", folder)
     (folder / ".gitignore").write_text("__pycache__\nout*\nreports\n", encoding="utf-8")
+    for command in (["init"], ["add", "--all"], ["commit", "--message", "one"]):
+        git("-C", str(folder), *command)
+    return folder
+
+
+@pytest.fixture
+def checkout(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of this harness with one commit; the current folder is in it."""
+    folder = shutil.copytree(repository, tmp_path / "checkout", symlinks=True)
     monkeypatch.chdir(folder)
-    git("init", "--quiet")
-    git("add", "--all")
-    git("commit", "--quiet", "--message", "one")
     return folder
 
 
@@ -78,11 +84,11 @@ def test_what_was_made_slower_since_a_revision_is_found(
     replace(checkout / "configs/engine/scripted.yaml", "first_ms: 50", "first_ms: 90")
     commit = git("rev-parse", "HEAD")
     old, new = f"old-{commit[:9]}", f"new-{commit[:9]}+dirty"
-    once = ["replay.repeats=1", "gate.confirm=false"]
+    once = ["replay.repeats=1", "dataset.limit=6", "gate.confirm=false"]
     assert main(["compare", "--against", "HEAD", *QUICK, *once]) == 3
     captured = capsys.readouterr()
     assert "both sides in this environment" in captured.err
-    assert json.loads(Path("out/comparison.json").read_text())["arms"] == [old, new]
+    assert json.loads(Path("out/comparison.json").read_text(encoding="utf-8"))["arms"] == [old, new]
     runs = [load_run(Path("out", name)) for name in (old, new)]
     assert [run.environment["git_revision"] for run in runs] == [commit, f"{commit}+dirty"]
     assert [run.config["engine"]["first_ms"] for run in runs] == [50, 90]
@@ -90,8 +96,8 @@ def test_what_was_made_slower_since_a_revision_is_found(
     assert verdict["rules"][0]["observed"] == pytest.approx(40, abs=5)
     assert [run.summary.validity for run in runs if run.summary] == [(), ()]
     whole = sorted(starts(runs[0].folder) + starts(runs[1].folder))
-    assert len({order for order, _, _ in whole}) == len(whole) == 2 * 11
-    blocks = [(repeat, side) for _, repeat, side in whole[::11]]
+    assert len({order for order, _, _ in whole}) == len(whole) == 2 * 6
+    blocks = [(repeat, side) for _, repeat, side in whole[::6]]
     assert blocks == [(0, "old"), (0, "new")]
     assert git("worktree", "list").count("\n") == 0
     assert main(["report", "out", "--json"]) == 3
@@ -109,7 +115,7 @@ def test_a_rule_that_names_no_arm_is_told_before_a_side_is_measured(
     assert not Path("out").exists()
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_a_gate_of_an_arm_that_is_not_there_is_told_after_the_first_repeat_at_the_latest(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,7 +138,7 @@ def test_a_revision_that_cannot_run_says_why(
     assert git("worktree", "list").count("\n") == 0
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_an_environment_that_cannot_be_made_says_why(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,15 +152,23 @@ def test_an_environment_that_cannot_be_made_says_why(
     assert git("worktree", "list").count("\n") == 0
 
 
-@pytest.fixture
-def in_process(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every block is a run that this process has made; the sides that were asked for."""
-    seen: list[str] = []
+@pytest.fixture(scope="module")
+def blocks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """One repeat by each side, made by this process."""
+    folder = tmp_path_factory.mktemp("blocks")
     ours = [option for option in QUICK if not option.startswith(("gate", "hydra"))]
     for side, first_ms in (("old", 50), ("new", 52), ("slow", 90)):
         run = [*ours, "replay.repeats=1", f"engine.first_ms={first_ms}"]
-        assert main(["run", *run, f"hydra.run.dir=out-{side}"]) == 0
-    blocks = {side: load_run(Path(f"out-{side}")) for side in ("old", "new", "slow")}
+        assert main(["run", *run, f"hydra.run.dir={folder / side}"]) == 0
+    return {side: load_run(folder / side) for side in ("old", "new", "slow")}
+
+
+@pytest.fixture
+def in_process(
+    checkout: Path, blocks: dict[str, Run], monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Every block is a run that this process has made; the sides that were asked for."""
+    seen: list[str] = []
 
     def replay(self: Any, side: Side, repeat: int) -> Run:
         name = side.name.partition("-")[0]
@@ -247,7 +261,7 @@ def test_an_interrupt_keeps_the_repeats_of_both_and_removes_the_worktree(
     assert git("worktree", "list").count("\n") == 0
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_a_cancelled_job_leaves_no_process_no_worktree_and_no_files(
     checkout: Path, tmp_path: Path
 ) -> None:
@@ -267,7 +281,7 @@ def test_a_cancelled_job_leaves_no_process_no_worktree_and_no_files(
         assert "run" in child.cmdline()
         assert git("worktree", "list").count("\n") == 1
         process.send_signal(signal.SIGTERM)
-        _, complaints = process.communicate(timeout=60)
+        _, complaints = process.communicate(timeout=600)
         ended = not child.is_running()
         if not ended:
             child.kill()

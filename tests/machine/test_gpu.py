@@ -74,11 +74,13 @@ class FakeNvml:
         return 61
 
 
-def sampled(nvml: FakeNvml, run_ms: int = 35, every_ms: float = 10.0) -> Telemetry:
+def sampled(nvml: FakeNvml, beside: int = 0) -> Telemetry:
+    """What is sampled of a run that takes as long as ``beside`` samples besides both ends' do."""
     world = RealWorld()
-    sampler = GpuSampler(world, every_ms=every_ms, nvml=nvml)
+    sampler = GpuSampler(world, every_ms=1.0 if beside else 1e9, nvml=nvml)
     sampler.start()
-    world.sleep_until_ns(world.now_ns() + run_ms * NS_PER_MS)
+    while nvml.readings < 1 + beside:
+        world.sleep_until_ns(world.now_ns() + NS_PER_MS)
     told = sampler.stop()
     assert isinstance(told, Telemetry)
     return told
@@ -86,9 +88,9 @@ def sampled(nvml: FakeNvml, run_ms: int = 35, every_ms: float = 10.0) -> Telemet
 
 def test_samples_are_taken_beside_the_run_and_at_both_its_ends() -> None:
     nvml = FakeNvml()
-    told = sampled(nvml)
+    told = sampled(nvml, beside=2)
     assert (told.name, told.driver) == ("NVIDIA Test gpu0", "999.1")
-    assert len(told.samples) >= 3
+    assert len(told.samples) >= 4
     assert [s.at_ns for s in told.samples] == sorted(s.at_ns for s in told.samples)
     first = told.samples[0]
     assert msgspec.structs.replace(first, at_ns=0) == GpuSample(
@@ -107,7 +109,7 @@ def test_samples_are_taken_beside_the_run_and_at_both_its_ends() -> None:
 
 
 def test_throttling_is_seen_with_its_share_of_the_run() -> None:
-    told = sampled(FakeNvml(throttle_bits=[0x01, 0x04, 0x60]), run_ms=0, every_ms=1000.0)
+    told = sampled(FakeNvml(throttle_bits=[0x01, 0x04, 0x60]))
     assert told.throttled == {"power_cap": 0.5}  # first and last sample; idleness is none
 
 
@@ -117,7 +119,7 @@ def test_reasons_by_their_bits() -> None:
 
 
 def test_what_a_gpu_does_not_tell_is_none() -> None:
-    told = sampled(FakeNvml(power=False), run_ms=0)
+    told = sampled(FakeNvml(power=False))
     assert {s.power_w for s in told.samples} == {None}
     assert told.samples[0].sm_mhz == 1980
 
@@ -220,7 +222,7 @@ def test_parts_of_a_run_are_joined_and_one_that_saw_nothing_takes_nothing_away()
 
 
 def test_telemetry_is_stored_and_read_back() -> None:
-    told = sampled(FakeNvml(throttle_bits=[0x04]), run_ms=0)
+    told = sampled(FakeNvml(throttle_bits=[0x04]))
     for record in (told, NoGpu("none")):
         stored = msgspec.json.encode(record)
         assert msgspec.json.decode(stored, type=Telemetry | NoGpu) == record

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from harness.runs.folder.summarise import summarise_run
 
 from harness.__main__ import main
 from harness.clock import NS_PER_S, RealWorld, VirtualWorld
@@ -16,7 +17,6 @@ from harness.machine.host import HostSample, HostSampler, memory_slope, most_mem
 from harness.metrics import Ratio
 from harness.metrics.instants import Missing
 from harness.runs.folder import load_run
-from harness.runs.summarise import summarise_run
 from harness.stats.estimates import Interval, Slope
 from tests.report.synthetic import make_run, save_run
 
@@ -72,7 +72,7 @@ def test_a_reading_is_what_the_system_says() -> None:
     first, last = samples
     assert (first.pid, first.cores, first.memory_bytes) == (7, 4, MIB)
     assert (last.own_cpu_s, last.all_cpu_s) == (4.0, 10.0)  # neither idle, iowait nor guest
-    assert first.at_ns < last.at_ns
+    assert first.at_ns <= last.at_ns  # a coarse clock may not have moved on
 
 
 def test_in_simulated_time_a_sample_is_taken_every_simulated_second() -> None:
@@ -207,7 +207,8 @@ def test_every_arm_keeps_what_its_process_saw_while_sessions_were_measured(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     quick = ["engine=scripted", "replay.pace=virtual", "replay.compute_scale=0",
-             "replay.repeats=1", "report.plots=false", "replay.warmup=3"]  # fmt: skip
+             "replay.repeats=1", "report.plots=false", "replay.warmup=3", "replay.frame_ms=100",
+             "dataset.limit=5"]  # fmt: skip
     assert main(["compare", *quick, "chunking=1word,6word", "hydra.run.dir=out"]) == 0
     one, six = load_run(Path("out/1word")), load_run(Path("out/6word"))
     assert one.host == six.host

@@ -69,7 +69,7 @@ class Browser:
                 return message["result"]
 
     def _receive(self) -> dict[str, Any]:
-        message = json.loads(self._socket.recv(60))
+        message = json.loads(self._socket.recv(120))
         params = message.get("params", {})
         match message.get("method"):
             case "Runtime.exceptionThrown":

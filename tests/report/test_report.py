@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +106,7 @@ def test_it_has_every_file(report: Path) -> None:
 REMAKE = """
 import sys
 from pathlib import Path
+from typing import Any
 from harness.report import write_report
 from harness.runs.folder import load_run
 write_report([load_run(Path(f)) for f in sys.argv[2:]], Path(sys.argv[1]), trace=True)
@@ -112,7 +114,7 @@ print([m for m in ("torch", "transformers", "hydra") if m in sys.modules])
 """
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_made_again_it_is_the_same_bytes_and_needs_neither_torch_nor_hydra(
     report: Path, folders: list[Path], tmp_path: Path
 ) -> None:
@@ -128,12 +130,14 @@ def test_made_again_it_is_the_same_bytes_and_needs_neither_torch_nor_hydra(
 
 def test_page_markdown_csv_terminal_and_json_say_the_same(report: Path, runs: list[Run]) -> None:
     arms = arms_of(runs)
-    seen = Text((report / "report.html").read_text()).text
-    for_pr = (report / "report.md").read_text()
+    seen = Text((report / "report.html").read_text(encoding="utf-8")).text
+    for_pr = (report / "report.md").read_text(encoding="utf-8")
     file = io.StringIO()
     print_comparison(arms, Console(file=file, width=120), folder=report, next_step="")
-    lines = list(csv.DictReader((report / "comparison.csv").read_text().splitlines()))
-    stored = [json.loads((run.folder / "summary.json").read_text()) for run in runs]
+    lines = list(
+        csv.DictReader((report / "comparison.csv").read_text(encoding="utf-8").splitlines())
+    )
+    stored = [json.loads((run.folder / "summary.json").read_text(encoding="utf-8")) for run in runs]
     rows = headline(arms)
     assert {"TTFT p50", "TTFT p95", "First token p50", "Gap p50", "Response p50", "WER"} <= {
         row.label for row in rows
@@ -163,23 +167,23 @@ def test_the_waterfall_closes_on_every_clip(runs: list[Run]) -> None:
 
 
 def test_every_plot_is_well_formed_and_names_its_n(report: Path, runs: list[Run]) -> None:
-    for_pr = (report / "report.md").read_text()
+    for_pr = (report / "report.md").read_text(encoding="utf-8")
     for name in PLOTS:
-        svg = (report / "plots" / f"{name}.svg").read_text()
+        svg = (report / "plots" / f"{name}.svg").read_text(encoding="utf-8")
         ET.fromstring(svg)  # noqa: S314 ours
         assert "<dc:date>" not in svg
     assert for_pr.count("n = 21") >= 4
 
 
 def test_the_page_is_small_and_asks_for_nothing(report: Path) -> None:
-    seen = Text((report / "report.html").read_text())
+    seen = Text((report / "report.html").read_text(encoding="utf-8"))
     assert seen.outside == []
     assert seen.scripts == 2  # the recorded text as JSON, and the player
     assert (report / "report.html").stat().st_size < 600_000
 
 
 def test_trace_opens_as_chrome_trace_events_on_one_time_line(report: Path, runs: list[Run]) -> None:
-    trace = json.loads((report / "trace.json").read_text())
+    trace = json.loads((report / "trace.json").read_text(encoding="utf-8"))
     events = trace["traceEvents"]
     names = [e["args"]["name"] for e in events if e["name"] == "process_name"]
     assert names == ["1word", "6word"]
@@ -236,9 +240,10 @@ def _renamed(run: Run, prefix: str) -> Run:
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("without_pngs")
 def test_hostile_text_is_shown_as_text_and_never_runs(hostile: list[Run], tmp_path: Path) -> None:
     write_report(hostile, tmp_path, trace=True)
-    source = (tmp_path / "report.html").read_text()
+    source = (tmp_path / "report.html").read_text(encoding="utf-8")
     seen = Text(source)
     assert seen.scripts == 2
     assert seen.outside == []
@@ -250,12 +255,14 @@ def test_hostile_text_is_shown_as_text_and_never_runs(hostile: list[Run], tmp_pa
     assert "w" * 10_000 in seen.text
     for path in tmp_path.rglob("*.*"):
         if path.suffix != ".png":
-            assert not re.search("[\0\x1b\u202e]", path.read_text()), path
+            assert not re.search("[\0\x1b\u202e]", path.read_text(encoding="utf-8")), path
         if path.suffix == ".svg":
             ET.parse(path)  # noqa: S314 ours
-    json.loads((tmp_path / "trace.json").read_text())
+    json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))
     table = [
-        line for line in (tmp_path / "report.md").read_text().splitlines() if "TTFT p50" in line
+        line
+        for line in (tmp_path / "report.md").read_text(encoding="utf-8").splitlines()
+        if "TTFT p50" in line
     ]
     assert len(table) == 1
     assert len(re.findall(r"(?<!\\)\|", table[0])) == 4
@@ -273,6 +280,9 @@ CASES: dict[str, Callable[[], list[Run]]] = {
 }
 
 
+QUICK = ("one clip", "live", "empty")
+
+
 def _killed(run: Run) -> Run:
     from msgspec.structs import replace
 
@@ -286,12 +296,13 @@ def _emptied(run: Run) -> Run:
 
 
 @pytest.mark.e2e
+@pytest.mark.usefixtures("without_pngs")
 @pytest.mark.parametrize(
-    "case", [pytest.param(c, marks=pytest.mark.slow) if c == "eight arms" else c for c in CASES]
+    "case", [c if c in QUICK else pytest.param(c, marks=pytest.mark.slow) for c in CASES]
 )
 def test_every_kind_of_run_has_a_report(case: str, tmp_path: Path) -> None:
     write_report(CASES[case](), tmp_path)
-    seen = Text((tmp_path / "report.html").read_text()).text
+    seen = Text((tmp_path / "report.html").read_text(encoding="utf-8")).text
     assert not re.search(r"\bnan\b|\bNone\b", seen)
     invalid = case in ("failed clips", "all failed", "killed", "empty")
     assert ("INVALID: do not use these figures" in seen) == invalid
@@ -330,6 +341,7 @@ def test_the_sound_is_in_the_page_when_asked_for() -> None:
     assert "data:audio/flac;base64," not in page(arms, [])
 
 
+@pytest.mark.usefixtures("without_pngs")
 def test_the_timeline_draws_the_waveform_when_the_samples_are_at_hand() -> None:
     arms = arms_of(make_arm_runs((1,), clips=1, repeats=1))
     clip = arms[0].run.traces[0].session
@@ -341,6 +353,7 @@ def test_the_timeline_draws_the_waveform_when_the_samples_are_at_hand() -> None:
     assert len(drawn.svg) > len(plain.svg) + 5_000
 
 
+@pytest.mark.usefixtures("without_pngs")
 def test_the_timeline_speaks_of_gaps_where_there_are_some() -> None:
     with styled():
         some, none = (
@@ -351,6 +364,7 @@ def test_the_timeline_speaks_of_gaps_where_there_are_some() -> None:
     assert f"longest gap {DASH}." in none.caption
 
 
+@pytest.mark.usefixtures("without_pngs")
 def test_a_colour_or_an_id_in_a_transcript_stays() -> None:
     runs = make_arm_runs((9,), clips=1, repeats=1, text=["#1b2330", "is", 'id="ink"', "dark"])
     with styled():
@@ -361,7 +375,7 @@ def test_a_colour_or_an_id_in_a_transcript_stays() -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_with_a_next_step(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(StorageError, match=r"cannot write the report") as error:
         write_report(make_arm_runs((1,), clips=1, repeats=1), tmp_path / "file")
     assert "--out" in str(error.value)
@@ -373,9 +387,13 @@ def test_exports_need_no_plots(runs: list[Run]) -> None:
     assert comparison_csv(arms).count("\n") > 20
 
 
+@pytest.mark.usefixtures("without_pngs")
 def test_what_the_process_held_stands_under_the_drift(tmp_path: Path) -> None:
     host = [HostSample(i * 10**9, 7, (100 << 20) + (i << 20), 0.0, 0.0, 2) for i in range(61)]
-    one, six = (make_run(tmp_path, name=name, host=host) for name in ("1word", "6word"))
+    few_clips: dict[str, Any] = {"clips": 3, "repeats": 2}
+    one, six = (
+        make_run(tmp_path, name=name, host=host, **few_clips) for name in ("1word", "6word")
+    )
 
     def caption(*runs: Run) -> str:
         with styled():
@@ -383,7 +401,7 @@ def test_what_the_process_held_stands_under_the_drift(tmp_path: Path) -> None:
 
     held = "160 MiB at most, +60.0 MiB a minute [+60.0, +60.0]"
     assert f" Memory of the process: {held}. Points:" in caption(one, six)
-    other = make_run(tmp_path, name="6word", host=host[:2])
+    other = make_run(tmp_path, name="6word", host=host[:2], **few_clips)
     few = "101 MiB at most; no slope: 2 samples of memory; a slope needs 10"
     assert f" Memory of the process: 1word: {held}; 6word: {few}." in caption(one, other)
-    assert "Memory" not in caption(make_run(tmp_path))
+    assert "Memory" not in caption(make_run(tmp_path, **few_clips))

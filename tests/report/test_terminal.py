@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from harness.chunking import Words
@@ -19,6 +20,12 @@ FOLDER = Path("reports/runs/example")
 @pytest.fixture(scope="module")
 def runs() -> list[Run]:
     return make_arm_runs((1, 6), clips=7)
+
+
+@pytest.fixture(scope="module")
+def pair() -> list[Run]:
+    """Two runs that are called anything."""
+    return [make_run(Path(), Words(k), clips=7) for k in (1, 2)]
 
 
 def printed(run_or_runs: Run | list[Run], width: int, **console_options: object) -> str:
@@ -69,9 +76,9 @@ def test_a_narrow_terminal_leaves_out_other_columns_than_n(runs: list[Run]) -> N
     assert "no room for: - 1word, ratio" in both
 
 
-def table_of(width: int, *names: str) -> str:
+def table_of(runs: list[Run], width: int, *names: str) -> str:
     """What is printed above the facts for two arms of these names."""
-    runs = [make_run(Path(), Words(k), name=name, clips=7) for k, name in enumerate(names, 1)]
+    runs = [_named(run, name) for run, name in zip(runs, names, strict=True)]
     difference = make_arms(runs, [run.summary for run in runs])[1].difference("ttft_ms", "p50")
     table, _, facts = printed(runs, width).partition("\nno room for: ratio")
     assert f"{difference.difference:+.1f} ms" in table  # whatever the names
@@ -80,28 +87,41 @@ def table_of(width: int, *names: str) -> str:
     return table
 
 
+def _named(run: Run, name: str) -> Run:
+    """A run of another name, which is also its arm's."""
+    arm = run.environment["arm"] | {"chunking": name}
+    environment = run.environment | {"name": name, "arm": arm}
+    assert run.summary is not None
+    summary = replace(run.summary, arm=arm)
+    return replace(run, folder=Path(name), environment=environment, summary=summary)
+
+
 @pytest.mark.parametrize("width", [70, 80])
-def test_long_names_are_shortened_before_the_differences_are_left_out(width: int) -> None:
+def test_long_names_are_shortened_before_the_differences_are_left_out(
+    pair: list[Run], width: int
+) -> None:
     names = "1word (old-0123456789)", "2word (old-0123456789)", "1word (new-0123456789+dirty)"
-    for first, second in itertools.permutations(names, 2):
-        lines = table_of(width, first, second).splitlines()
+    for first, second in itertools.combinations(names, 2):
+        lines = table_of(pair, width, first, second).splitlines()
         at = next(i for i, line in enumerate(lines) if line.startswith("TTFT p50"))
         shown = [re.match(r"(?:TTFT p50)? +(\S+(?: \S+)*)  ", lines[at + i])[1] for i in (0, 1)]
         assert shown[0] != shown[1]
         assert all("…" in name for name in shown)
 
 
-def test_names_that_differ_in_their_middles_alone_are_shown_whole_on_several_lines() -> None:
-    table = table_of(70, *(f"the-same-beginning-{one}-and-the-same-end" for one in "AB"))
+def test_names_that_differ_in_their_middles_alone_are_shown_whole_on_several_lines(
+    pair: list[Run],
+) -> None:
+    table = table_of(pair, 70, *(f"the-same-beginning-{one}-and-the-same-end" for one in "AB"))
     assert "A-and-the-" in table
     assert "B-and-the-" in table
     assert "same-end" in table
     assert "…" not in table.partition("TTFT p50")[2]
 
 
-def test_long_differences_get_their_intervals_below() -> None:
+def test_long_differences_get_their_intervals_below(pair: list[Run]) -> None:
     names = "a-name-of-19-letters", "another-of-18-lette"
-    one_line, two_lines = (table_of(width, *names) for width in (80, 66))
+    one_line, two_lines = (table_of(pair, width, *names) for width in (80, 66))
     assert re.search(r"\d ms \[", one_line)
     assert re.search(r"\d ms +\d+ *\n +\[[^ ]+, [^ ]+\]", two_lines)
 

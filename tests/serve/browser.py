@@ -28,7 +28,7 @@ class Page:
         sent = next(self._ids)
         self._socket.send(json.dumps({"id": sent, "method": method, "params": params}))
         while True:
-            message = json.loads(self._socket.recv(timeout=30))
+            message = json.loads(self._socket.recv(timeout=120))
             if message.get("id") == sent:
                 assert "error" not in message, message
                 result: dict[str, Any] = message["result"]
@@ -58,7 +58,7 @@ class Page:
 
     def wait_for(self, condition: str) -> None:
         poll = (
-            "new Promise((resolve, reject) => { const by = performance.now() + 20000;"
+            "new Promise((resolve, reject) => { const by = performance.now() + 60000;"
             f" const check = () => ({condition}) ? resolve(true) : performance.now() > by"
             " ? reject(new Error('never true')) : setTimeout(check, 20); check(); })"
         )

@@ -28,6 +28,7 @@ from harness.serve.app import Server, create_app
 from harness.serve.running import make_uvicorn
 
 WORLD = RealWorld()
+WAIT_S = 60  # a busy machine may take its time; only what hangs takes that long
 WORDS = "one two three four five six seven eight"
 
 
@@ -70,7 +71,7 @@ class _SpellingStream:
         threading.Thread(target=self.answer, daemon=True).start()
 
     def answer(self) -> None:
-        self.engine.hold.wait(10)
+        self.engine.hold.wait(2 * WAIT_S)
         for index, word in enumerate(self.engine.text.split()):
             began_ns = WORLD.now_ns()
             if not self.closed:
@@ -122,7 +123,7 @@ class Running:
 
     def stop(self) -> None:
         self.uvicorn.should_exit = True
-        self.thread.join(20)
+        self.thread.join(WAIT_S)
         assert not self.thread.is_alive()
 
 
@@ -185,7 +186,7 @@ def send(socket: ClientConnection, **event: Any) -> None:
 
 
 def receive(socket: ClientConnection) -> dict[str, Any]:
-    event: dict[str, Any] = json.loads(socket.recv(timeout=10))
+    event: dict[str, Any] = json.loads(socket.recv(timeout=WAIT_S))
     return event
 
 

@@ -28,6 +28,7 @@ from harness.serve import create_app, run_server
 from tests.engines.listening import Heard, loud
 
 from .serving import (
+    WAIT_S,
     WORDS,
     WORLD,
     Spelling,
@@ -197,7 +198,7 @@ def test_our_own_client_hears_what_the_engine_said() -> None:
         for part in np.array_split(loud(0.5), 7):
             stream.feed(part)
         stream.finish()
-        assert heard.is_over.wait(10)
+        assert heard.is_over.wait(WAIT_S)
         client.close()
         with pytest.raises(UsageError, match="wrong model"):
             connect_realtime(replace(config, model="nope"), WORLD)
@@ -220,7 +221,7 @@ def test_one_session_too_many_is_told_so(asked: int, places: int | None) -> None
                 refusal = receive(second)
                 assert refusal["code"] == "too_many_sessions"
                 with pytest.raises(ConnectionClosed) as closed:
-                    second.recv(timeout=5)
+                    second.recv(timeout=WAIT_S)
                 assert closed.value.rcvd is not None
                 assert closed.value.rcvd.code == 1013
             config = RealtimeOptions(url=running.url("/v1/realtime"), model="spelling")
@@ -238,7 +239,7 @@ def test_an_idle_session_is_told_and_closed() -> None:
         receive(socket)
         assert receive(socket)["code"] == "idle_timeout"
         with pytest.raises(ConnectionClosed):
-            socket.recv(timeout=5)
+            socket.recv(timeout=WAIT_S)
 
 
 def test_an_engine_that_does_not_answer_is_told_and_closed() -> None:
@@ -275,7 +276,7 @@ def test_too_large_is_an_error_event_and_far_too_large_closes() -> None:
         assert receive(socket)["code"] == "too_large"
         socket.send(b"\0" * 4096)
         with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=5)
+            socket.recv(timeout=WAIT_S)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1009
 
@@ -311,7 +312,7 @@ def test_a_client_that_does_not_read_is_dropped_and_the_others_go_on() -> None:
         end = b'{"type":"end"}'
         slow.sendall(bytes([0x81, 0x80 | len(end)]) + b"\0" * 4 + end)
         telemetry = running.server.telemetry
-        deadline_ns = WORLD.now_ns() + 10_000_000_000
+        deadline_ns = WORLD.now_ns() + WAIT_S * 10**9
         while telemetry.errors["slow_reader"] == 0 and WORLD.now_ns() < deadline_ns:
             WORLD.sleep_until_ns(WORLD.now_ns() + 10_000_000)
         assert telemetry.errors["slow_reader"] == 1
@@ -334,7 +335,7 @@ def test_a_client_that_leaves_before_the_final_frees_the_engine() -> None:
             send(socket, type="end")
             while not engine.fed:
                 WORLD.sleep_until_ns(WORLD.now_ns() + 1_000_000)
-        deadline_ns = WORLD.now_ns() + 5_000_000_000
+        deadline_ns = WORLD.now_ns() + WAIT_S * 10**9
         while running.server.telemetry.sessions and WORLD.now_ns() < deadline_ns:
             WORLD.sleep_until_ns(WORLD.now_ns() + 1_000_000)
         assert running.server.telemetry.sessions == 0
@@ -410,7 +411,7 @@ def test_a_token_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def get(port: int, path: str) -> tuple[str, dict[str, str]]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=WAIT_S) as response:
         return response.read().decode("latin-1"), dict(response.headers)
 
 
@@ -475,7 +476,8 @@ def test_log_lines_of_the_contract(caplog: pytest.LogCaptureFixture) -> None:
 def test_shutdown_finishes_the_utterance_under_way_and_tells_everybody() -> None:
     engine = Spelling("one two")
     engine.hold.clear()
-    with serving(engine) as running, running.connect() as busy, running.connect() as idle:
+    patient = replace(CONFIG, grace_s=WAIT_S)
+    with serving(engine, patient) as running, running.connect() as busy, running.connect() as idle:
         receive(busy), receive(idle)
         busy.send(pcm(0.1))
         send(busy, type="end")
@@ -489,7 +491,7 @@ def test_shutdown_finishes_the_utterance_under_way_and_tells_everybody() -> None
         assert [m["text"] for m in chunks_until_final(busy)] == ["one", "two"]
         assert receive(busy)["code"] == "shutting_down"
         with pytest.raises(ConnectionClosed) as closed:
-            busy.recv(timeout=5)
+            busy.recv(timeout=WAIT_S)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1001
 

@@ -39,7 +39,9 @@ def block_the_loop(monkeypatch: pytest.MonkeyPatch, ms: int) -> None:
     monkeypatch.setattr(RealtimeClient, "probe", then_block)
 
 
-@pytest.mark.parametrize("inject", [InjectConfig(), InjectConfig(delay_ms=5)])
+@pytest.mark.parametrize(
+    "inject", [InjectConfig(), pytest.param(InjectConfig(delay_ms=5), marks=pytest.mark.slow)]
+)
 def test_a_blocked_event_loop_makes_the_run_invalid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inject: InjectConfig
 ) -> None:

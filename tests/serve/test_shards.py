@@ -62,7 +62,7 @@ def test_shards_replay_at_the_same_time(tmp_path: Path) -> None:
     assert last_began < first_ended  # a clip is shorter than a process takes to start
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_a_shard_that_is_refused_ends_them_all(tmp_path: Path) -> None:
     with serving(NullEngine(WORLD)) as server:
         (tmp_path / "used").mkdir()

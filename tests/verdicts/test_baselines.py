@@ -78,7 +78,9 @@ def test_an_unfinished_run_is_no_baseline(tmp_path):
 def test_a_run_of_other_metrics_is_no_baseline(tmp_path):
     run = write_finished_run(tmp_path / "run", CLIPS)
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    (run / "environment.json").write_text(json.dumps(environment | {"metrics_version": "1"}))
+    (run / "environment.json").write_text(
+        json.dumps(environment | {"metrics_version": "1"}), encoding="utf-8"
+    )
     with pytest.raises(BaselineError, match="measured by version 1 of the metrics"):
         save_baseline("main", run, tmp_path)
 

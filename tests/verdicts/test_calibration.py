@@ -91,7 +91,8 @@ def test_a_calibration_is_of_one_machine_software_and_config(tmp_path, calibrate
     assert load_calibration(ENVIRONMENT | {field: OTHERS[field]}, 3, tmp_path) is None
 
 
-def test_a_session_that_failed_takes_no_calibration_out_of_sight(tmp_path):
+def test_a_session_that_failed_takes_no_calibration_out_of_sight(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "TRIES", 2)
     runs = noisy_runs(4)
     found = calibrate([runs[0][1:], *runs[1:]], ENVIRONMENT, planned_repeats=3)
     assert found.repeats == 2

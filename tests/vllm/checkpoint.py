@@ -82,7 +82,7 @@ def write_checkpoint(folder: Path) -> None:
     """``params.json``, ``consolidated.safetensors`` and ``tekken.json`` in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder / "tekken.json", "voxtral_realtime", VOCABULARY)
-    (folder / "params.json").write_text(json.dumps(PARAMS))
+    (folder / "params.json").write_text(json.dumps(PARAMS), encoding="utf-8")
     save_file(_weights(), str(folder / "consolidated.safetensors"))
 
 

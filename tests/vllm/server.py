@@ -29,7 +29,7 @@ def make_environment(venv: Path) -> Path:
     if not (venv / "installed").exists():
         subprocess.run(["uv", "venv", "--quiet", "--python", "3.11", str(venv)], check=True)
         override = venv / "override.txt"
-        override.write_text(OVERRIDE)
+        override.write_text(OVERRIDE, encoding="utf-8")
         install = ["uv", "pip", "install", "--quiet", "--python", str(python)]
         subprocess.run([*install, "--override", str(override), PACKAGE], check=True)
         (venv / "installed").touch()
@@ -78,10 +78,10 @@ def _wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) ->
     world = RealWorld()
     give_up_ns = world.now_ns() + round(START_S * NS_PER_S)
     while world.now_ns() < give_up_ns:
-        assert server.poll() is None, log.read_text()[-4000:]
+        assert server.poll() is None, log.read_text(encoding="utf-8")[-4000:]
         try:
             with urllib.request.urlopen(url, timeout=5):  # noqa: S310 our own server
                 return
         except (urllib.error.URLError, TimeoutError):
             world.sleep_until_ns(world.now_ns() + NS_PER_S)
-    raise TimeoutError(log.read_text()[-4000:])
+    raise TimeoutError(log.read_text(encoding="utf-8")[-4000:])

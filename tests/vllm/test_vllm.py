@@ -172,7 +172,7 @@ def test_record_the_transcript(config: RealtimeOptions) -> None:
         transcript.append({"client": "12 frames of 80 ms, then the final commit", "server": answer})
     assert answer[-1]["type"] == "transcription.done"
     TRANSCRIPT.parent.mkdir(exist_ok=True)
-    TRANSCRIPT.write_text(json.dumps(transcript, indent=1) + "\n")
+    TRANSCRIPT.write_text(json.dumps(transcript, indent=1) + "\n", encoding="utf-8")
 
 
 def collect(socket: ClientConnection, quiet_s: float = 0.5) -> list[dict[str, object]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from harness.engines.torch import ring_cache
 from harness.engines.torch.cuda_graphs import Capturer, Step, StepOptions
 from harness.engines.torch.ring_cache import RingCache, Snapshot
-from harness.engines.voxtral import layers as voxtral_layers
-from harness.engines.voxtral import realtime_model as voxtral_realtime_model
+from harness.engines.voxtral.engine import layers as voxtral_layers
+from harness.engines.voxtral.engine import realtime_model as voxtral_realtime_model
 from harness.engines.voxtral.net import VoxtralNet
 from harness.engines.voxtral.realtime_model import RealtimeModel
 from harness.engines.voxtral.tokenizer import TINY_VOCABULARY, Kind, random_tokenizer
@@ -61,8 +61,10 @@ def realtime_model(
     return RealtimeModel(model, rows=2, delay_tokens=6, device=device, dtype=dtype, options=options)
 
 
-def assert_same_utterances(net: VoxtralNet, other: VoxtralNet) -> None:
-    for seconds in (2.5, 31.0, 4.0):
+def assert_same_utterances(
+    net: VoxtralNet, other: VoxtralNet, lengths_s: Sequence[float] = (2.5, 31.0, 4.0)
+) -> None:
+    for seconds in lengths_s:
         said = []
         for each in (net, other):
             blocks = each.upload(noise(seconds))
@@ -121,7 +123,7 @@ def compilations(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 @torch.inference_mode()
 def test_a_compiled_utterance_is_the_eager_one(compilations: Counter[str]) -> None:
     loaded = tiny("voxtral")
@@ -147,10 +149,10 @@ def test_a_session_of_nan_leaves_nothing_behind() -> None:
     net.encode(blocks)
     net.prefill(blocks)
     assert net.logits.isnan().any()
-    assert_same_utterances(net, fresh_net)
+    assert_same_utterances(net, fresh_net, [2.5])
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 @torch.inference_mode()
 def test_a_compiled_session_is_the_eager_one(compilations: Counter[str]) -> None:
     """What is compiled is compiled when loading: not again for a layer, a row or a session."""
@@ -198,7 +200,7 @@ class _Handle:
         pass
 
 
-@pytest.mark.parametrize("compile_", [False, True])
+@pytest.mark.parametrize("compile_", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["voxtral", "voxtral_realtime"])
 def test_captured_steps_on_cuda_copy_nothing_from_the_host(
     monkeypatch: pytest.MonkeyPatch, kind: Kind, compile_: bool

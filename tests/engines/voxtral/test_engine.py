@@ -16,8 +16,7 @@ from harness.engines import Reference, Samples
 from harness.engines.torch.cuda_graphs import StepOptions
 from harness.engines.torch.decoding import TokenText
 from harness.engines.torch.options import TorchOptions
-from harness.engines.voxtral import VoxtralModel, weights
-from harness.engines.voxtral.engine import VoxtralEngine, load_voxtral
+from harness.engines.voxtral.engine import VoxtralEngine, VoxtralModel, load_voxtral, weights
 from harness.engines.voxtral.net import VoxtralNet, transcription_prompt
 from harness.engines.voxtral.tokenizer import (
     AUDIO,
@@ -263,7 +262,7 @@ def test_wrong_sources_say_what_is_wrong(folder: Path, tmp_path: Path, world: Vi
             (tmp_path / file.name).symlink_to(file)
     with pytest.raises(WeightsError, match=r"no tekken\.json"):
         load(tmp_path)
-    (tmp_path / "tekken.json").write_text('{"config": {}}')
+    (tmp_path / "tekken.json").write_text('{"config": {}}', encoding="utf-8")
     with pytest.raises(WeightsError, match="not a Voxtral tokenizer"):
         load(tmp_path)
 
@@ -336,7 +335,7 @@ def test_a_tokenizer_laid_out_in_another_way_is_refused(
     assert tokenizer.instruct_tokenizer.audio_encoder is not None
     tekken = json.loads(path.read_bytes())
     change(tekken)
-    path.write_text(json.dumps(tekken))
+    path.write_text(json.dumps(tekken), encoding="utf-8")
     with pytest.raises(WeightsError, match=said):
         load_tokenizer(path, kind)
 
@@ -351,11 +350,11 @@ def test_weights_are_known_by_the_files_that_are_loaded(tmp_path: Path) -> None:
             json.dumps({"weight_map": {"x": "model-1.safetensors", "y": "model-2.safetensors"}}),
         "consolidated.safetensors": "not loaded",
     }.items():  # fmt: skip
-        (tmp_path / name).write_text(content)
+        (tmp_path / name).write_text(content, encoding="utf-8")
         found.append(weights_sha256(tmp_path))
     of_bin, parts = sha256(b"one").hexdigest(), sha256(b"ab").hexdigest()
     assert found == [of_bin, of_bin, of_bin, parts, parts]
-    (tmp_path / "model.safetensors").write_text("whole")
+    (tmp_path / "model.safetensors").write_text("whole", encoding="utf-8")
     assert weights_sha256(tmp_path) == sha256(b"whole").hexdigest()
 
 

@@ -24,13 +24,12 @@ from harness.engines.sessions import AlignAttSession, LiveSession
 from harness.engines.torch.cuda_graphs import StepOptions
 from harness.engines.torch.options import TorchOptions
 from harness.engines.torch.worker import Laps
-from harness.engines.voxtral import VoxtralModel, VoxtralRealtimeModel
-from harness.engines.voxtral import layers as voxtral_layers
-from harness.engines.voxtral.engine import VoxtralEngine
+from harness.engines.voxtral.engine import VoxtralEngine, VoxtralModel, VoxtralRealtimeModel
+from harness.engines.voxtral.engine import layers as voxtral_layers
 from harness.engines.voxtral.net import VoxtralNet
 from harness.engines.voxtral.tokenizer import AUDIO, END
 from harness.engines.voxtral.weights import Loaded, random_config, random_model
-from harness.engines.whisper import WhisperModel
+from harness.engines.whisper.engine import WhisperModel
 from harness.engines.windows.engine import LONGEST_S, LiveEngine
 from harness.engines.windows.policies import WindowToken
 from harness.errors import ConfigError
@@ -326,7 +325,9 @@ def test_more_streams_than_rows_are_refused_before_anything_is_loaded() -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("session", ["live", "live_align_att"])
+@pytest.mark.parametrize(
+    "session", ["live", pytest.param("live_align_att", marks=pytest.mark.slow)]
+)
 def test_the_command_line_runs_it_under_every_chunking(
     session: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,7 +335,8 @@ def test_the_command_line_runs_it_under_every_chunking(
     code = main(
         ["compare", "chunking=1word,6word", "model=voxtral_mini_3b", "model.weights=random",
          "model.size=tiny", f"session={session}", "replay.pace=virtual",
-         "replay.compute_scale=0", "replay.repeats=1", "dataset.limit=2", "report.plots=false",
+         "replay.compute_scale=0", "replay.repeats=1", "replay.warmup=0", "replay.frame_ms=100",
+         "engine.threads=1", "dataset.limit=2", "report.plots=false",
          "hydra.run.dir=out"]
     )  # fmt: skip
     assert code == 0

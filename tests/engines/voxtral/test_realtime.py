@@ -17,7 +17,7 @@ from harness.engines.torch import ring_cache
 from harness.engines.torch.cuda_graphs import StepOptions
 from harness.engines.torch.decoding import TokenText
 from harness.engines.torch.options import TorchOptions
-from harness.engines.voxtral import VoxtralRealtimeModel
+from harness.engines.voxtral.engine import VoxtralRealtimeModel
 from harness.engines.voxtral.realtime import VoxtralRealtimeEngine, load_voxtral_realtime
 from harness.engines.voxtral.realtime_model import (
     OWN,
@@ -119,7 +119,7 @@ def test_tokens_and_logits_are_those_of_generate_beyond_both_windows(
     assert (logits - expected_logits).abs().max() < 1e-4
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 @torch.inference_mode()
 def test_reaching_more_of_the_cache_changes_nothing(
     hugging_face: Any, monkeypatch: pytest.MonkeyPatch
@@ -142,7 +142,7 @@ def expected(loaded: Loaded, hugging_face: Any) -> list[int]:
     return generated(loaded, hugging_face, noise(3.1, seed=1))[0]
 
 
-@pytest.mark.parametrize("frame_ms", [7, 20, 80, 105, 5000])
+@pytest.mark.parametrize("frame_ms", [7, 80, 5000])
 def test_the_text_is_that_of_generate_whatever_the_size_of_frames(
     loaded: Loaded, expected: list[int], world: VirtualWorld, frame_ms: int
 ) -> None:

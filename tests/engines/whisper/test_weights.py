@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertConfig
 
-from harness.engines.whisper import weights
+from harness.engines.whisper.engine import weights
 from harness.engines.whisper.weights import load_whisper_weights, packaged_model_folder
 from harness.errors import WeightsError
 from tests.tiny_whisper import BYTES, END, save_tiny_whisper
@@ -90,7 +90,7 @@ def test_a_revision_of_a_hub_id_is_the_one_loaded(tmp_path, monkeypatch):
     (repository / "refs").mkdir(parents=True)
     for seed, branch in enumerate(("main", "second")):
         commit = f"{seed}" * 40
-        (repository / "refs" / branch).write_text(commit)
+        (repository / "refs" / branch).write_text(commit, encoding="utf-8")
         save_tiny_whisper(repository / "snapshots" / commit, seed=seed)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     main, second = (load_whisper_weights("org/tiny", branch) for branch in (None, "second"))

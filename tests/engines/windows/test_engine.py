@@ -413,10 +413,9 @@ def test_a_word_is_never_cut(texts, at_most):
 @pytest.fixture(scope="module")
 def whisper():
     from harness.engines.torch.options import TorchOptions
-    from harness.engines.whisper import WhisperModel
-    from harness.engines.whisper.engine import load_whisper
+    from harness.engines.whisper.engine import WhisperModel, load_whisper
 
-    engine = load_whisper(WhisperModel(), TorchOptions(), VirtualWorld())
+    engine = load_whisper(WhisperModel(), TorchOptions(threads=1), VirtualWorld())
     yield engine
     engine.close()
 
@@ -442,7 +441,7 @@ def test_whisper_goes_on_from_a_forced_prefix_and_attends_to_what_it_says(whispe
         assert word.start_s - 0.3 < token.attended_s < word.end_s + 0.3
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [LiveSession(step_ms=1500), AlignAttSession(step_ms=1500)])
 def test_whisper_live_hears_what_was_said(whisper, config):
     clip = load_dataset(ManifestDataset(clips=["02-age"])).clips[0]
