@@ -14,7 +14,7 @@ HOUSE = Path(__file__).parent.parent / "harness"
 
 # Rooms by floor; a room may import from its own floor and from those below. New rooms go here.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "clock", "audio", "events", "config", "foreign_text"),
+    ("errors", "clock", "audio", "events", "config", "foreign_text", "keys"),
     ("dataset", "datasets_manifest", "datasets_hub", "chunking", "environment", "metrics"),
     ("decoding", "weights", "alignment", "alignment_ctc", "telemetry", "host", "engines"),
     ("replay", "recorder", "runs", "verdicts", "report", "summaries"),

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from harness.foreign_text import escape_markdown
+from harness.foreign_text import csv_cell, escape_markdown
 from harness.metrics import Distribution, Ratio
 from harness.metrics.comparison import Difference
 from harness.report.arms import Arm
@@ -95,7 +95,7 @@ def comparison_csv(arms: Sequence[Arm]) -> str:
             for statistic, value, bounds in _figures(figure):
                 ends, n = bounds or (None, None), _n_of(figure)
                 out.writerow(
-                    (arm.label, metric, statistic, figure.unit, value, *ends, *n,
+                    (*map(csv_cell, (arm.label, metric, statistic, figure.unit)), value, *ends, *n,
                      *_compared(arm.difference(metric, statistic)))
                 )  # fmt: skip
     return text.getvalue()
