@@ -111,6 +111,8 @@ class ServeConfig:
     host: str = "127.0.0.1"  # loopback: nobody else can reach it; 0.0.0.0: everybody can
     port: int = 8000  # 0: any free one
     max_sessions: int = 64  # one more is refused, and told so
+    max_connections: int | None = None  # open sockets, sessions included; None: max_sessions + 64
+    handshake_timeout_s: float = 10.0  # from connecting, or the last answer, to a whole request
     max_audio_s: float = 600.0  # audio of one utterance
     max_message_bytes: int = 1_048_576  # of one message of a client
     max_pending: int = 1024  # messages waiting for a client that reads too slowly
@@ -124,6 +126,9 @@ class ServeConfig:
         require(bool(self.host), "serve.host", self.host, "a host name or address")
         require_number("serve.port", self.port, 0, 65535)
         require_number("serve.max_sessions", self.max_sessions, 1)
+        if self.max_connections is not None:
+            require_number("serve.max_connections", self.max_connections, self.max_sessions)
+        require_number("serve.handshake_timeout_s", self.handshake_timeout_s, 0, above=True)
         require_number("serve.max_audio_s", self.max_audio_s, 0, above=True)
         require_number("serve.max_message_bytes", self.max_message_bytes, 1024)
         require_number("serve.max_pending", self.max_pending, 1)

@@ -77,6 +77,14 @@ class ServerTiming(msgspec.Struct, frozen=True):
     spans: list[ServerSpan]  # not told before
 
 
+class ServedEngine(msgspec.Struct, frozen=True):
+    """What our own server says of its engine in its greeting; other clients pass over it."""
+
+    random_weights: bool = False  # its text means nothing: no error rates are made of it
+    weights_sha256: str | None = None
+    model_delay_ms: float = 0.0  # live: by how much the model is set to lag behind the audio
+
+
 class LoopTick(msgspec.Struct, frozen=True, tag_field="event", tag="loop_tick"):
     """The harness watching itself: a call that its sockets' event loop was asked for."""
 

@@ -48,6 +48,25 @@ def visible(text: str) -> str:
     return text.translate(_SIGNS)
 
 
+def shorten(text: str, characters: int) -> str:
+    """Visible text of at most so many characters, its end cut with an ellipsis."""
+    text = visible(text[: characters + 1])
+    return text if len(text) <= characters else text[: characters - 1] + "…"
+
+
+# What makes a spreadsheet compute; the wide forms count in East Asian versions.
+_FORMULA = re.compile(r"(^|[;|])(\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
+
+
+def csv_cell(text: str) -> str:
+    """``text`` as one line for a cell that a spreadsheet shows and does not compute.
+
+    An apostrophe stands before a sign that would begin a formula, also where a program that
+    separates cells by a semicolon would see another cell. Only for text: a number stays a number.
+    """
+    return _FORMULA.sub(r"\1\2'", visible(text))
+
+
 def escape_markdown(text: str) -> str:
     """``text`` as one line of text: no markup, no HTML, no mention, no table cell of its own.
 

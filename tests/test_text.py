@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from harness.text import escape_markdown, visible
+from harness.text import csv_cell, escape_markdown, shorten, visible
 
 JOINERS = "\u200c\u200d"
 
@@ -66,3 +66,23 @@ def test_markdown_shows_foreign_text_as_it_is(text: str) -> None:
 def test_nobody_is_notified() -> None:
     # GitHub finds names in the text of the page that is made, entities and backslashes decoded.
     assert escape_markdown("@octocat, a/b#1") == "@<!-- -->octocat, a/b\\#<!-- -->1"
+
+
+@pytest.mark.parametrize("sign", [*"=+-@", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+@pytest.mark.parametrize("before", ["", " ", "\t", "\r", "\n", "a;", "a|", "a; "])
+def test_no_cell_begins_a_formula(before: str, sign: str) -> None:
+    shown = csv_cell(f"{before}{sign}cmd|' /C calc'!A0")
+    for separator in ";|\t":
+        for cell in shown.split(separator):
+            assert not cell.strip().startswith(sign)
+    assert "\n" not in shown
+
+
+@pytest.mark.parametrize("text", ["1word", "a-b", "ttft_ms", "x=1,y=2", "6word (run-3)", ""])
+def test_other_cells_stay(text: str) -> None:
+    assert csv_cell(text) == text
+
+
+def test_shortened_text_is_visible() -> None:
+    assert shorten("a\x1b[2J" + "b" * 10**6, 8) == "a\u241b[2Jbb…"
+    assert shorten("short", 8) == "short"

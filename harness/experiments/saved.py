@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 import yaml
 
 from harness.config import GateConfig, ReportConfig
+from harness.events import ServedEngine
 from harness.machine.environment import describe_environment, identity
 from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.latency import clip_metrics
@@ -28,13 +30,15 @@ def import_session(path: Path) -> Path:
     from harness.serve.saved import read_saved
 
     saved, traces = read_saved(path)
+    engine = msgspec.structs.asdict(saved.engine or ServedEngine())
+    random_weights = bool(engine["random_weights"])
     for name, trace in traces.items():
         dataset = {"name": "page", "sha256": None, "clips": 1}
         arm = {"chunking": name, "model": saved.model, "dataset": "page"}
         environment = describe_environment(
             name=name,
             arm=arm | {"session": trace.session.kind.value},
-            model={"model": saved.model, "device": None, "dtype": None, "random_weights": False},
+            model={"model": saved.model, "device": None, "dtype": None, **engine},
             dataset=dataset,
             normalisers=normaliser_ids([trace.session.language]),
             config_identity=identity([saved.model, name]),
@@ -47,6 +51,6 @@ def import_session(path: Path) -> Path:
         config = {"replay": {"pace": "realtime", "repeats": 1, "until": "repeats"},
                   "gate": asdict(GateConfig()), "report": asdict(ReportConfig())}  # fmt: skip
         writer = RunWriter(folder / name, yaml.safe_dump(config), environment)
-        writer.append(trace, clip_metrics(trace))
+        writer.append(trace, clip_metrics(trace, random_weights=random_weights))
         writer.finish(summarise_run(load_run(writer.folder)))
     return folder

@@ -12,7 +12,7 @@ from harness.report.arms import Arm
 from harness.report.style import NoPlot, Plot
 from harness.report.table import Row, headline, show_ratio, wer_words
 from harness.report.text import DASH, TIMES, judged_by, ms, n_of, plural
-from harness.text import escape_markdown
+from harness.text import csv_cell, escape_markdown
 
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99", "max")
 
@@ -95,7 +95,7 @@ def comparison_csv(arms: Sequence[Arm]) -> str:
             for statistic, value, bounds in _figures(figure):
                 ends, n = bounds or (None, None), _n_of(figure)
                 out.writerow(
-                    (arm.label, metric, statistic, figure.unit, value, *ends, *n,
+                    (*map(csv_cell, (arm.label, metric, statistic, figure.unit)), value, *ends, *n,
                      *_compared(arm.difference(metric, statistic)))
                 )  # fmt: skip
     return text.getvalue()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from harness.text import visible
+from harness.text import shorten as shorten  # noqa: PLC0414 reports find it here
 
 DASH, TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 
@@ -63,9 +63,3 @@ def judged_by(verdict: Mapping[str, Any]) -> str:
     if allowed := verdict.get("allowed"):
         said += f" (although these differ: {', '.join(allowed)})"
     return said
-
-
-def shorten(text: str, characters: int) -> str:
-    """Visible text of at most so many characters, its end cut with an ellipsis."""
-    text = visible(text)
-    return text if len(text) <= characters else text[: characters - 1] + "…"

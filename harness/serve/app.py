@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -23,7 +25,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from harness.audio import RATE_HZ
 from harness.chunking import Strategy, Tokens, offered, parse_strategy
@@ -33,11 +35,14 @@ from harness.datasets.load import Clip
 from harness.engines import Engine, Reference
 from harness.engines.remote.protocols import pcm16
 from harness.errors import ConfigError
-from harness.events import SessionKind
+from harness.events import ServedEngine, SessionKind
 from harness.serve.access import Access, is_loopback
 from harness.serve.connection import Connection, Service
 from harness.serve.protocol import Limits, Realtime, ServeProtocol, Transcribe
+from harness.serve.quiet import explain
 from harness.serve.telemetry import Telemetry
+
+_log = logging.getLogger("harness.serve")
 
 _PAGE = Path(__file__).parent / "page"
 _SUBPROTOCOL = "stt"  # what the page offers beside the one that carries its token
@@ -108,7 +113,7 @@ class _Guard:
             connection.headers, scope.get("subprotocols", []), needs_token=not is_public
         )
         if refusal is None:
-            await self._app(scope, receive, _with_headers(send))
+            await self._answer(scope, receive, _with_headers(send))
             return
         self._server.telemetry.refused[refusal.reason] += 1
         response = PlainTextResponse(refusal.text + "\n", refusal.status)
@@ -116,6 +121,21 @@ class _Guard:
             await WebSocket(scope, receive, send).send_denial_response(response)
         else:
             await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A defect, of ours or of an engine, ends this connection and is one line in the log."""
+        try:
+            await self._app(scope, receive, send)
+        except WebSocketDisconnect:
+            pass  # the client has left: whatever was under way was given up
+        except Exception as error:  # noqa: BLE001 uvicorn would write a traceback for every client
+            self._server.telemetry.errors["defect"] += 1
+            _log.error("a connection ended by a defect: %s", explain(error))
+            with suppress(Exception):  # it may be answered, or gone
+                if scope["type"] == "websocket":
+                    await send({"type": "websocket.close", "code": 1011})
+                else:
+                    await PlainTextResponse("internal error\n", 500)(scope, receive, send)
 
 
 def _with_headers(send: Send) -> Send:
@@ -142,6 +162,7 @@ class Server:
         clips: Sequence[Clip],
     ) -> None:
         self.config = config
+        self.world = world
         self.telemetry = Telemetry()
         self.access = Access(is_loopback(config.host), tuple(config.origins), read_token(config))
         self._engine = engine
@@ -149,6 +170,8 @@ class Server:
         self._clips = {clip.id: clip for clip in clips}
         references = {c.id: Reference(text=c.text, words=c.words) for c in clips}
         self._service = Service(engine, config, world, kind, self.telemetry, references)
+        info = engine.info
+        self._served = ServedEngine(info.random_weights, info.weights_sha256, info.model_delay_ms)
         self._limits = Limits(config.max_message_bytes, round(config.max_audio_s * RATE_HZ))
         self._connections: set[Connection] = set()
         self._names = (f"{wall_time():%H%M%S}-{n}" for n in itertools.count(1))
@@ -161,11 +184,12 @@ class Server:
     # --- sessions --------------------------------------------------------------------------------
 
     async def realtime(self, socket: WebSocket) -> None:
-        protocol = Realtime(self._limits, self._engine.info.model)
+        protocol = Realtime(self._limits, self._engine.info.model, self._served)
         await self._serve(socket, protocol, {"token": Tokens()})
 
     async def transcribe(self, socket: WebSocket) -> None:
-        protocol = Transcribe(self._limits, self._service.kind.value, self._engine.info.model)
+        kind, model = self._service.kind.value, self._engine.info.model
+        protocol = Transcribe(self._limits, kind, model, self._served)
         await self._serve(socket, protocol, self._lanes)
 
     async def _serve(
@@ -244,6 +268,7 @@ class Server:
         status = {
             "status": "shutting down" if self._winding_up else "ok",
             "model": self._engine.info.model,
+            "random_weights": self._served.random_weights,
             "kind": self._service.kind.value,
             "chunking": next(iter(self._lanes)),
             "strategies": [strategy.name for strategy in offered()],

@@ -17,6 +17,7 @@ from harness.config import ServeConfig
 from harness.engines import Engine, Reference
 from harness.errors import HarnessError
 from harness.events import ServerTiming, SessionKind
+from harness.serve.budget import Bucket
 from harness.serve.protocol import (
     Action,
     Audio,
@@ -32,6 +33,7 @@ from harness.serve.utterance import Utterance
 _log = logging.getLogger("harness.serve")
 
 _LEAVING_S = 2.0  # for a session that was told to leave
+_BAD_MESSAGES = (64, 1)  # that are answered: at once, and a second after that
 
 
 class Service(NamedTuple):
@@ -69,6 +71,7 @@ class Connection:
         self._default_lanes = default_lanes
         self._name = name
         self._outgoing: asyncio.Queue[_Message | _Close] = asyncio.Queue(service.config.max_pending)
+        self._bad_messages = Bucket(*_BAD_MESSAGES, service.world.now_ns())
         self._utterance: Utterance | None = None
         self._utterances = 0
         self._between = asyncio.Event()  # no utterance is under way
@@ -143,6 +146,8 @@ class Connection:
                 # Waits while the queue is full: who sends nonsense and reads nothing is not read.
                 self._service.telemetry.errors[action.code] += 1
                 await self._outgoing.put(_Message(action.message, None))
+                if self._bad_messages.take(1, self._service.world.now_ns()):
+                    self._end("too many messages with errors", "too_many_errors", 1008)
 
     def _begin(self, begin: Begin) -> None:
         self._utterances += 1

@@ -6,7 +6,8 @@ error event, changes nothing, and the session goes on.
 
 * ``Realtime`` speaks vLLM's ``/v1/realtime``. Where vLLM keeps silent or dies (a final commit that
   was never begun, audio while it answers, a binary frame) this one answers with an error event.
-  Beside its text it says where its time went (``timing``), which other clients pass over.
+  Its greeting says what is served (``engine``), and beside its text it says where its time went
+  (``timing``); other clients pass over both.
 * ``Transcribe`` speaks the chunk messages of the system that this project began with: binary PCM16
   or base64 in; ``text_chunk`` messages out, of which the last says ``is_final``.
 """
@@ -26,7 +27,9 @@ from harness.chunking import parse_strategy
 from harness.chunking.messages import ChunkMessage
 from harness.clock import wall_time
 from harness.engines import Samples
-from harness.events import ServerTiming
+from harness.events import ServedEngine, ServerTiming
+
+_NOTHING_TOLD = ServedEngine()
 
 MAX_LANES = 4  # chunking strategies side by side on the same tokens
 
@@ -95,18 +98,26 @@ class _Refused(Exception):  # noqa: N818 an answer to the client, not a failure
         self.code = code
 
 
+class _Dropped(Exception):  # noqa: N818 the client knows already
+    pass
+
+
 class _Base:
     """State, limits and the decoding that both protocols share."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, served: ServedEngine) -> None:
         self.state = State.IDLE
         self._limits = limits
+        self._served = served
         self._audio_samples = 0
+        self._is_full = False  # the client was told that the utterance is longer than allowed
 
     def receive(self, message: str | bytes) -> list[Action]:
         try:
             self._check_size(message)
             return self._receive(message)
+        except _Dropped:
+            return []
         except _Refused as refused:
             return [Reply(self.error(str(refused), refused.code), refused.code)]
 
@@ -126,6 +137,7 @@ class _Base:
     def abandon(self) -> None:
         self.state = State.IDLE
         self._audio_samples = 0
+        self._is_full = False
 
     def _event(self, message: str | bytes) -> dict[str, Any]:
         if isinstance(message, bytes):
@@ -155,10 +167,14 @@ class _Base:
         if self.state is State.ANSWERING:
             raise _Refused("audio while the answer to the last is on its way", "out_of_order")
         count = len(pcm) // 2
-        if self._audio_samples + count > self._limits.audio_samples:
+        if self._is_full or self._audio_samples + count > self._limits.audio_samples:
+            if self._is_full:
+                raise _Dropped
+            self._is_full = self.state is State.LISTENING
             allowed_s = self._limits.audio_samples / RATE_HZ
             raise _Refused(
-                f"utterance longer than {allowed_s:g} s; this audio is dropped", "audio_too_long"
+                f"utterance longer than {allowed_s:g} s; from here on its audio is dropped",
+                "audio_too_long",
             )
         self._audio_samples += count
         return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
@@ -167,15 +183,15 @@ class _Base:
 class Realtime(_Base):
     """vLLM's protocol: ``session.update``, ``commit``, ``append``..., ``commit(final)``."""
 
-    def __init__(self, limits: Limits, model: str) -> None:
-        super().__init__(limits)
+    def __init__(self, limits: Limits, model: str, served: ServedEngine = _NOTHING_TOLD) -> None:
+        super().__init__(limits, served)
         self._model = model
         self._model_validated = False
         self._early: list[Samples] = []  # appended before the commit that begins
 
     def greeting(self, session: str) -> str:
         created = int(wall_time().timestamp())
-        return _json(type="session.created", id=session, created=created)
+        return _json(type="session.created", id=session, created=created, engine=self._served)
 
     def _receive(self, message: str | bytes) -> list[Action]:
         event = self._event(message)
@@ -197,7 +213,8 @@ class Realtime(_Base):
         if model is None:
             raise _Refused("Missing required field: model", "invalid_event")
         if model != self._model:
-            raise _Refused(f"The model `{str(model)[:80]}` does not exist.", "model_not_found")
+            name = model[:80] if isinstance(model, str) else "(not a text)"
+            raise _Refused(f"The model `{name}` does not exist.", "model_not_found")
         self._model_validated = True
 
     def _commit(self, final: object) -> list[Action]:
@@ -244,13 +261,16 @@ class Realtime(_Base):
 class Transcribe(_Base):
     """``start`` (optional), binary PCM16 or ``audio``..., ``end``."""
 
-    def __init__(self, limits: Limits, kind: str, model: str) -> None:
-        super().__init__(limits)
+    def __init__(
+        self, limits: Limits, kind: str, model: str, served: ServedEngine = _NOTHING_TOLD
+    ) -> None:
+        super().__init__(limits, served)
         self._kind = kind
         self._model = model
 
     def greeting(self, session: str) -> str:
-        return _json(type="ready", session=session, kind=self._kind, model=self._model)
+        told = {"kind": self._kind, "model": self._model, "engine": self._served}
+        return _json(type="ready", session=session, **told)
 
     def _receive(self, message: str | bytes) -> list[Action]:
         if isinstance(message, bytes):
@@ -282,7 +302,8 @@ class Transcribe(_Base):
         if (
             not isinstance(names, list)
             or len(names) > MAX_LANES
-            or len(set(map(str, names))) < len(names)
+            or not all(isinstance(name, str) for name in names)
+            or len(set(names)) < len(names)
         ):
             raise _Refused(
                 f"'chunking' is not a name or a list of up to {MAX_LANES} different names",
@@ -293,7 +314,7 @@ class Transcribe(_Base):
             raise _Refused("'clip' is not a text", "invalid_event")
         for name in names:
             try:
-                parse_strategy(str(name))
+                parse_strategy(name)
             except ValueError as error:
                 raise _Refused(str(error), "unknown_chunking") from error
         self.state = State.LISTENING

@@ -8,14 +8,20 @@ from collections.abc import Callable
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from harness.config import ServeConfig
 from harness.errors import UsageError
+from harness.keys import KnownKeys
 from harness.serve.access import is_loopback
+from harness.serve.app import Server
+from harness.serve.quiet import quiet_log
+from harness.serve.wire import BACKLOG, Door, Limits, most_connections, wired
 
 _log = logging.getLogger("harness.serve")
 
 _PING_S = 20.0
+_SPARE_CONNECTIONS = 64  # beside those of sessions: for the page, for refusals
 _CLOSING_S = 1  # for what is left of HTTP requests, after every session was told
 
 
@@ -44,10 +50,15 @@ def run_server(app: Starlette, announce: Callable[[str], None] = _log.info) -> N
 
 
 def make_uvicorn(app: Starlette, announce: Callable[[str], None] = _log.info) -> uvicorn.Server:
-    config: ServeConfig = app.state.server.config
+    serving: Server = app.state.server
+    config = serving.config
+    most = most_connections(config.max_connections or config.max_sessions + _SPARE_CONNECTIONS)
+    door = Door(Limits(most, config.handshake_timeout_s), serving.world, serving.telemetry)
     server = _WindingUp(
         uvicorn.Config(
             app,
+            http=wired(door, AutoHTTPProtocol),  # type: ignore[arg-type]  # it calls it, no more
+            backlog=BACKLOG,
             host=config.host,
             port=config.port,
             log_config=None,
@@ -70,13 +81,22 @@ class _WindingUp(uvicorn.Server):
 
     announce: Callable[[str], None]
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        server = self._server()
+        with quiet_log(server.world.now_ns, KnownKeys([server.access.token])):
+            await super().serve(sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         self.announce(f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._server().wind_up()
+        await super().shutdown(sockets)
+
+    def _server(self) -> Server:
         app = self.config.app
         assert isinstance(app, Starlette)  # noqa: S101 made by `make_uvicorn`
-        await app.state.server.wind_up()
-        await super().shutdown(sockets)
+        server: Server = app.state.server
+        return server

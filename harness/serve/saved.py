@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import UsageError
-from harness.events import Event, Trace, build_traces
+from harness.events import Event, ServedEngine, Trace, build_traces
 
 SCHEMA = 1
 
@@ -19,6 +19,7 @@ class SavedSession(msgspec.Struct, frozen=True):
     model: str  # of the server
     client: str  # the browser, as it calls itself
     arms: dict[str, list[Event]]  # chunking strategy -> its events; instants are the browser's
+    engine: ServedEngine | None = None  # as the server told it; None: saved by an older page
 
 
 def read_saved(path: Path) -> tuple[SavedSession, dict[str, Trace]]:

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from harness.runs.folder.summarise import summarise_run
 
 from harness.__main__ import main
 from harness.clock import NS_PER_S, RealWorld, VirtualWorld
@@ -17,6 +16,7 @@ from harness.machine.host import HostSample, HostSampler, memory_slope, most_mem
 from harness.metrics import Ratio
 from harness.metrics.instants import Missing
 from harness.runs.folder import load_run
+from harness.runs.summarise import summarise_run
 from harness.stats.estimates import Interval, Slope
 from tests.report.synthetic import make_run, save_run
 

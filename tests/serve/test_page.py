@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -14,7 +15,7 @@ import soundfile
 from harness.engines.scripted import ScriptedEngine
 from harness.engines.scripted import ScriptedOptions as ScriptedConfig
 from harness.errors import UsageError
-from harness.events import Ended, SessionKind
+from harness.events import Ended, ServedEngine, SessionKind
 from harness.serve.saved import read_saved
 
 from .browser import CHROMIUM, Page, browsing
@@ -29,8 +30,13 @@ CLIP = make_clip("clip-1", TEXT, duration_s=1.2)
 MICROPHONE = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
 
 
+TOLD = ServedEngine(random_weights=True, weights_sha256="ab" * 32, model_delay_ms=480.0)
+
+
 def scripted(kind: SessionKind = SessionKind.TURN) -> ScriptedEngine:
-    return ScriptedEngine(ScriptedConfig(first_ms=80, token_ms=30), WORLD, kind)
+    engine = ScriptedEngine(ScriptedConfig(first_ms=80, token_ms=30), WORLD, kind)
+    engine.info = msgspec.structs.replace(engine.info, **msgspec.structs.asdict(TOLD))
+    return engine
 
 
 def play(page: Page, clip: str, lane_b: str = "6word") -> None:
@@ -93,9 +99,11 @@ def test_a_clip_two_strategies_side_by_side(
     check_ttft(figures["1word"]["ttft_ms"], caplog)
     assert figures["6word"]["ttft_ms"] > figures["1word"]["ttft_ms"]
     assert saved.model == "scripted"
+    assert saved.engine == TOLD
     for lane, trace in traces.items():
         assert trace.session.clip == CLIP.id
         assert trace.session.reference == trace.text == TEXT
+        assert trace.session.model_delay_ms == 480
         assert "".join(chunk.text for chunk in trace.chunks) == TEXT
         assert isinstance(trace.outcome, Ended)
         assert len(trace.frames) == 60

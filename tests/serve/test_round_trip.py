@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import msgspec
 import numpy as np
 import pytest
 
 from harness.chunking import Words
+from harness.config import Config, ReplayConfig
 from harness.datasets import ManifestDataset
 from harness.datasets.load import load_dataset
 from harness.engines import Engine, Samples
+from harness.engines.null import NullEngine
 from harness.engines.remote import connect_realtime
 from harness.engines.remote.options import RealtimeOptions
+from harness.engines.sessions import LiveSession
+from harness.engines.setting import NoModel
 from harness.engines.torch.options import TorchOptions
 from harness.engines.whisper.engine import WhisperModel, load_whisper
 from harness.events import SessionKind, Trace
+from harness.experiments.plan import ArmPlan
+from harness.experiments.run import Progress, run_arms
 from harness.metrics.latency import clip_metrics
 from harness.replay import Arm, Pacing, Planned, replay
+from harness.runs.folder import load_run
 from tests.engines.listening import Heard
 
 from .serving import WORLD, Spelling, make_clip, serving
@@ -51,6 +61,38 @@ def test_the_budget_of_a_served_engine_closes() -> None:
     assert sum(metrics.budget_ms.values()) == pytest.approx(metrics.ttft_ms)
     assert metrics.budget_ms["delivery"] > 0
     assert "decode" in metrics.budget_ms
+
+
+def test_what_a_server_tells_of_its_engine_marks_the_run(tmp_path: Path) -> None:
+    """Random weights have no error rate, and the model's delay is part of what none can beat."""
+    engine = NullEngine(WORLD, SessionKind.LIVE)
+    floors = []
+    for name, told in (
+        ("plain", {}),
+        ("told", {"random_weights": True, "weights_sha256": "ab" * 32, "model_delay_ms": 480.0}),
+    ):
+        engine.info = msgspec.structs.replace(engine.info, **told)
+        with serving(engine, kind=SessionKind.LIVE) as server:
+            url = server.url("/v1/realtime")
+            config = Config(
+                model=NoModel(),
+                engine=RealtimeOptions(url=url, model="null", kind="live"),
+                dataset=ManifestDataset(clips=["07-heaven"]),
+                session=LiveSession(),
+                replay=ReplayConfig(repeats=1, warmup=0),
+            )
+            plan = ArmPlan(name=name, config=config, folder=tmp_path / name)
+            (summary,) = run_arms([plan], Progress())
+        engine = NullEngine(WORLD, SessionKind.LIVE)  # the server has closed the one before
+        run = load_run(plan.folder)
+        assert summary.failed == 0
+        assert summary.random_weights is bool(told)
+        assert (run.clips[0].wer is None) is bool(told)
+        assert run.environment["model"]["weights_sha256"] == told.get("weights_sha256")
+        assert run.traces[0].session.model_delay_ms == told.get("model_delay_ms", 0)
+        floors.append(run.clips[0].ttft_floor_ms)
+    assert None not in floors
+    assert floors[1] - floors[0] == pytest.approx(480)
 
 
 @pytest.mark.slow

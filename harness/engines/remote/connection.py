@@ -10,14 +10,24 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from urllib.parse import urlsplit
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidStatus,
+    WebSocketException,
+)
 
 from harness.engines.remote.options import RealtimeOptions
 from harness.engines.remote.protocols import Adapter, Kind, ServerEvent
 from harness.errors import ConfigError
+from harness.events import ServedEngine
+from harness.keys import KnownKeys
+from harness.text import shorten
 
 # websockets logs request headers, and so the key, at DEBUG: a logger of our own stays above it.
 _log = logging.getLogger("harness.engines.remote.websockets")
@@ -25,6 +35,7 @@ _log.setLevel(logging.INFO)
 
 _MAX_MESSAGE_BYTES = 1_048_576
 _CLOSE_TIMEOUT_S = 1.0
+_SHOWN = 200  # characters of what a server or a library says
 _DEFAULT_HTTP_CAUSE = "the server does not take realtime sessions at this path"
 _HTTP_CAUSES = {
     401: "the key is missing or wrong: set engine.api_key_env",
@@ -35,8 +46,40 @@ _HTTP_CAUSES = {
 }
 
 
+KEY_CAME_BACK = (
+    "garbage from the server: its text holds the key of engine.api_key_env, and is not kept"
+)
+
+
 class Fault(Exception):  # noqa: N818 it is what the failed session is told, not a defect of ours
     """Why a session failed, in words for the report."""
+
+
+class Credentials:
+    """The key that a server is shown, and how it is kept out of what is kept or shown here."""
+
+    def __init__(self, key: str | None) -> None:
+        self.key = key
+        self.known = KnownKeys([key])
+        self._proxies = KnownKeys(map(_password, getproxies().values()))
+
+    def show(self, text: str) -> str:
+        """Text of a server's or of a library's in one line, short, without keys."""
+        return shorten(self._proxies.redact(self.known.redact(text)), _SHOWN)
+
+
+def _password(proxy: str) -> str | None:
+    try:
+        return urlsplit(proxy).password
+    except ValueError:
+        return None
+
+
+class Session(NamedTuple):
+    """A socket that is configured."""
+
+    link: ClientConnection
+    served: ServedEngine | None  # what our own server says of its engine; other servers: None
 
 
 class _Connect(connect):
@@ -48,7 +91,8 @@ def read_key(config: RealtimeOptions) -> str | None:
     """The key from the environment; None: the config names none.
 
     Raises:
-        ConfigError: the variable is not set, or the key would leave this machine unencrypted.
+        ConfigError: the variable is not set, its content cannot be a key or stands elsewhere in the
+            config, which is kept; or the key would leave this machine unencrypted.
     """
     if config.api_key_env is None:
         return None
@@ -58,6 +102,18 @@ def read_key(config: RealtimeOptions) -> str | None:
             "environment variable with the key is not set",
             value=config.api_key_env,
             hint=f"export {config.api_key_env}=...",
+        )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ConfigError(
+            "environment variable with the key holds what no HTTP header can carry",
+            value=config.api_key_env,
+            allowed="printable ASCII without blanks or line breaks",
+        )
+    if KnownKeys([key]).found(f"{config.url} {unquote(config.url)} {config.model}"):
+        raise ConfigError(
+            "engine.url and engine.model are kept with the run, and one of them holds the key",
+            value="(not shown)",
+            hint=f"leave it out: the key is sent as a header, from {config.api_key_env}",
         )
     if config.url.startswith("ws:") and not is_loopback(config.url):
         raise ConfigError(
@@ -78,14 +134,15 @@ def is_loopback(url: str) -> bool:
 
 @asynccontextmanager
 async def connected(
-    config: RealtimeOptions, adapter: Adapter, key: str | None
-) -> AsyncIterator[ClientConnection]:
+    config: RealtimeOptions, adapter: Adapter, credentials: Credentials
+) -> AsyncIterator[Session]:
     """A socket whose session is configured as far as the protocol lets a client know.
 
     Raises:
         Fault: refused, not a realtime server, or wrong model.
         ConnectionClosed: lost on the way.
     """
+    key = credentials.key
     try:
         link = await _Connect(
             adapter.url(),
@@ -99,11 +156,10 @@ async def connected(
             max_size=_MAX_MESSAGE_BYTES,
             logger=_log,
         )
-    except (OSError, InvalidHandshake, EOFError) as error:
-        raise Fault(_explain_refusal(error, config.url)) from error
+    except (OSError, WebSocketException, EOFError, UnicodeError, ImportError) as error:
+        raise Fault(_explain_refusal(error, config.url, credentials)) from error
     try:
-        await _configure(link, adapter)
-        yield link
+        yield Session(link, await _configure(link, adapter, credentials))
     finally:
         try:
             with suppress(TimeoutError):  # a server that reads nothing: neither the close
@@ -113,16 +169,24 @@ async def connected(
             link.transport.abort()
 
 
-async def _configure(link: ClientConnection, adapter: Adapter) -> None:
-    await receive(link, adapter, Kind.CREATED)
+async def _configure(
+    link: ClientConnection, adapter: Adapter, credentials: Credentials
+) -> ServedEngine | None:
+    created = await receive(link, adapter, credentials, Kind.CREATED)
     for message in adapter.configure():
         await link.send(message)
     if adapter.acknowledged:
-        await receive(link, adapter, Kind.CONFIGURED)
+        await receive(link, adapter, credentials, Kind.CONFIGURED)
+    return created.served
 
 
-async def probe(config: RealtimeOptions, adapter: Adapter, key: str | None) -> None:
+async def probe(
+    config: RealtimeOptions, adapter: Adapter, credentials: Credentials
+) -> ServedEngine | None:
     """Connect and configure once, so that a wrong address, key or model shows before a run.
+
+    Returns:
+        what our own server says of its engine.
 
     Raises:
         Fault: as ``connected``, and when it takes longer than ``connect_timeout_s``.
@@ -130,42 +194,57 @@ async def probe(config: RealtimeOptions, adapter: Adapter, key: str | None) -> N
     try:
         async with (
             asyncio.timeout(config.connect_timeout_s),
-            connected(config, adapter, key) as link,
+            connected(config, adapter, credentials) as session,
         ):
             if messages := adapter.probe():
                 for message in messages:
-                    await link.send(message)
-                await receive(link, adapter, Kind.CONFIGURED)
+                    await session.link.send(message)
+                await receive(session.link, adapter, credentials, Kind.CONFIGURED)
+            return session.served
     except TimeoutError as error:
         raise Fault(setup_timeout(config)) from error
     except ConnectionClosed as error:
-        raise Fault(explain_loss(error, config)) from error
+        raise Fault(explain_loss(error, config, credentials)) from error
 
 
-async def receive(link: ClientConnection, adapter: Adapter, wanted: Kind) -> None:
+async def receive(
+    link: ClientConnection, adapter: Adapter, credentials: Credentials, wanted: Kind
+) -> ServerEvent:
     """Wait for an event of this kind; others are passed over, an error is a ``Fault``."""
     while True:
-        event = parse(adapter, await link.recv())
+        event = parse(adapter, await link.recv(), credentials)
         if event.kind is wanted:
-            return
+            return event
         if event.kind is Kind.ERROR:
             raise Fault(explain_error(event))
 
 
-def parse(adapter: Adapter, message: str | bytes) -> ServerEvent:
+def parse(adapter: Adapter, message: str | bytes, credentials: Credentials) -> ServerEvent:
+    """An event without any key in it.
+
+    Raises:
+        Fault: not an event, or one whose text held the key: text must not be changed.
+    """
+    has_key = isinstance(message, str) and credentials.known.found(message)
+    if isinstance(message, str) and has_key:
+        message = credentials.known.redact(message)
     try:
-        return adapter.parse(message)
+        event = adapter.parse(message)
     except ValueError as error:
         raise Fault(f"garbage from the server: {error}") from error
+    if has_key and event.kind in (Kind.TEXT, Kind.DONE):
+        raise Fault(KEY_CAME_BACK)
+    return event
 
 
 def explain_error(event: ServerEvent) -> str:
     """An error event of the server, with the cause where its code says one."""
+    said = f"{event.text} ({event.code})" if event.code else event.text
     if "model" in event.code and "validated" not in event.code:
-        return f"wrong model: {event.text} ({event.code}): check engine.model"
+        return f"wrong model: {said}: check engine.model"
     if event.code == "too_many_sessions":
-        return f"session refused: {event.text} ({event.code})"
-    return f"error from the server: {event.text} ({event.code})"
+        return f"session refused: {said}"
+    return f"error from the server: {said}"
 
 
 def setup_timeout(config: RealtimeOptions) -> str:
@@ -175,10 +254,10 @@ def setup_timeout(config: RealtimeOptions) -> str:
     )
 
 
-def explain_loss(error: ConnectionClosed, config: RealtimeOptions) -> str:
+def explain_loss(error: ConnectionClosed, config: RealtimeOptions, credentials: Credentials) -> str:
     """A connection that ended before the final text."""
     if error.rcvd is not None:
-        reason = f" {error.rcvd.reason!r}" if error.rcvd.reason else ""
+        reason = f" {credentials.show(error.rcvd.reason)!r}" if error.rcvd.reason else ""
         return f"closed by the server before the final text: code {error.rcvd.code}{reason}"
     if error.sent is not None and "ping" in error.sent.reason:
         return f"dead socket: no answer to a ping within {config.ping_s:g} s (engine.ping_s)"
@@ -187,7 +266,7 @@ def explain_loss(error: ConnectionClosed, config: RealtimeOptions) -> str:
     return "connection lost before the final text: the server went away without closing it"
 
 
-def _explain_refusal(error: Exception, url: str) -> str:
+def _explain_refusal(error: Exception, url: str, credentials: Credentials) -> str:
     match error:
         case ConnectionRefusedError():
             return f"connection refused: nothing listens at {url}"
@@ -204,5 +283,6 @@ def _explain_refusal(error: Exception, url: str) -> str:
             cause = _HTTP_CAUSES.get(status, _DEFAULT_HTTP_CAUSE)
             return f"session refused with HTTP {status} at {url}: {cause}"
         case InvalidHandshake() | EOFError():
-            return f"no WebSocket server at {url} ({error}): does it want wss://?"
-    return f"no connection to {url}: {error}"
+            said = credentials.show(str(error))
+            return f"no WebSocket server at {url} ({said}): does it want wss://?"
+    return f"no connection to {url}: {credentials.show(str(error))}"

@@ -6,15 +6,17 @@ import asyncio
 import threading
 from weakref import WeakSet
 
+import msgspec
+
 from harness.clock import World
 from harness.engines import EngineInfo, Listener, Reference
-from harness.engines.remote.connection import Fault, probe, read_key
+from harness.engines.remote.connection import Credentials, Fault, probe, read_key
 from harness.engines.remote.loop_lag import LoopWatch
 from harness.engines.remote.options import RealtimeOptions
 from harness.engines.remote.protocols import make_adapter
 from harness.engines.remote.session import RealtimeStream
 from harness.errors import ConfigError, UsageError
-from harness.events import LoopTick, SessionKind
+from harness.events import LoopTick, ServedEngine, SessionKind
 
 _CLOSING_S = 5.0  # sockets still open then are dropped
 
@@ -55,6 +57,7 @@ class RealtimeClient:
             model=config.model,
             kinds=(SessionKind(config.kind),),
             device="remote",
+            model_delay_ms=config.delay_ms or 0.0,  # as stated; our own server tells it
             details={
                 "protocol": config.protocol,
                 "url": config.url,
@@ -63,7 +66,8 @@ class RealtimeClient:
         )
         self._config = config
         self._world = world
-        self._key = key
+        self._credentials = Credentials(key)
+        self._served: ServedEngine | None = None
         self._connecting = asyncio.Semaphore(config.connecting)
         self._streams: WeakSet[RealtimeStream] = WeakSet()
         self._loop = asyncio.new_event_loop()
@@ -77,19 +81,34 @@ class RealtimeClient:
         self._loop.run_forever()
 
     def probe(self) -> None:
-        """Raises ``Fault`` when the server is not there or does not take this configuration."""
-        probing = probe(self._config, make_adapter(self._config), self._key)
-        asyncio.run_coroutine_threadsafe(probing, self._loop).result()
+        """Connect once, and take from the server what it says of its engine.
+
+        Raises:
+            Fault: it is not there, does not take this configuration, or says otherwise.
+        """
+        probing = probe(self._config, make_adapter(self._config), self._credentials)
+        served = asyncio.run_coroutine_threadsafe(probing, self._loop).result()
+        if served is None:
+            return
+        stated_ms = self._config.delay_ms
+        if stated_ms is not None and stated_ms != served.model_delay_ms:
+            raise Fault(
+                f"engine.delay_ms={stated_ms}, but the server tells {served.model_delay_ms:g} ms:"
+                " leave engine.delay_ms out"
+            )
+        self._served = served
+        self.info = msgspec.structs.replace(self.info, **msgspec.structs.asdict(served))
 
     def open(self, listener: Listener, reference: Reference | None = None) -> RealtimeStream:
         stream = RealtimeStream(
             self._config,
             make_adapter(self._config),
-            self._key,
+            self._credentials,
             listener,
             self._world,
             self._connecting,
             self._loop,
+            self._served,
         )
         self._streams.add(stream)
         stream.start()

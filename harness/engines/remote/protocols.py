@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import base64
 import enum
-from typing import Any, Protocol
+import re
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -31,9 +32,15 @@ import soxr
 
 from harness.engines import Samples
 from harness.engines.remote.options import RealtimeOptions
-from harness.events import ServerTiming
+from harness.events import ServedEngine, ServerTiming
+from harness.text import shorten
+
+T = TypeVar("T")
 
 RATE_HZ = 16_000
+_SHOWN = 200  # characters of what a server says
+_LONGEST_DELAY_MS = 60_000.0  # that a model lags behind the audio
+_MOST_STEPS = 10**9  # that a session has
 
 
 class Kind(enum.Enum):
@@ -47,10 +54,11 @@ class Kind(enum.Enum):
 
 class ServerEvent(msgspec.Struct, frozen=True):
     kind: Kind
-    text: str = ""  # of a delta, of the final text, or of an error
-    code: str = ""  # of an error
+    text: str = ""  # of a delta or of the final text, exact; of an error, fit to be shown
+    code: str = ""  # of an error, fit to be shown
     steps: int | None = None  # DONE: tokens that the server says it made
     timing: ServerTiming | None = None  # TEXT, DONE: what our own server adds
+    served: ServedEngine | None = None  # CREATED: what our own server says of its engine
 
 
 class Adapter(Protocol):
@@ -109,7 +117,10 @@ def _decode(message: str | bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(message, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise ValueError(f"not a JSON object ({error}): {message[:80]!r}") from error
+        shown = shorten(message, _SHOWN)
+        raise ValueError(f"not a JSON object ({error}): {shown!r}") from error
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
 
 
 def _text(message: dict[str, Any], field: str) -> str:
@@ -119,13 +130,44 @@ def _text(message: dict[str, Any], field: str) -> str:
     return value
 
 
+def _said(value: object) -> str:
+    """What an error says, whatever is in its place: short, and with nothing that acts."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return "" if value is None else f"(a {type(value).__name__})"
+    return shorten(str(value), _SHOWN)
+
+
 def _timing(message: dict[str, Any]) -> ServerTiming | None:
-    if "timing" not in message:
+    return None if "timing" not in message else _own(message, "timing", ServerTiming)
+
+
+def _served(message: dict[str, Any]) -> ServedEngine | None:
+    if "engine" not in message:
         return None
+    served = _own(message, "engine", ServedEngine)
+    sha256 = served.weights_sha256
+    if not 0 <= served.model_delay_ms <= _LONGEST_DELAY_MS:
+        raise ValueError("session.created with an 'engine' whose 'model_delay_ms' cannot be")
+    if sha256 is not None and re.fullmatch("[0-9a-f]{8,128}", sha256) is None:
+        raise ValueError("session.created with an 'engine' whose 'weights_sha256' is none")
+    return served
+
+
+def _own(message: dict[str, Any], field: str, kind: type[T]) -> T:
+    """What our own server adds to the protocol."""
     try:
-        return msgspec.convert(message["timing"], ServerTiming)
+        return msgspec.convert(message[field], kind)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{message.get('type')} with a 'timing' that is none: {error}") from error
+        what = f"{message.get('type')} with a {field!r} that is none"
+        raise ValueError(f"{what}: {error}") from error
+
+
+def _steps(message: dict[str, Any]) -> int | None:
+    """Tokens that the server says it made; None: it does not say, or no such number."""
+    usage = message.get("usage")
+    steps = usage.get("completion_tokens") if isinstance(usage, dict) else None
+    is_count = isinstance(steps, int) and not isinstance(steps, bool) and 0 <= steps <= _MOST_STEPS
+    return steps if is_count else None
 
 
 class Vllm:
@@ -162,15 +204,16 @@ class Vllm:
             case "transcription.delta":
                 return ServerEvent(Kind.TEXT, _text(event, "delta"), timing=_timing(event))
             case "transcription.done":
-                steps = (event.get("usage") or {}).get("completion_tokens")
                 text, timing = _text(event, "text"), _timing(event)
-                return ServerEvent(Kind.DONE, text, steps=steps, timing=timing)
+                return ServerEvent(Kind.DONE, text, steps=_steps(event), timing=timing)
             case "session.created":
-                return ServerEvent(Kind.CREATED)
+                return ServerEvent(Kind.CREATED, served=_served(event))
             case "error" if event.get("code") == "unknown_event":
                 return ServerEvent(Kind.CONFIGURED)
             case "error":
-                return ServerEvent(Kind.ERROR, _text(event, "error"), str(event.get("code")))
+                if isinstance(event.get("error"), dict):
+                    return _nested_error(event)
+                return ServerEvent(Kind.ERROR, _said(event.get("error")), _said(event.get("code")))
         return ServerEvent(Kind.OTHER)
 
 
@@ -285,7 +328,7 @@ def _nested_error(event: dict[str, Any]) -> ServerEvent:
     message = error.get("message")
     if isinstance(message, dict):  # Mistral: {"detail": ...}
         message = message.get("detail")
-    return ServerEvent(Kind.ERROR, str(message), str(error.get("code") or error.get("type")))
+    return ServerEvent(Kind.ERROR, _said(message), _said(error.get("code") or error.get("type")))
 
 
 def _with_query(url: str, **query: str) -> str:

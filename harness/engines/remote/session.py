@@ -14,6 +14,7 @@ takes no audio                ``queue_s``
 no answer after the commit    ``answer_timeout_s`` without a message
 truncated                     final text before the end of the audio, or fewer steps than audio
 text lost on the way          deltas joined are not the final text
+nonsense, or too much of it   messages, text and times have bounds; a key that comes back
 ============================  =====================================================================
 """
 
@@ -32,6 +33,8 @@ from websockets.exceptions import ConnectionClosed
 from harness.clock import NS_PER_MS, NS_PER_S, World
 from harness.engines import Listener, Samples
 from harness.engines.remote.connection import (
+    KEY_CAME_BACK,
+    Credentials,
     Fault,
     connected,
     explain_error,
@@ -41,10 +44,15 @@ from harness.engines.remote.connection import (
 )
 from harness.engines.remote.options import RealtimeOptions
 from harness.engines.remote.protocols import RATE_HZ, Adapter, Kind, ServerEvent
-from harness.events import ServerTiming, SessionKind
+from harness.engines.remote.timing import OWN_NAMES, check_timing
+from harness.events import ServedEngine, ServerTiming, SessionKind
+from harness.text import shorten
 
 _SPEECH_RMS = 0.01  # -40 dBFS: a frame above it counts as speech
 _MAX_QUEUED_S = 600.0  # of audio, however fast it is fed
+# Of what a server sends in one session: an answer may come at once, a live one step by step.
+_MOST_MESSAGES, _MESSAGES_PER_S = 10_000, 1000
+_MOST_TEXT = 2_000_000  # characters: four hours of speech have a tenth of it
 
 
 class _Queued(NamedTuple):
@@ -62,15 +70,21 @@ class RealtimeStream:
         self,
         config: RealtimeOptions,
         adapter: Adapter,
-        key: str | None,
+        credentials: Credentials,
         listener: Listener,
         world: World,
         connecting: asyncio.Semaphore,
         loop: asyncio.AbstractEventLoop,
+        served: ServedEngine | None,
     ) -> None:
+        """
+        Args:
+            served: what the server said of its engine before the run; None: nothing.
+        """
         self._config = config
         self._adapter = adapter
-        self._key = key
+        self._credentials = credentials
+        self._served = served
         self._listener = listener
         self._world = world
         self._connecting = connecting
@@ -87,6 +101,10 @@ class RealtimeStream:
         self._end_fed = False
         self._received = 0  # events since the session was configured
         self._deltas: list[str] = []
+        self._text_length = 0  # of all deltas
+        self._text_end = ""  # of all deltas, where there is a key that it might hold in pieces
+        self._began_ns = 0  # to connect
+        self._listening_ns = 0  # since when messages are counted
         self._quiet_since_ns = 0  # the last text that was not blank, or the first audio
         self._quiet_speech_s = 0.0  # speech fed since then
         self._quiet_received = 0  # events since then
@@ -140,7 +158,8 @@ class RealtimeStream:
     def _tell_defect(self, task: asyncio.Task[None]) -> None:
         """A defect of the harness fails this session; it must neither hang nor end the others."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(f"defect of engine=realtime: {type(error).__name__}: {error}")
+            said = self._credentials.show(f"{type(error).__name__}: {error}")
+            self._fail(f"defect of engine=realtime: {said}")
 
     async def _run(self) -> None:
         async with AsyncExitStack() as stack:  # closes the socket after the listener was told
@@ -153,17 +172,19 @@ class RealtimeStream:
             except Fault as fault:
                 self._tell_failed(str(fault))
             except ConnectionClosed as error:
-                self._tell_failed(explain_loss(error, self._config))
+                self._tell_failed(explain_loss(error, self._config, self._credentials))
             finally:
                 self._expect(None, "")
 
     async def _set_up(self, stack: AsyncExitStack) -> ClientConnection:
         async with self._connecting:
-            began_ns = self._world.now_ns()
+            self._began_ns = self._world.now_ns()
             self._expect(self._config.connect_timeout_s, setup_timeout(self._config))
-            link = await stack.enter_async_context(
-                connected(self._config, self._adapter, self._key)
+            link, served = await stack.enter_async_context(
+                connected(self._config, self._adapter, self._credentials)
             )
+            if self._served is not None and served != self._served:
+                raise Fault("the server serves something else than before the run: was it changed?")
             for message in self._adapter.start():
                 await link.send(message)
         self._expect(None, "")
@@ -171,7 +192,8 @@ class RealtimeStream:
             self._expect_answer()
         with self._telling:
             if not self._over:
-                self._listener.span("setup", began_ns, self._world.now_ns())
+                self._listening_ns = self._world.now_ns()
+                self._listener.span("setup", self._began_ns, self._listening_ns)
                 self._listener.ready()
         return link
 
@@ -258,9 +280,10 @@ class RealtimeStream:
         while True:
             message = await link.recv()
             at_ns = self._world.now_ns()
-            event = parse(self._adapter, message)
+            event = parse(self._adapter, message, self._credentials)
             self._received += 1
             self._quiet_received += 1
+            self._check_amount(event, at_ns)
             if event.timing is not None:
                 self._check_kind(event.timing.kind)
                 self._tell_timing(event.timing, at_ns)
@@ -275,6 +298,21 @@ class RealtimeStream:
                     raise Fault(explain_error(event))
             if self._end_fed:
                 self._expect_answer()
+
+    def _check_amount(self, event: ServerEvent, at_ns: int) -> None:
+        """Raises ``Fault``: more than anybody says, or the key in pieces."""
+        lasted_s = (at_ns - self._listening_ns) / NS_PER_S
+        if self._received > _MOST_MESSAGES + _MESSAGES_PER_S * lasted_s:
+            raise Fault(f"garbage from the server: {self._received} messages in {lasted_s:.1f} s")
+        if event.kind is not Kind.TEXT:
+            return
+        self._text_length += len(event.text)
+        if self._text_length > _MOST_TEXT:
+            raise Fault(f"garbage from the server: text of more than {_MOST_TEXT} characters")
+        if known := self._credentials.known:
+            self._text_end = (self._text_end + event.text)[-known.longest :]
+            if known.found(self._text_end) or known.begun(self._text_end):
+                raise Fault(KEY_CAME_BACK)
 
     def _check_kind(self, served: SessionKind) -> None:
         """Raises ``Fault``: our own server answers in another way than it is measured in."""
@@ -292,6 +330,11 @@ class RealtimeStream:
         began_ns = self._sent_ns.get(timing.kind)
         if began_ns is None:  # it answers before it was asked
             return
+        before_ms = (began_ns - self._began_ns) / NS_PER_MS
+        try:
+            check_timing(timing, before_ms, (at_ns - began_ns) / NS_PER_MS)
+        except ValueError as error:
+            raise Fault(f"garbage from the server: times that cannot be: {error}") from error
 
         def instant_ns(since_request_ms: float) -> int:
             return min(at_ns, began_ns + round(since_request_ms * NS_PER_MS))
@@ -299,8 +342,10 @@ class RealtimeStream:
         with self._telling:
             if not self._over:
                 for span in timing.spans:
+                    if span.name in OWN_NAMES:  # a server in front of another one tells of its own
+                        continue
                     instants = instant_ns(span.start_ms), instant_ns(span.end_ms)
-                    self._listener.span(span.name, *instants, span.shared_by)
+                    self._listener.span(shorten(span.name, 60), *instants, span.shared_by)
                 self._listener.span("delivery", instant_ns(timing.at_ms), at_ns)
 
     def _take(self, text: str, at_ns: int) -> None:

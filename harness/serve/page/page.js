@@ -32,7 +32,8 @@ async function load() {
   const health = await (await fetch("/health")).json();
   $("token-field").hidden = !health.needs_token;
   const turn = health.kind === "turn" ? "answers after the end" : "answers while you speak";
-  $("server").textContent = `${health.model}, ${turn}; ${health.sessions} of ${health.max_sessions} sessions open`;
+  const random = health.random_weights ? " (random weights: its text means nothing)" : "";
+  $("server").textContent = `${health.model}${random}, ${turn}; ${health.sessions} of ${health.max_sessions} sessions open`;
   const strategies = [...new Set([health.chunking, ...health.strategies])];
   fill($("lane-a"), strategies, health.chunking);
   fill($("lane-b"), [NONE, ...strategies], health.chunking === "6word" ? "1word" : "6word");

@@ -16,6 +16,7 @@ export class Session {
     this.onChange = onChange;
     this.kind = "turn";
     this.model = "";
+    this.engine = null; // what the server says of it: random weights, their hash, the model's delay
     this.t0 = null; // of audio time zero
     this.frames = [];
     this.finish = null;
@@ -35,6 +36,7 @@ export class Session {
         if (message.type === "ready") {
           this.kind = message.kind;
           this.model = message.model;
+          this.engine = message.engine ?? null;
           resolve();
         } else {
           this.receive(message, at);
@@ -128,7 +130,7 @@ export class Session {
       event: "started", clip: this.clip?.id ?? "microphone", repeat: 0, order: 0, lane: 0,
       kind: this.kind, t0_ns: ns(this.t0 ?? 0), duration_s: this.duration,
       speech_onset_s: this.onset, speech_end_s: end_s, frame_ms: FRAME_MS,
-      reference: this.clip?.text ?? "",
+      reference: this.clip?.text ?? "", model_delay_ms: this.engine?.model_delay_ms ?? 0,
       words: (this.clip?.words ?? []).map(([text, start_s, end_s]) => ({ text, start_s, end_s })),
     };
     const frames = this.frames.map(({ due, sent }, index) => (
@@ -145,7 +147,7 @@ export class Session {
         { event: "chunk", index, text: chunk.text, at_ns: ns(chunk.at), is_final: chunk.final }));
       arms[lane] = [started, ...frames, ...finish, ...tokens, ...chunks, outcome];
     }
-    return { schema: 1, model: this.model, client: navigator.userAgent, arms };
+    return { schema: 1, model: this.model, engine: this.engine, client: navigator.userAgent, arms };
   }
 }
 
