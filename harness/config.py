@@ -211,7 +211,8 @@ _WEBSOCKET_URL = (
 )
 
 
-def _require_websocket_url(name: str, url: str) -> None:
+def refuse_key(name: str, url: str) -> None:
+    """Raises ``ConfigError`` without showing it, where an address holds a user or a key."""
     if "@" in url or "#" in url or holds_a_key(url):
         raise ConfigError(
             f"config field {name}: the address is kept with the run, a key must not be",
@@ -219,6 +220,10 @@ def _require_websocket_url(name: str, url: str) -> None:
             allowed=_WEBSOCKET_URL,
             hint="a key: export STT_KEY=..., and engine.api_key_env=STT_KEY",
         )
+
+
+def _require_websocket_url(name: str, url: str) -> None:
+    refuse_key(name, url)
     try:
         parts = urlsplit(url)
         ok = parts.port != 0  # reading it checks it

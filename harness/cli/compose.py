@@ -93,6 +93,10 @@ def with_hydra(verb: str, argv: list[str], task: Task) -> None:
         HarnessError: ``task`` raised it.
     """
     refuse_options(argv, (*FLAGS, *HYDRA_OPTIONS))
+    for argument in argv:  # before Hydra makes folders that are called after them
+        field, _, value = argument.partition("=")
+        if field.endswith(".url"):
+            schema.refuse_key(field, value)
     _register_schema()
     argv = [as_override(argument) for argument in argv]
     raised: list[Exception] = []
