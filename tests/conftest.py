@@ -20,12 +20,23 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before numpy and torch: workers share
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from harness.clock import VirtualWorld
 from harness.datasets.load import Clip
 from harness.events import Word
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# The same examples every time, however long a busy machine takes for one.
+settings.register_profile(
+    "everywhere",
+    database=None,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("everywhere")
 
 # What terminals, CI systems and shells set, and what would change the text of an answer.
 TELL_HOW_TO_PRINT = (

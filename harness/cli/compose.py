@@ -33,7 +33,7 @@ import harness.config as schema
 from harness.cli import own_configs
 from harness.config import VARIANTS
 from harness.datasets import ManifestDataset
-from harness.engines.remote.options import RealtimeOptions
+from harness.engines.remote.options import RealtimeOptions, refuse_key
 from harness.errors import ConfigError, HarnessError, UsageError
 
 # Defaults for code, which on the command line must be said or come from the choice's file.
@@ -95,6 +95,10 @@ def with_hydra(verb: str, argv: list[str], task: Task) -> None:
         HarnessError: ``task`` raised it.
     """
     refuse_options(argv, (*FLAGS, *HYDRA_OPTIONS))
+    for argument in argv:  # before Hydra makes folders that are called after them
+        field, _, value = argument.partition("=")
+        if field.endswith(".url"):
+            refuse_key(f"config field {field}", value)
     _register()
     argv = [as_override(argument) for argument in argv]
     raised: list[Exception] = []

@@ -19,9 +19,10 @@ from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.instants import request_ns
 from harness.metrics.latency import clip_metrics
 from harness.runs.folder import Run, RunWriter, load_run
-from harness.text import visible
+from harness.text import shorten, visible
 
 log = logging.getLogger("harness")
+_LONGEST_LOGGED = 500  # characters of text or of an error in a line of the log
 
 
 class ArmPlan(msgspec.Struct, frozen=True):
@@ -138,6 +139,7 @@ def log_chunks(trace: Trace, label: str) -> None:
         log.info("TTFT: %.1f ms for chunk %s", first_ms, name)
     for message in messages:
         if message.text:
-            log.info("Streaming %s chunk %d: %r", label, message.chunk_index, message.text)
+            text = shorten(message.text, _LONGEST_LOGGED)
+            log.info("Streaming %s chunk %d: %r", label, message.chunk_index, text)
     if isinstance(trace.outcome, Failed):
-        log.warning("clip %s failed: %s", name, visible(trace.outcome.error))
+        log.warning("clip %s failed: %s", name, shorten(trace.outcome.error, _LONGEST_LOGGED))

@@ -12,9 +12,12 @@ from harness.chunking.messages import ChunkMessage, chunk_message
 from harness.clock import NS_PER_MS, NS_PER_S, World
 from harness.engines import Engine, Reference, Samples, Stream
 from harness.events import Chunk, ServerSpan, ServerTiming, SessionKind, Span
+from harness.foreign_text import shorten
 from harness.serve.telemetry import Telemetry
 
 _log = logging.getLogger("harness.serve")
+
+_LONGEST_LOGGED = 500  # characters of a chunk
 
 
 class Client(Protocol):
@@ -219,5 +222,5 @@ class Utterance:
             "Streaming %s chunk %d: %r",
             lane.label,
             message.chunk_index,
-            message.text,
+            shorten(message.text, _LONGEST_LOGGED),
         )

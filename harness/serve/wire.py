@@ -373,7 +373,7 @@ def most_connections(asked: int) -> int:
     free = max(1, allowed - len(list(Path("/dev/fd").iterdir())) - BACKLOG - _OTHER_FILES)
     if free < asked:
         _log.warning(
-            "%d connections are taken instead of %d: this process may open %d files (ulimit -n)",
+            "connections taken: %d instead of %d, as this process may open %d files (ulimit -n)",
             free,
             asked,
             allowed,

@@ -16,14 +16,23 @@ _WEBSOCKET_URL = (
 )
 
 
-def _require_websocket_url(name: str, url: str) -> None:
+def refuse_key(name: str, url: str) -> None:
+    """An address is kept with the run, so there must be no key in it.
+
+    Raises:
+        ConfigError: there is one, or it might be; the address is not shown.
+    """
     if "@" in url or "#" in url or holds_a_key(url):
         raise ConfigError(
-            f"config field {name}: the address is kept with the run, a key must not be",
+            f"{name}: the address is kept with the run, a key must not be",
             value="(not shown)",
             allowed=_WEBSOCKET_URL,
             hint="a key: export STT_KEY=..., and engine.api_key_env=STT_KEY",
         )
+
+
+def _require_websocket_url(name: str, url: str) -> None:
+    refuse_key(f"config field {name}", url)
     try:
         parts = urlsplit(url)
         ok = parts.port != 0  # reading it checks it
