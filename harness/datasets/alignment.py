@@ -29,6 +29,7 @@ from harness.datasets.manifest import (
 )
 from harness.errors import DatasetError
 from harness.events import Word
+from harness.install_hint import install_hint
 
 _FRAMES_PER_S = 100  # of pocketsphinx
 _CLIPS_PER_PAGE = 12  # of a plot
@@ -55,7 +56,7 @@ class PocketsphinxAligner:
         except ImportError as error:
             raise DatasetError(
                 f"alignment needs the extra `align` ({error})",
-                hint="uv sync --extra align, or pip install 'streaming-stt-harness[align]'",
+                hint=install_hint("align"),
             ) from error
         self.name = f"pocketsphinx {version('pocketsphinx')}, its en-us model"
         self._decoder = library.Decoder(samprate=RATE_HZ, lm=None, loglevel="FATAL")

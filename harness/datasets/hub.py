@@ -14,6 +14,7 @@ from harness.audio import read_file
 from harness.datasets import HubDataset
 from harness.datasets.manifest import Line
 from harness.errors import DatasetError
+from harness.install_hint import install_hint
 
 
 def read_hub(config: HubDataset) -> Iterator[tuple[Line, bytes]]:
@@ -53,7 +54,7 @@ def _open(config: HubDataset) -> Any:
     except (ImportError, AttributeError) as error:  # AttributeError: it is this checkout's folder
         raise DatasetError(
             f"dataset=hub needs the extra `hub` ({error})",
-            hint="uv sync --extra hub, or pip install 'streaming-stt-harness[hub]'",
+            hint=install_hint("hub"),
         ) from error
     try:
         rows = load_dataset(

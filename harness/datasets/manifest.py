@@ -24,10 +24,12 @@ import harness
 from harness.audio import read_file
 from harness.errors import DatasetError
 from harness.events import Word
+from harness.install_hint import install_hint
 
 FOLDER_MANIFEST = "manifest.jsonl"  # what a folder's own manifest is called
 
 _PACKAGE = "package:"
+_EMBEDDED_SPEECH = "moonshine_voice"  # the package that the extra `embedded` brings
 _SHOWN = 10  # problems of one manifest: the rest is counted, an error fits one screen
 _HOW_TO_MAKE = (
     "write what is said in each recording into a .txt file beside it (a.wav, a.txt), then: "
@@ -317,7 +319,9 @@ def locate_audio(line: Line, manifest: Path) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise DatasetError(
             f"audio_filepath {name!r}: the package {package} is not installed",
-            hint="uv sync",
+            hint=install_hint("embedded")
+            if package == _EMBEDDED_SPEECH
+            else f"install the package that has the module {package}",
         )
     return Path(spec.submodule_search_locations[0]).joinpath(*path.parts[1:])
 

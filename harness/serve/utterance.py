@@ -12,8 +12,8 @@ from harness.chunking.messages import ChunkMessage, chunk_message
 from harness.clock import NS_PER_MS, NS_PER_S, World
 from harness.engines import Engine, Reference, Samples, Stream
 from harness.events import Chunk, ServerSpan, ServerTiming, SessionKind, Span
-from harness.foreign_text import shorten
 from harness.serve.telemetry import Telemetry
+from harness.text import shorten
 
 _log = logging.getLogger("harness.serve")
 

