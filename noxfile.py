@@ -64,11 +64,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def gpu(session: nox.Session) -> None:
-    """On a machine with an NVIDIA GPU: its tests, then the table of the Voxtral engines."""
-    try:
-        session.run("python", "-m", "pytest", "-m", "gpu", "tests/gpu")
-    finally:  # a figure is worth having even where a test failed
-        session.run("python", "tests/bench/gpu_table.py", *session.posargs)
+    """On a machine with an NVIDIA GPU: tests and figures; `-- first --budget 455`: the best first.
+
+    `-- first --tiny` tries the lane itself on a CPU. See docs/gpu/README.md.
+    """
+    session.run("python", "-m", "tests.gpu.session", *(session.posargs or ["all"]))
 
 
 @nox.session

@@ -60,10 +60,10 @@ def tiny(kind: Any, head_dim: int = 16, **windows: int) -> Loaded:
     )
 
 
-def processor(kind: Any, folder: Path) -> Any:
-    """transformers' processor for the tiny tokenizer."""
+def processor(kind: Any, folder: Path, vocabulary: int = TINY_VOCABULARY) -> Any:
+    """transformers' processor, for the tiny tokenizer or one with more ids."""
     path = folder / "tekken.json"
-    write_tokenizer(path, kind, TINY_VOCABULARY)
+    write_tokenizer(path, kind, vocabulary)
     tokenizer = MistralCommonBackend(path)
     if kind == "voxtral":
         return VoxtralProcessor(WhisperFeatureExtractor(feature_size=128), tokenizer)
