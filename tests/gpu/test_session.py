@@ -19,7 +19,7 @@ from harness.engines.voxtral.realtime_model import cache_shape as live_shape
 from harness.engines.voxtral.weights import _build, random_config
 from tests.gpu.session.cards import card_of
 from tests.gpu.session.earlier import Earlier
-from tests.gpu.session.engines import _live_work, _turn_work, _weights_of_a_step
+from tests.gpu.session.engines import _live_work, _turn_work, step_weight_bytes
 from tests.gpu.session.packing import pack
 from tests.gpu.session.results import RESULTS, TABLE, Line, Options, Record, read_lines
 from tests.gpu.session.table import table
@@ -186,7 +186,7 @@ def test_bytes_of_a_full_size_realtime_step() -> None:
     work = _live_work(loaded, made)
     assert work["step_gb"] == pytest.approx(9.15, abs=0.03)
     assert work["full_step_gb"] - work["step_gb"] == pytest.approx(0.77, abs=0.02)
-    assert _weights_of_a_step(loaded) / 1e9 == pytest.approx(8.86, abs=0.03)
+    assert step_weight_bytes(loaded) / 1e9 == pytest.approx(8.86, abs=0.03)
 
 
 # --- what is kept ---------------------------------------------------------------------------------

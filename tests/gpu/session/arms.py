@@ -92,7 +92,9 @@ def _version(package: str) -> str | None:
 
 def _keep_bandwidth(record: Record, device: torch.device) -> None:
     """Copies (bytes read and written) and reads alone, of random data far larger than any cache."""
-    elements = (1 << 31) if record.options.cuda else (1 << 24)  # bfloat16: 4 GiB, 32 MiB
+    elements = 1 << 24  # of two bytes: 32 MiB
+    if record.options.cuda:  # 4 GiB, and as much for the copy
+        elements = min(1 << 31, torch.cuda.mem_get_info(device)[0] // 16 * 2)
     source = torch.randn(elements, device=device, dtype=torch.bfloat16)
     target = torch.empty_like(source)
     copy_ms = device_ms(record, lambda: target.copy_(source), 10)

@@ -1,7 +1,8 @@
 """GPUs: what they can reach, and the goals that were set for them.
 
-Goals are predictions from counted kernels and bytes (docs/measurements.md); nothing of them was
-measured. A GPU that is not here has floors by the probe's measurements, and no goals.
+Goals are set by predictions from counted kernels and bytes; nothing of them was measured. For the
+H100 the predictions are in docs/measurements.md. A GPU that is not here has floors by what the
+probe has measured, and no goals.
 """
 
 from __future__ import annotations

@@ -83,7 +83,23 @@ def load(kind: Kind, record: Record, streams: int = 1) -> tuple[Any, Loaded]:
     return model, loaded
 
 
-def parameter_bytes(*modules: torch.nn.Module) -> int:
+def token_weight_bytes(loaded: Loaded) -> int:
+    """Weights that the 3B reads for a token."""
+    return _parameter_bytes(loaded.model.model.language_model.layers, loaded.model.lm_head)
+
+
+def step_weight_bytes(loaded: Loaded) -> int:
+    """Weights that Realtime reads for a step, of however many sessions."""
+    core = loaded.model.model
+    return _parameter_bytes(
+        core.audio_tower.layers,
+        core.multi_modal_projector,
+        core.language_model.layers,
+        loaded.model.lm_head,
+    )
+
+
+def _parameter_bytes(*modules: torch.nn.Module) -> int:
     return sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
 
 
@@ -137,8 +153,7 @@ def _turn_work(loaded: Loaded, net: VoxtralNet) -> Line:
     """What a token must read (GB), and what a clip of at most 30 s must compute (TFLOP)."""
     core = loaded.model.model
     encoder, decoder = core.audio_tower, core.language_model
-    read = parameter_bytes(decoder.layers, loaded.model.lm_head)
-    read += _cache_bytes(net._cache, net._cache.reaches()[0])
+    read = token_weight_bytes(loaded) + _cache_bytes(net._cache, net._cache.reaches()[0])
     config = encoder.config
     # A product of weights takes two operations for each weight and position, and attention four
     # for each pair of positions and number of the width.
@@ -213,16 +228,6 @@ def live(
     return run
 
 
-def _weights_of_a_step(loaded: Loaded) -> int:
-    core = loaded.model.model
-    return parameter_bytes(
-        core.audio_tower.layers,
-        core.multi_modal_projector,
-        core.language_model.layers,
-        loaded.model.lm_head,
-    )
-
-
 def _row_bytes(made: RealtimeModel, reach: int) -> int:
     """What one session's caches add to what a step reads."""
     encoder = made._encoder_cache
@@ -231,7 +236,7 @@ def _row_bytes(made: RealtimeModel, reach: int) -> int:
 
 def _live_work(loaded: Loaded, made: RealtimeModel) -> Line:
     """What a step must read (GB): at first, and once the decoder's window is full."""
-    weights = _weights_of_a_step(loaded)
+    weights = step_weight_bytes(loaded)
     reaches = made._decoder_cache.reaches()
     return {
         "step_gb": round((weights + _row_bytes(made, reaches[0])) / 1e9, 3),
@@ -292,7 +297,7 @@ def _keep_rows(record: Record, engine: VoxtralRealtimeEngine, loaded: Loaded) ->
             for name, work in works.items()
         }
         record.figure(**{f"rows{rows}_{name}_ms": value for name, value in ms.items()})
-        read = _weights_of_a_step(loaded) + rows * _row_bytes(made, least)
+        read = step_weight_bytes(loaded) + rows * _row_bytes(made, least)
         figures: Line = {
             f"rows{rows}_step_ms": round(ms["features"] + ms["encode"] + ms["decode"], 4),
             f"rows{rows}_step_gb": round(read / 1e9, 3),

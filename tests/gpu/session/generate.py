@@ -23,7 +23,7 @@ from harness.engines.voxtral.weights import Loaded
 from tests.engines.voxtral_oracle import processor
 from tests.gpu.session.clips import TEXT, Clip, gaps_ms, make_clip
 from tests.gpu.session.device import keep_memory, quantiles
-from tests.gpu.session.engines import Way, load
+from tests.gpu.session.engines import Way, load, step_weight_bytes, token_weight_bytes
 from tests.gpu.session.results import WORLD, Record
 
 _NS_PER_SAMPLE = NS_PER_S // RATE_HZ
@@ -61,6 +61,8 @@ def generate(kind: Kind) -> Callable[[Record], None]:
 
     def run(record: Record) -> None:
         _, loaded = load(kind, record)
+        weight_bytes = token_weight_bytes if kind == "voxtral" else step_weight_bytes
+        record.figure(step_gb=round(weight_bytes(loaded) / 1e9, 3))  # less its caches
         clip = make_clip(record.options.seconds)
         device, dtype = torch_device(Way().engine(record.options))
         with tempfile.TemporaryDirectory() as folder, frozen_gc():

@@ -173,7 +173,9 @@ def _all_figures(arms: dict[str, _Arm]) -> str:
 
 
 def _is_shown(value: object) -> bool:
-    return value not in (None, "", {}) and not isinstance(value, list)
+    """Not what is empty, and no names of kernels: those are in results.jsonl."""
+    is_names = isinstance(value, list) and any(isinstance(part, str) for part in value)
+    return value not in (None, "", {}, []) and not is_names
 
 
 def _failed_tests(lines: Iterable[Line]) -> list[str]:
