@@ -68,7 +68,7 @@ def test_nobody_is_notified() -> None:
     assert escape_markdown("@octocat, a/b#1") == "@<!-- -->octocat, a/b\\#<!-- -->1"
 
 
-@pytest.mark.parametrize("sign", list("=+-@") + ["\uff1d", "\uff0b", "\uff0d", "\uff20"])
+@pytest.mark.parametrize("sign", [*"=+-@", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
 @pytest.mark.parametrize("before", ["", " ", "\t", "\r", "\n", "a;", "a|", "a; "])
 def test_no_cell_begins_a_formula(before: str, sign: str) -> None:
     shown = csv_cell(f"{before}{sign}cmd|' /C calc'!A0")
