@@ -61,7 +61,7 @@ class Telemetry:
         lines = [*_head("stt_sessions", "Open sessions.", "gauge"), f"stt_sessions {self.sessions}"]
         for name, text, label, counter in (
             ("stt_sessions_total", "Sessions accepted.", "endpoint", self.accepted),
-            ("stt_refused_total", "Sessions refused.", "reason", self.refused),
+            ("stt_refused_total", "Refused, or closed for what it did.", "reason", self.refused),
             ("stt_utterances_total", "Utterances over.", "outcome", self.utterances),
             ("stt_errors_total", "Error events sent.", "code", self.errors),
         ):

@@ -33,9 +33,9 @@ _OTHER_FILES = 32  # that the server itself may need, beside what is open when i
 
 _FRAMES_AT_ONCE = 64  # parsed in one turn of the event loop: a millisecond or two
 _BYTES_AT_ONCE = 4096  # of HTTP
-# (at once, a second). An honest client sends up to 1000 messages a second (replay.frame_ms=1), and
-# a whole recording at once (replay.pace=flood).
-_MESSAGES = (4000, 2000)
+# (at once, a second). An honest client sends up to 1000 messages a second (replay.frame_ms=1), or
+# a whole recording at once (replay.pace=flood), which is then read at 40 times its own pace.
+_MESSAGES = (1000, 2000)
 _CONTROLS = (64, 16)
 _PARTS = (256, 64)
 _HTTP_BYTES = (65_536, 32_768)
@@ -155,7 +155,7 @@ class Wire(asyncio.Protocol):
         """Give the inner protocol the next piece, unless it rests or the budget is spent."""
         self._later = None
         start = self._at
-        if self._over or not self._reading or start == len(self._held):
+        if self.is_closing or not self._reading or start == len(self._held):
             self._read_more()
         elif (wait_s := self._take_piece()) is not None:
             self._inner.data_received(self._held[start : self._at])

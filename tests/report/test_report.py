@@ -1,6 +1,7 @@
 """The report as files: the same figures everywhere, the same bytes again."""
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -385,6 +386,13 @@ def test_exports_need_no_plots(runs: list[Run]) -> None:
     arms = arms_of(runs)
     assert markdown(arms, []).startswith("# 1word against 6word\n")
     assert comparison_csv(arms).count("\n") > 20
+
+
+def test_a_cell_of_the_csv_computes_nothing_and_a_number_stays_one(runs: list[Run]) -> None:
+    arms = [dataclasses.replace(arm, label=f"=cmd|{arm.label}") for arm in arms_of(runs)]
+    lines = list(csv.DictReader(io.StringIO(comparison_csv(arms))))
+    assert {line["arm"] for line in lines} == {"'=cmd|1word", "'=cmd|6word"}
+    assert min(float(line["difference"] or 0) for line in lines) < 0
 
 
 @pytest.mark.usefixtures("without_pngs")
