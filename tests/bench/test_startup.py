@@ -27,8 +27,9 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import pytest
-from harness.metrics.statistics import percentile_interval
 from pytest_benchmark.fixture import BenchmarkFixture
+
+from harness.stats.estimates import percentile_interval
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,8 @@ from harness.engines.remote.options import RealtimeOptions
 from harness.engines.sessions import LiveSession
 from harness.engines.setting import NoModel
 from harness.engines.torch.options import TorchOptions
-from harness.engines.whisper.engine import WhisperModel, load_whisper
+from harness.engines.whisper import WhisperModel
+from harness.engines.whisper.engine import load_whisper
 from harness.events import SessionKind, Trace
 from harness.experiments.plan import ArmPlan
 from harness.experiments.run import Progress, run_arms

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from harness.cli.offline import report
 
+from harness.cli.report import report
 from harness.events import ServedEngine, trace_events
 from harness.runs.folder import load_run
 from harness.serve.saved import SavedSession

@@ -17,8 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from harness.engines.torch import ring_cache
 from harness.engines.torch.cuda_graphs import Capturer, Step, StepOptions
 from harness.engines.torch.ring_cache import RingCache, Snapshot
-from harness.engines.voxtral.engine import layers as voxtral_layers
-from harness.engines.voxtral.engine import realtime_model as voxtral_realtime_model
+from harness.engines.voxtral import layers as voxtral_layers
+from harness.engines.voxtral import realtime_model as voxtral_realtime_model
 from harness.engines.voxtral.net import VoxtralNet
 from harness.engines.voxtral.realtime_model import RealtimeModel
 from harness.engines.voxtral.tokenizer import TINY_VOCABULARY, Kind, random_tokenizer

@@ -16,7 +16,8 @@ from harness.engines import Reference, Samples
 from harness.engines.torch.cuda_graphs import StepOptions
 from harness.engines.torch.decoding import TokenText
 from harness.engines.torch.options import TorchOptions
-from harness.engines.voxtral.engine import VoxtralEngine, VoxtralModel, load_voxtral, weights
+from harness.engines.voxtral import VoxtralModel, weights
+from harness.engines.voxtral.engine import VoxtralEngine, load_voxtral
 from harness.engines.voxtral.net import VoxtralNet, transcription_prompt
 from harness.engines.voxtral.tokenizer import (
     AUDIO,

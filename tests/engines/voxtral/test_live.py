@@ -24,12 +24,13 @@ from harness.engines.sessions import AlignAttSession, LiveSession
 from harness.engines.torch.cuda_graphs import StepOptions
 from harness.engines.torch.options import TorchOptions
 from harness.engines.torch.worker import Laps
-from harness.engines.voxtral.engine import VoxtralEngine, VoxtralModel, VoxtralRealtimeModel
-from harness.engines.voxtral.engine import layers as voxtral_layers
+from harness.engines.voxtral import VoxtralModel, VoxtralRealtimeModel
+from harness.engines.voxtral import layers as voxtral_layers
+from harness.engines.voxtral.engine import VoxtralEngine
 from harness.engines.voxtral.net import VoxtralNet
 from harness.engines.voxtral.tokenizer import AUDIO, END
 from harness.engines.voxtral.weights import Loaded, random_config, random_model
-from harness.engines.whisper.engine import WhisperModel
+from harness.engines.whisper import WhisperModel
 from harness.engines.windows.engine import LONGEST_S, LiveEngine
 from harness.engines.windows.policies import WindowToken
 from harness.errors import ConfigError

@@ -17,7 +17,7 @@ from harness.engines.torch import ring_cache
 from harness.engines.torch.cuda_graphs import StepOptions
 from harness.engines.torch.decoding import TokenText
 from harness.engines.torch.options import TorchOptions
-from harness.engines.voxtral.engine import VoxtralRealtimeModel
+from harness.engines.voxtral import VoxtralRealtimeModel
 from harness.engines.voxtral.realtime import VoxtralRealtimeEngine, load_voxtral_realtime
 from harness.engines.voxtral.realtime_model import (
     OWN,

@@ -12,7 +12,8 @@ from scipy import stats
 
 from harness.clock import VirtualWorld
 from harness.engines.torch.options import TorchOptions
-from harness.engines.voxtral.engine import VoxtralModel, VoxtralRealtimeModel, load_voxtral
+from harness.engines.voxtral import VoxtralModel, VoxtralRealtimeModel
+from harness.engines.voxtral.engine import load_voxtral
 from harness.engines.voxtral.realtime import load_voxtral_realtime
 from harness.engines.voxtral.weights import free_memory
 from tests.engines.voxtral_oracle import Heard, noise, replay

@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertConfig
 
-from harness.engines.whisper.engine import weights
+from harness.engines.whisper import weights
 from harness.engines.whisper.weights import load_whisper_weights, packaged_model_folder
 from harness.errors import WeightsError
 from tests.tiny_whisper import BYTES, END, save_tiny_whisper

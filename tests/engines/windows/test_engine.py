@@ -413,7 +413,8 @@ def test_a_word_is_never_cut(texts, at_most):
 @pytest.fixture(scope="module")
 def whisper():
     from harness.engines.torch.options import TorchOptions
-    from harness.engines.whisper.engine import WhisperModel, load_whisper
+    from harness.engines.whisper import WhisperModel
+    from harness.engines.whisper.engine import load_whisper
 
     engine = load_whisper(WhisperModel(), TorchOptions(threads=1), VirtualWorld())
     yield engine
