@@ -329,6 +329,7 @@ def test_nonsense_before_a_session_leaves_no_traceback(
         frames(Opcode.TEXT, b"", 3),
         frames(Opcode.BINARY, b"\x00", 3),
     ],
+    ids=["noise", "no-text", "continued", "unmasked", "closed", "empty", "bytes"],
 )
 def test_nonsense_in_a_session_leaves_no_traceback(
     nonsense: bytes, caplog: pytest.LogCaptureFixture
