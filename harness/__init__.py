@@ -16,7 +16,8 @@ pure functions of traces (``metrics``); verdicts and reports are made from metri
 The rooms, from the ground up; lower never imports higher (``tests/test_architecture.py``):
 
 ==  ================================================================================================
-0   ``errors``, ``text`` (foreign text made safe), ``validation`` (of options), ``install_hint``
+0   ``errors``, ``text`` (foreign text made safe), ``validation`` (of options), ``install_hint``,
+    ``containers`` (audio files to their true end), ``keys`` (secrets that must not be kept)
 1   ``events``, ``clock``, ``audio``, ``stats`` (numbers in, numbers out), ``registry`` (variants)
 2   ``chunking`` (strategies), ``metrics`` (definitions), ``engines`` (the measured things)
 3   ``datasets`` (recorded clips)
