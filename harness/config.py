@@ -21,6 +21,7 @@ from harness.datasets import DATASETS, ManifestDataset
 from harness.engines.inject import InjectConfig
 from harness.engines.python import PythonOptions
 from harness.engines.registry import ENGINES, MODELS
+from harness.engines.remote.options import PROTOCOLS
 from harness.engines.sessions import SESSIONS, TurnSession
 from harness.engines.torch.options import TorchOptions
 from harness.engines.whisper import WhisperModel
@@ -226,6 +227,9 @@ def outside_variants(config: Config) -> dict[str, Outside]:
         origin, name = _origin(options, registry)
         if origin is not None:
             found[group] = Outside(name, origin.package, origin.version, asdict(options))
+    protocol = getattr(config.engine, "protocol", None)
+    if protocol is not None and (origin := PROTOCOLS.origin(protocol)) is not None:
+        found["protocol"] = Outside(protocol, origin.package, origin.version, {})
     return found
 
 
@@ -247,4 +251,6 @@ def variant_identity(config: Config, groups: Sequence[str]) -> list[Any]:
         options = getattr(config, group)
         origin = [msgspec.to_builtins(outside[group])] if group in outside else []
         parts.append([type(options).__name__, asdict(options), *origin])
+    if "protocol" in outside:
+        parts.append(msgspec.to_builtins(outside["protocol"]))
     return parts

@@ -90,10 +90,11 @@ def _gpu() -> str:
 def _packages() -> str:
     """What other packages bring; one that is broken is named, and costs nothing else."""
     from harness.config import VARIANTS
+    from harness.engines.remote.options import PROTOCOLS
     from harness.errors import ConfigError
     from harness.metrics.registry import FUNCTIONS
 
-    registries = {**VARIANTS, "metric": FUNCTIONS}
+    registries = {**VARIANTS, "metric": FUNCTIONS, "protocol": PROTOCOLS}
     broken = [error for registry in registries.values() for error in registry.broken().values()]
     if broken:
         raise ConfigError("; ".join(error.what for error in broken), hint=broken[0].hint)

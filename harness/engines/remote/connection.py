@@ -21,6 +21,7 @@ from websockets.exceptions import (
     InvalidStatus,
     WebSocketException,
 )
+from websockets.typing import Subprotocol
 
 from harness.engines.remote.options import RealtimeOptions
 from harness.engines.remote.protocols import Adapter, Kind, ServerEvent
@@ -146,7 +147,8 @@ async def connected(
     try:
         link = await _Connect(
             adapter.url(),
-            additional_headers={"Authorization": f"Bearer {key}"} if key else None,
+            additional_headers=adapter.headers(key) if key else None,
+            subprotocols=[Subprotocol(name) for name in adapter.subprotocols(key)] or None,
             proxy=None if is_loopback(config.url) else True,
             compression=None,  # it would be measured with the server
             open_timeout=None,  # the session's own deadline covers it
@@ -172,12 +174,14 @@ async def connected(
 async def _configure(
     link: ClientConnection, adapter: Adapter, credentials: Credentials
 ) -> ServedEngine | None:
-    created = await receive(link, adapter, credentials, Kind.CREATED)
+    served = None
+    if adapter.greets:
+        served = (await receive(link, adapter, credentials, Kind.CREATED)).served
     for message in adapter.configure():
         await link.send(message)
     if adapter.acknowledged:
         await receive(link, adapter, credentials, Kind.CONFIGURED)
-    return created.served
+    return served
 
 
 async def probe(

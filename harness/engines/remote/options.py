@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from harness.engines.setting import Engine, Setting
 from harness.errors import ConfigError
 from harness.keys import holds_a_key
+from harness.registry import Registry
 from harness.validation import require, require_number, require_one_of
 
 _WEBSOCKET_URL = (
@@ -45,13 +47,24 @@ def _require_websocket_url(name: str, url: str) -> None:
     )
 
 
+PROTOCOLS: Registry[Any] = Registry(
+    "protocol",
+    {
+        "vllm": "harness.engines.remote.protocols:Vllm",
+        "mistral": "harness.engines.remote.protocols:Mistral",
+        "openai": "harness.engines.remote.protocols:OpenAI",
+    },
+    group="harness.protocols",
+)
+
+
 @dataclass
 class RealtimeOptions:
     """A server behind a WebSocket; how much audio a message carries is ``replay.frame_ms``."""
 
     url: str = "ws://127.0.0.1:8000/v1/realtime"
     model: str = "voxtral_mini_4b_realtime"  # the name that the server knows it by
-    protocol: str = "vllm"  # vllm (also our own `serve`) | mistral | openai
+    protocol: str = "vllm"  # vllm (also our own `serve`) | mistral | openai | of a package
     kind: str = "live"  # live: it answers while audio arrives | turn: after the end of the audio
     api_key_env: str | None = None  # the environment variable that holds the key; never the key
     # By how much the model lags behind the audio: protocol=mistral asks for it, the others state
@@ -69,7 +82,7 @@ class RealtimeOptions:
     def __post_init__(self) -> None:
         _require_websocket_url("engine.url", self.url)
         require(bool(self.model), "engine.model", self.model, "the name that the server knows")
-        require_one_of("engine.protocol", self.protocol, ("vllm", "mistral", "openai"))
+        require_one_of("engine.protocol", self.protocol, PROTOCOLS.names())
         require_one_of("engine.kind", self.kind, ("live", "turn"))
         require(
             re.fullmatch(r"[A-Z_][A-Z0-9_]*", self.api_key_env or "NONE") is not None,

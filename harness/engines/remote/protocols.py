@@ -23,7 +23,7 @@ from __future__ import annotations
 import base64
 import enum
 import re
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -31,7 +31,7 @@ import numpy as np
 import soxr
 
 from harness.engines import Samples
-from harness.engines.remote.options import RealtimeOptions
+from harness.engines.remote.options import PROTOCOLS, RealtimeOptions
 from harness.events import ServedEngine, ServerTiming
 from harness.text import shorten
 
@@ -61,41 +61,62 @@ class ServerEvent(msgspec.Struct, frozen=True):
     served: ServedEngine | None = None  # CREATED: what our own server says of its engine
 
 
-class Adapter(Protocol):
-    """One protocol, for one session: the resampler inside has a state."""
+class Adapter:
+    """One protocol, for one session: what is sent and received is text, bytes and events.
 
-    acknowledged: bool  # the server confirms its configuration
+    A protocol of one's own is a subclass that is made with the options, and an entry point in the
+    group ``harness.protocols``; then ``engine.protocol=NAME``. It says at least :meth:`audio`,
+    :meth:`end` and :meth:`parse`.
+    """
+
+    greets = True  # the server speaks first: an event of kind CREATED
+    acknowledged = False  # the server confirms its configuration: an event of kind CONFIGURED
+    joins = True  # the deltas joined are the final text; else the final text is not compared
+
+    def __init__(self, config: RealtimeOptions) -> None:
+        self._config = config
 
     def url(self) -> str:
         """Where to connect, with the query that the protocol wants."""
+        return self._config.url
 
-    def configure(self) -> list[str]:
+    def headers(self, key: str) -> dict[str, str]:
+        """The headers that carry the key."""
+        return {"Authorization": f"Bearer {key}"}
+
+    def subprotocols(self, key: str | None) -> list[str]:
+        """WebSocket sub-protocols to offer; some servers take the key as one."""
+        return []
+
+    def configure(self) -> list[str | bytes]:
         """Messages to send once the server has greeted."""
+        return []
 
-    def probe(self) -> list[str]:
+    def probe(self) -> list[str | bytes]:
         """Messages whose answer shows, in place of a confirmation, that it was configured."""
+        return []
 
-    def start(self) -> list[str]:
+    def start(self) -> list[str | bytes]:
         """Messages to send once it is configured, before audio."""
+        return []
 
-    def audio(self, samples: Samples) -> str | None:
+    def audio(self, samples: Samples) -> str | bytes | None:
         """A message with these samples; None: too few yet to make one of the server's rate."""
+        raise NotImplementedError
 
-    def end(self) -> list[str]:
+    def end(self) -> list[str | bytes]:
         """Messages that say that no audio follows, with what the resampler still held."""
+        raise NotImplementedError
 
     def parse(self, message: str | bytes) -> ServerEvent:
         """Raises ``ValueError`` on what is not a message of this protocol."""
+        raise NotImplementedError
 
 
 def make_adapter(config: RealtimeOptions) -> Adapter:
-    match config.protocol:
-        case "mistral":
-            return Mistral(config)
-        case "openai":
-            return OpenAI(config)
-        case _:
-            return Vllm(config)
+    """The adapter of ``engine.protocol``, for one session."""
+    adapter: Adapter = PROTOCOLS.get(config.protocol)(config)
+    return adapter
 
 
 def pcm16(samples: Samples) -> bytes:
@@ -170,32 +191,24 @@ def _steps(message: dict[str, Any]) -> int | None:
     return steps if is_count else None
 
 
-class Vllm:
+class Vllm(Adapter):
     """vLLM's own protocol: the server has no turn detection, a session is one utterance."""
 
-    acknowledged = False
-
-    def __init__(self, config: RealtimeOptions) -> None:
-        self._config = config
-
-    def url(self) -> str:
-        return self._config.url
-
-    def configure(self) -> list[str]:
+    def configure(self) -> list[str | bytes]:
         return [_json(type="session.update", model=self._config.model)]
 
-    def probe(self) -> list[str]:
+    def probe(self) -> list[str | bytes]:
         # vLLM answers messages in order and refuses an unknown one: its refusal says that the
         # message before it has been dealt with.
         return [_json(type="session.probe")]
 
-    def start(self) -> list[str]:
+    def start(self) -> list[str | bytes]:
         return [_json(type="input_audio_buffer.commit", final=False)]
 
-    def audio(self, samples: Samples) -> str | None:
+    def audio(self, samples: Samples) -> str | bytes | None:
         return _json(type="input_audio_buffer.append", audio=_base64(pcm16(samples)))
 
-    def end(self) -> list[str]:
+    def end(self) -> list[str | bytes]:
         return [_json(type="input_audio_buffer.commit", final=True)]
 
     def parse(self, message: str | bytes) -> ServerEvent:
@@ -217,18 +230,15 @@ class Vllm:
         return ServerEvent(Kind.OTHER)
 
 
-class Mistral:
+class Mistral(Adapter):
     """Mistral's hosted realtime transcription."""
 
     acknowledged = True
 
-    def __init__(self, config: RealtimeOptions) -> None:
-        self._config = config
-
     def url(self) -> str:
         return _with_query(self._config.url, model=self._config.model)
 
-    def configure(self) -> list[str]:
+    def configure(self) -> list[str | bytes]:
         session: dict[str, Any] = {
             "audio_format": {"encoding": "pcm_s16le", "sample_rate": RATE_HZ},
         }
@@ -236,16 +246,10 @@ class Mistral:
             session["target_streaming_delay_ms"] = self._config.delay_ms
         return [_json(type="session.update", session=session)]
 
-    def probe(self) -> list[str]:
-        return []
-
-    def start(self) -> list[str]:
-        return []
-
-    def audio(self, samples: Samples) -> str | None:
+    def audio(self, samples: Samples) -> str | bytes | None:
         return _json(type="input_audio.append", audio=_base64(pcm16(samples)))
 
-    def end(self) -> list[str]:
+    def end(self) -> list[str | bytes]:
         return [_json(type="input_audio.flush"), _json(type="input_audio.end")]
 
     def parse(self, message: str | bytes) -> ServerEvent:
@@ -264,20 +268,20 @@ class Mistral:
         return ServerEvent(Kind.OTHER)
 
 
-class OpenAI:
+class OpenAI(Adapter):
     """OpenAI's realtime transcription, turn detection off: the one commit is the one turn."""
 
     acknowledged = True
     RATE_HZ = 24_000  # the only rate it takes
 
     def __init__(self, config: RealtimeOptions) -> None:
-        self._config = config
+        super().__init__(config)
         self._resampler = soxr.ResampleStream(RATE_HZ, self.RATE_HZ, 1, dtype="float32")
 
     def url(self) -> str:
         return _with_query(self._config.url, intent="transcription")
 
-    def configure(self) -> list[str]:
+    def configure(self) -> list[str | bytes]:
         audio = {
             "input": {
                 "format": {"type": "audio/pcm", "rate": self.RATE_HZ},
@@ -287,16 +291,10 @@ class OpenAI:
         }
         return [_json(type="session.update", session={"type": "transcription", "audio": audio})]
 
-    def probe(self) -> list[str]:
-        return []
-
-    def start(self) -> list[str]:
-        return []
-
-    def audio(self, samples: Samples) -> str | None:
+    def audio(self, samples: Samples) -> str | bytes | None:
         return self._append(self._resampler.resample_chunk(samples))
 
-    def end(self) -> list[str]:
+    def end(self) -> list[str | bytes]:
         tail = self._append(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
         return [*([tail] if tail else []), _json(type="input_audio_buffer.commit")]
 
