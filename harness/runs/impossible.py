@@ -22,10 +22,11 @@ def refuse_impossible(where: str, traces: Sequence[Trace]) -> None:
             raise StorageError(
                 f"{where}: session {session.clip}#{session.repeat} cannot be: {why}", hint=_HINT
             )
-    by_lane: dict[int, list[Trace]] = {}
+    # Repeats may be of several processes (compare --against), each with a clock of its own.
+    by_lane: dict[tuple[int, int], list[Trace]] = {}
     for trace in traces:
-        by_lane.setdefault(trace.session.lane, []).append(trace)
-    for lane, sessions in by_lane.items():
+        by_lane.setdefault((trace.session.lane, trace.session.repeat), []).append(trace)
+    for (lane, _), sessions in by_lane.items():
         sessions.sort(key=lambda trace: trace.session.t0_ns)
         for first, second in pairwise(sessions):
             if second.session.t0_ns < first.outcome.at_ns:
