@@ -37,7 +37,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """What takes long and rarely breaks, except for benchmarks and vLLM: CI runs it once."""
+    """What takes long and rarely breaks, except for benchmarks and vLLM: minutes; by hand."""
     apart = ("--ignore=tests/bench", "--ignore=tests/vllm")
     session.run(*PYTEST, "-m", "slow and not gpu", *apart, *session.posargs)
 
