@@ -8,13 +8,7 @@ from omegaconf import OmegaConf
 
 from harness.cli.compose import choices_of, compose_alone, groups, to_config
 from harness.config import config_yaml
-
-MUST_BE_GIVEN = {
-    "dataset=hub": ["dataset.path=folder"],
-    "dataset=manifest": ["dataset.manifest=own.jsonl"],
-    "engine=python": ["engine.factory=own:make"],
-    "engine=realtime": ["engine.model=tiny"],
-}
+from tests.cli.test_verbs import MUST_BE_GIVEN
 
 
 @pytest.mark.parametrize("group", groups())
