@@ -56,7 +56,7 @@ class Pacing(msgspec.Struct, frozen=True, kw_only=True):
     late_ms: float = 0.0  # made late on purpose
 
 
-class Arm(NamedTuple):
+class ReplayArm(NamedTuple):
     """One of the configurations that a run compares."""
 
     engine: Engine
@@ -98,7 +98,7 @@ def arrivals_ns(arrivals: str, streams: int, mean_s: float, seed: int) -> tuple[
 
 def replay(
     world: World,
-    arms: Sequence[Arm],
+    arms: Sequence[ReplayArm],
     plan: Sequence[Planned],
     streams: int,
     keep: Keep,
@@ -132,7 +132,7 @@ class _Driver:
     def __init__(
         self,
         world: World,
-        arms: Sequence[Arm],
+        arms: Sequence[ReplayArm],
         plan: Sequence[Planned],
         starts_ns: Sequence[int],
         keep: Keep,

@@ -25,7 +25,7 @@ from harness.engines.inject import InjectConfig, InjectedEngine
 from harness.engines.scripted import ScriptedOptions
 from harness.errors import ConfigError, StorageError
 from harness.events import Ended, Failed, SessionKind, Trace, Word
-from harness.replay import LEAD_NS, Arm, Pacing, Planned, arrivals_ns, replay
+from harness.replay import LEAD_NS, Pacing, Planned, ReplayArm, arrivals_ns, replay
 
 TURN, LIVE = SessionKind.TURN, SessionKind.LIVE
 
@@ -53,7 +53,7 @@ def traces_of(
 ) -> list[Trace]:
     kept: list[Trace] = []
     config = chunking or Words(1)
-    arm = Arm(engine, config.chunker, how or pacing())
+    arm = ReplayArm(engine, config.chunker, how or pacing())
     plan = [Planned(0, clips[0], 0, warmup=True)] * warmups
     plan += [Planned(0, clip, repeat) for repeat, clip in enumerate(clips)]
     replay(world, [arm], plan, streams, lambda _planned, trace: kept.append(trace))
@@ -275,7 +275,7 @@ def test_a_full_disk_stops_the_run_with_its_error(world: VirtualWorld) -> None:
             raise StorageError("no space left on device")
         kept.append(trace.session.clip)
 
-    arm = Arm(engine, lambda: Words(1).chunker(), pacing())
+    arm = ReplayArm(engine, lambda: Words(1).chunker(), pacing())
     plan = [Planned(0, make_clip(clip_id=str(i)), 0) for i in range(5)]
     with pytest.raises(StorageError, match="no space left"):
         replay(world, [arm], plan, 1, keep)
@@ -287,7 +287,7 @@ def test_a_defect_while_keeping_ends_the_run_and_does_not_hang_it(
     make_world: Callable[[], World],
 ) -> None:
     world = make_world()
-    arm = Arm(null_engine.NullEngine(world), lambda: Words(1).chunker(), pacing())
+    arm = ReplayArm(null_engine.NullEngine(world), lambda: Words(1).chunker(), pacing())
 
     def keep(_planned: Planned, _trace: Trace) -> None:
         raise ValueError("a defect")
@@ -312,7 +312,7 @@ def test_a_session_that_has_ended_is_kept_though_the_run_is_interrupted(
         raise KeyboardInterrupt
 
     kept: list[Trace] = []
-    arm = Arm(Misbehaving(finish), lambda: Words(1).chunker(), pacing())
+    arm = ReplayArm(Misbehaving(finish), lambda: Words(1).chunker(), pacing())
     plan = [Planned(0, make_clip(duration_s=0.1), i) for i in range(2)]
     with pytest.raises(KeyboardInterrupt):
         replay(world, [arm], plan, 1, lambda _planned, trace: kept.append(trace))
@@ -329,7 +329,7 @@ def test_interrupting_gives_streams_up_and_keeps_what_is_finished(world: Virtual
 
     engine = Misbehaving(interrupt_second)
     kept: list[Trace] = []
-    arm = Arm(engine, lambda: Words(1).chunker(), pacing())
+    arm = ReplayArm(engine, lambda: Words(1).chunker(), pacing())
     plan = [Planned(0, make_clip(), i) for i in range(3)]
     with pytest.raises(KeyboardInterrupt):
         replay(world, [arm], plan, 1, lambda _planned, trace: kept.append(trace))
@@ -338,7 +338,7 @@ def test_interrupting_gives_streams_up_and_keeps_what_is_finished(world: Virtual
 
 
 def test_an_empty_plan_is_no_work(world: VirtualWorld) -> None:
-    arm = Arm(scripted(world), lambda: Words(1).chunker(), pacing())
+    arm = ReplayArm(scripted(world), lambda: Words(1).chunker(), pacing())
     assert replay(world, [arm], [], 1, lambda _planned, _trace: None) == []
 
 
@@ -438,7 +438,7 @@ def test_poisson_arrivals_have_exponential_gaps_of_the_same_mean() -> None:
 
 
 def test_streams_begin_their_first_session_when_they_arrive(world: VirtualWorld) -> None:
-    arm = Arm(scripted(world), lambda: Words(1).chunker(), pacing())
+    arm = ReplayArm(scripted(world), lambda: Words(1).chunker(), pacing())
     kept: list[Trace] = []
     plan = [Planned(0, make_clip("one", 1.0), i) for i in range(4)]
     starts = arrivals_ns("staggered", 2, 1.0, seed=0)

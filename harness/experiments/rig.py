@@ -19,7 +19,7 @@ from harness.events import SessionKind, Trace
 from harness.experiments.progress import Progress
 from harness.machine.environment import identity
 from harness.metrics.instants import request_ns
-from harness.replay import Arm, Pacing, Planned, replay
+from harness.replay import Pacing, Planned, ReplayArm, replay
 
 FLOOR_TURNS = 5  # sessions of the null engine that the harness floor is the median of
 FLOOR_TURN_S = 0.2
@@ -91,7 +91,7 @@ def measure_floor_ms(world: World, frame_ms: float) -> float:
 
     engine = NullEngine(world)
     pacing = Pacing(frame_ms=frame_ms, kind=SessionKind.TURN, timeout_s=10)
-    arm = Arm(engine, Config().chunking.chunker, pacing)
+    arm = ReplayArm(engine, Config().chunking.chunker, pacing)
     replay(world, [arm], [Planned(0, clip, i) for i in range(FLOOR_TURNS)], 1, keep)
     engine.close()
     return statistics.median(found)

@@ -26,7 +26,7 @@ from harness.experiments.rig import Rig
 from harness.machine.gpu import GpuSampler
 from harness.machine.host import HostSample, HostSampler
 from harness.metrics import Summary
-from harness.replay import Arm, Pacing, Planned, arrivals_ns, replay
+from harness.replay import Pacing, Planned, ReplayArm, arrivals_ns, replay
 from harness.runs.folder import refuse_used
 from harness.runs.summarise import summarise_run
 from harness.verdicts.gates import check_arm, check_references
@@ -154,8 +154,8 @@ def _asks_for_a_gate(overrides: Sequence[str]) -> bool:
     return bool(named) and not any(o.startswith("gate.rules=") for o in overrides)
 
 
-def _make_arm(config: Config, engine: Engine) -> Arm:
-    return Arm(
+def _make_arm(config: Config, engine: Engine) -> ReplayArm:
+    return ReplayArm(
         engine=engine,
         make_chunker=config.chunking.chunker,
         pacing=Pacing(

@@ -29,7 +29,7 @@ from harness.engines.scripted import ScriptedOptions
 from harness.events import SessionKind, Token, Trace
 from harness.metrics.latency import clip_metrics
 from harness.recorder import Recorder
-from harness.replay import Arm, Pacing, Planned, replay
+from harness.replay import Pacing, Planned, ReplayArm, replay
 from harness.stats.bootstrap import Bootstrap, mean_of
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ def replayed(words: int = 100, seconds: float = 10) -> Trace:
     world = VirtualWorld()
     engine = scripted.ScriptedEngine(ScriptedOptions(), world, SessionKind.TURN)
     pacing = Pacing(frame_ms=20, kind=SessionKind.TURN, timeout_s=60)
-    arm = Arm(engine, lambda: Words(1).chunker(), pacing)
+    arm = ReplayArm(engine, lambda: Words(1).chunker(), pacing)
     kept: list[Trace] = []
     clip = make_clip(" ".join(f"w{i}" for i in range(words)), seconds)
     replay(world, [arm], [Planned(0, clip, 0)], 1, lambda _planned, trace: kept.append(trace))

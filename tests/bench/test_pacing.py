@@ -19,7 +19,7 @@ from harness.engines import Engine, null, scripted
 from harness.engines.scripted import ScriptedOptions
 from harness.events import SessionKind, Trace
 from harness.metrics.latency import clip_metrics
-from harness.replay import Arm, Pacing, Planned, replay
+from harness.replay import Pacing, Planned, ReplayArm, replay
 from harness.stats.estimates import percentile
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def replayed(
     world = RealWorld()
     engine = make_engine(world)
     pacing = Pacing(frame_ms=frame_ms, kind=SessionKind.TURN, timeout_s=30)
-    arm = Arm(engine, lambda: Tokens().chunker(), pacing)
+    arm = ReplayArm(engine, lambda: Tokens().chunker(), pacing)
     text = " ".join(f"word{i}" for i in range(words))
     clip = make_clip(text, seconds)
     kept: list[Trace] = []

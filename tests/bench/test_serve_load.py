@@ -25,7 +25,7 @@ from harness.engines.null import NullEngine
 from harness.engines.remote import connect_realtime
 from harness.engines.remote.options import RealtimeOptions
 from harness.events import SessionKind, Trace
-from harness.replay import Arm, Pacing, Planned, replay
+from harness.replay import Pacing, Planned, ReplayArm, replay
 from tests.conftest import make_clip
 
 pytestmark = pytest.mark.slow
@@ -75,7 +75,7 @@ def run(engines: list[Engine], kind: SessionKind, count: int, seconds: float) ->
     traces: list[list[Trace]] = [[] for _ in engines]
     clip = make_clip("null", seconds)
     pacing = Pacing(frame_ms=FRAME_MS, kind=kind, timeout_s=30.0)
-    arms = [Arm(engine, lambda: Tokens().chunker(), pacing) for engine in engines]
+    arms = [ReplayArm(engine, lambda: Tokens().chunker(), pacing) for engine in engines]
     plan = [Planned(arm=arm, clip=clip, repeat=n) for n in range(count) for arm in range(len(arms))]
     streams = count if len(engines) == 1 else 1
     replay(WORLD, arms, plan, streams, lambda planned, trace: traces[planned.arm].append(trace))

@@ -15,7 +15,7 @@ from harness.engines.scripted import ScriptedOptions as ScriptedConfig
 from harness.events import SessionKind, Word
 from harness.metrics.latency import clip_metrics
 from harness.metrics.live import _AudioUsed, laal, word_delays
-from harness.replay import Arm, Pacing, Planned, replay
+from harness.replay import Pacing, Planned, ReplayArm, replay
 from tests.conftest import make_clip
 from tests.traces import make_trace
 
@@ -257,7 +257,7 @@ def test_scripted_engine_through_the_measuring_loop(world, k):
     clip = make_clip(" ".join(w.text for w in words), 4.0, words=words)
     engine = ScriptedEngine(ScriptedConfig(first_ms=100), world, SessionKind.LIVE)
     pacing = Pacing(frame_ms=20, kind=SessionKind.LIVE, timeout_s=9)
-    arm = Arm(engine, lambda: Words(k).chunker(), pacing)
+    arm = ReplayArm(engine, lambda: Words(k).chunker(), pacing)
     kept = []
     replay(world, [arm], [Planned(0, clip, 0)], 1, lambda planned, trace: kept.append(trace))
     found = clip_metrics(kept[0])

@@ -23,7 +23,7 @@ from harness.errors import StorageError, UsageError
 from harness.events import GcPause, LoopTick, SessionKind, Trace
 from harness.metrics import Distribution, Ratio, Summary
 from harness.metrics.latency import clip_metrics
-from harness.replay import Arm, Pacing, Planned, replay
+from harness.replay import Pacing, Planned, ReplayArm, replay
 from harness.runs.folder import RunWriter, load_run, write_text
 from harness.runs.summarise import summarise_run
 
@@ -34,7 +34,7 @@ def some_traces(count: int = 2) -> list[Trace]:
     world = VirtualWorld()
     engine = scripted.ScriptedEngine(ScriptedOptions(), world, SessionKind.TURN)
     how = Pacing(frame_ms=20, kind=SessionKind.TURN, timeout_s=5)
-    arm = Arm(engine, lambda: Words(1).chunker(), how)
+    arm = ReplayArm(engine, lambda: Words(1).chunker(), how)
     traces: list[Trace] = []
     plan = [Planned(0, make_clip("naïve 😀 text", 0.1), i) for i in range(count)]
     replay(world, [arm], plan, 1, lambda _planned, trace: traces.append(trace))

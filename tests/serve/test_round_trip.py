@@ -25,7 +25,7 @@ from harness.events import SessionKind, Trace
 from harness.experiments.plan import ArmPlan
 from harness.experiments.run import Progress, run_arms
 from harness.metrics.latency import clip_metrics
-from harness.replay import Arm, Pacing, Planned, replay
+from harness.replay import Pacing, Planned, ReplayArm, replay
 from harness.runs.folder import load_run
 from tests.engines.listening import Heard
 
@@ -51,7 +51,7 @@ def test_the_budget_of_a_served_engine_closes() -> None:
         url = running.url("/v1/realtime")
         client = connect_realtime(RealtimeOptions(url=url, model="spelling", kind="turn"), WORLD)
         pacing = Pacing(frame_ms=20, kind=SessionKind.TURN, timeout_s=60)
-        arm = Arm(client, lambda: Words(1).chunker(), pacing)
+        arm = ReplayArm(client, lambda: Words(1).chunker(), pacing)
         found: list[Trace] = []
         replay(WORLD, [arm], [Planned(0, clip, 0)], 1, lambda _, trace: found.append(trace))
         client.close()

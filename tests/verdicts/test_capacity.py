@@ -19,7 +19,7 @@ from harness.errors import ConfigError, UsageError
 from harness.events import SessionKind, Trace
 from harness.metrics import ClipMetrics
 from harness.metrics.latency import send_lateness_ms, ttft_ms
-from harness.replay import LEAD_NS, Arm, Pacing, Planned, arrivals_ns, replay
+from harness.replay import LEAD_NS, Pacing, Planned, ReplayArm, arrivals_ns, replay
 from harness.runs.validity import RunFacts, check_validity
 from harness.verdicts.capacity import (
     BAD,
@@ -93,7 +93,7 @@ def take_look(service_ms: float, streams: int, objective: str, late_ms: float = 
     world = VirtualWorld()
     clip, traces = make_clip("word", CLIP_S), list[Trace]()
     pacing = Pacing(frame_ms=1000, kind=SessionKind.TURN, timeout_s=60, late_ms=late_ms)
-    arm = Arm(QueueEngine(world, service_ms), lambda: Words().chunker(), pacing)
+    arm = ReplayArm(QueueEngine(world, service_ms), lambda: Words().chunker(), pacing)
     plan = [Planned(0, clip, i) for i in range(sessions_to_replay(streams, 40))]
     starts = arrivals_ns("staggered", streams, CLIP_S, seed=0)
     replay(world, [arm], plan, streams, lambda _planned, trace: traces.append(trace), 0, starts)
