@@ -36,7 +36,7 @@ class Sweep:
         self.fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
         axes = [_axis(o) for o in swept]
         self.arms = [
-            Arm(
+            SweepArm(
                 name="-".join(_label(*one) for one in choice),
                 overrides=["=".join(o) for o in choice],
             )
@@ -51,7 +51,7 @@ class Sweep:
             )
 
 
-class Arm(NamedTuple):
+class SweepArm(NamedTuple):
     name: str  # also the name of its folder
     overrides: list[str]
 
