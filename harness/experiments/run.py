@@ -32,7 +32,7 @@ from harness.runs.summarise import summarise_run
 from harness.verdicts.gates import check_arm, check_references
 from harness.verdicts.judge import (
     CONFIRM,
-    Against,
+    BaselineReference,
     finish_arms,
     judge_runs,
     load_against,
@@ -168,7 +168,7 @@ def _make_arm(config: Config, engine: Engine) -> ReplayArm:
     )
 
 
-def _load_against(recorders: Sequence[ArmRecorder]) -> Against | None:
+def _load_against(recorders: Sequence[ArmRecorder]) -> BaselineReference | None:
     """The stored baseline, for an arm that is alone; refused before anything is timed."""
     if len(recorders) > 1:
         return None
@@ -211,7 +211,7 @@ def _replay_all(
     world: World,
     recorders: Sequence[ArmRecorder],
     dataset: Dataset,
-    against: Against | None,
+    against: BaselineReference | None,
     progress: Progress,
 ) -> None:
     """Replay every repeat; with ``replay.until=decided``, as many as the gate needs."""

@@ -22,7 +22,7 @@ from harness.verdicts.rules import BASELINE
 from harness.verdicts.sequential import SequentialPlan, confirm, to_confirm
 
 
-class Against(msgspec.Struct, frozen=True):
+class BaselineReference(msgspec.Struct, frozen=True):
     """What a run is compared with by rules `vs baseline`, when it is alone."""
 
     baseline: Baseline
@@ -34,7 +34,7 @@ def load_against(
     environment: dict[str, Any],
     name: str | None = None,
     folder: Path = FOLDER,
-) -> Against | None:
+) -> BaselineReference | None:
     """The baseline that a gate names, checked against the run's environment; None: it names none.
 
     Raises:
@@ -45,7 +45,7 @@ def load_against(
     if name is None:
         return None
     baseline = load_baseline(name, folder)
-    return Against(baseline, require_comparable(baseline, environment, gate.allow))
+    return BaselineReference(baseline, require_comparable(baseline, environment, gate.allow))
 
 
 def gate_of(run: Run) -> GateConfig:
@@ -57,7 +57,7 @@ def judge_runs(
     runs: Sequence[Run],
     summaries: Sequence[Summary],
     gate: GateConfig | None = None,
-    against: Against | None = None,
+    against: BaselineReference | None = None,
 ) -> list[Verdict]:
     """One verdict an arm.
 
@@ -116,7 +116,7 @@ def _beside(run: Run, runs: Sequence[Run], reference: Beside, invalid: Mapping[s
     }
 
 
-def _reference(runs: Sequence[Run], against: Against | None) -> Beside:
+def _reference(runs: Sequence[Run], against: BaselineReference | None) -> Beside:
     """What rules `vs baseline` compare with: the first of several arms, or a stored baseline."""
     if len(runs) > 1:
         return {"baseline": runs[0].clips, "baseline_name": f"arm {runs[0].name}"}
@@ -150,7 +150,7 @@ def _share(run: Run) -> float:
     return SequentialPlan(replayed["repeats"], replayed["most_repeats"]).share
 
 
-def _compare_command(run: Run, gate: GateConfig, against: Against) -> str:
+def _compare_command(run: Run, gate: GateConfig, against: BaselineReference) -> str:
     """What tells a slower program from a slower machine: both revisions, in one go."""
     old = against.baseline.environment
     if old["config_identity"] != run.environment["config_identity"]:
@@ -209,7 +209,7 @@ def judged(summary: Summary, verdict: Verdict) -> Summary:
 
 def finish_arms(
     writers: Sequence[RunWriter],
-    against: Against | None = None,
+    against: BaselineReference | None = None,
     again: Sequence[RunWriter] = (),
 ) -> list[Summary]:
     """Summarise and judge what the arms' folders hold, as ``report`` and ``gate`` would.
