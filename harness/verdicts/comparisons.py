@@ -31,8 +31,8 @@ from harness.stats.estimates import Floats, Groups, Interval, percentile
 from harness.verdicts.evidence import (
     LEAST_CLIPS,
     Clips,
-    Evidence,
     Material,
+    RuleResult,
     estimated,
     nothing,
     samples,
@@ -46,7 +46,7 @@ from harness.verdicts.wording import say, say_interval
 LEAST_BEYOND = 5
 
 
-def against(rule: NoWorse | Faster | Delta | TextParity, material: Material) -> Evidence:
+def against(rule: NoWorse | Faster | Delta | TextParity, material: Material) -> RuleResult:
     """The evidence on a rule that names a reference."""
     wanted = material.references
     if rule.reference is not None:
@@ -61,23 +61,23 @@ def against(rule: NoWorse | Faster | Delta | TextParity, material: Material) -> 
     return _compare(rule, material, reference)
 
 
-def _no_reference(name: str) -> Evidence:
+def _no_reference(name: str) -> RuleResult:
     if name == BASELINE:
-        return Evidence(
+        return RuleResult(
             seen="there is no baseline to compare with",
             next="save one with `baseline save NAME RUN` and name it with --baseline NAME,"
             " or measure both in one go with `compare`",
         )
-    return Evidence(
+    return RuleResult(
         seen=f"there is no arm {name} to compare with",
         next=f"measure it in the same go: `compare` with {name} among the arms",
     )
 
 
-def _compare(rule: NoWorse | Faster, material: Material, reference: Clips) -> Evidence:
+def _compare(rule: NoWorse | Faster, material: Material, reference: Clips) -> RuleResult:
     metric, q = rule.metric, quantile(rule.statistic)
     if metric.from_request and len({c.session for c in (*material.clips, *reference)}) > 1:
-        return Evidence(
+        return RuleResult(
             seen=f"{metric.name} {OTHER_REQUEST}",
             next="judge final_ms, or compare sessions of one kind",
         )
@@ -98,7 +98,7 @@ def _compare(rule: NoWorse | Faster, material: Material, reference: Clips) -> Ev
     new_of, old_of = remembered(_statistic(new, q)), remembered(_statistic(old, q))
     everything, drawn = np.ones((1, len(shared))), resampled(len(shared), material.seed)
     if not all(np.isfinite(of(w)).all() for of in (new_of, old_of) for w in (everything, drawn)):
-        return Evidence(
+        return RuleResult(
             seen="clips without an answer waited for ever and cannot be compared",
             next="see why they have no text",
         )
@@ -110,12 +110,12 @@ def _compare(rule: NoWorse | Faster, material: Material, reference: Clips) -> Ev
 def _faster_or_rise(
     rule: NoWorse | Faster, material: Material, new_of: Statistic, old_of: Statistic, *,
     clips: int, n: int,
-) -> Evidence:  # fmt: skip
+) -> RuleResult:  # fmt: skip
     everything, drawn = np.ones((1, clips)), resampled(clips, material.seed)
     name = f"{rule.metric.name} {rule.statistic}"
     if isinstance(rule, Faster):
         if min(new_of(everything).min(), new_of(drawn).min()) <= 0:
-            return Evidence(
+            return RuleResult(
                 seen=f"{name} is not above 0: nothing can be that many times faster or slower",
                 next="judge the difference: at most +NUMBER % and +QUANTITY",
             )
@@ -130,7 +130,7 @@ def _faster_or_rise(
 
 def _rise(
     rule: NoWorse, material: Material, new_of: Statistic, old_of: Statistic, *, clips: int, n: int
-) -> Evidence:
+) -> RuleResult:
     """The rise less what is allowed is one statistic, so one test with one error rate decides."""
     name, unit = f"{rule.metric.name} {rule.statistic}", rule.metric.unit
     band = material.bands.get(name, 0.0) if rule.reference == BASELINE else 0.0
@@ -165,7 +165,7 @@ def _rise(
     )  # fmt: skip
 
 
-def _seems_otherwise(found: Evidence, interval: Interval, limit: float, alpha: float) -> bool:
+def _seems_otherwise(found: RuleResult, interval: Interval, limit: float, alpha: float) -> bool:
     """Would ``interval`` beside ``limit`` look like another answer than the one that was found?"""
     low, high = cast("float", interval.low), cast("float", interval.high)
     return (high <= limit, low > limit) != (found.p_pass <= alpha, found.p_fail <= alpha)
@@ -207,10 +207,10 @@ def _statistic(groups: Groups, q: float | None) -> Statistic:
     return ratio_of_sums(per_clip, [1.0] * len(per_clip))
 
 
-def _too_few_beyond(rule: NoWorse | Faster, q: float, n: int, clips: int, *, of: str) -> Evidence:
+def _too_few_beyond(rule: NoWorse | Faster, q: float, n: int, clips: int, *, of: str) -> RuleResult:
     needed = math.ceil(LEAST_BEYOND / (1 - q) - 1e-9)
     times = math.ceil(needed / n - 1e-9)
-    return Evidence(
+    return RuleResult(
         seen=f"n = {n} in {of}; two {rule.statistic} can be compared from n = {needed} on,"
         f" when {LEAST_BEYOND} samples lie beyond it",
         next=f"measure {times} times as many clips or repeats in {of}, or judge p50",
@@ -219,7 +219,7 @@ def _too_few_beyond(rule: NoWorse | Faster, q: float, n: int, clips: int, *, of:
     )
 
 
-def _delta(rule: Delta, material: Material, reference: Clips) -> Evidence:
+def _delta(rule: Delta, material: Material, reference: Clips) -> RuleResult:
     name = rule.metric.name
     new, old = (shares_by_clip(rule.metric, clips) for clips in (material.clips, reference))
     shared = [clip for clip in new if clip in old]
@@ -238,7 +238,7 @@ def _delta(rule: Delta, material: Material, reference: Clips) -> Evidence:
     )  # fmt: skip
 
 
-def _text_parity(clips: Clips, references: Mapping[str, Clips]) -> Evidence:
+def _text_parity(clips: Clips, references: Mapping[str, Clips]) -> RuleResult:
     here = _texts(clips)
     compared, broken = 0, []
     # The baseline of a comparison is one of its arms as well.
@@ -253,9 +253,9 @@ def _text_parity(clips: Clips, references: Mapping[str, Clips]) -> Evidence:
                     said = _quoted(new or here[clip]), _quoted(old or there[clip])
                     broken.append(f"{clip}: {said[0]} here, {said[1]} in {name}")
     if not compared:
-        return Evidence(seen="no clip is shared", next="compare runs of the same dataset")
+        return RuleResult(seen="no clip is shared", next="compare runs of the same dataset")
     seen = f"{len(broken)} of {compared} texts differ"
-    return Evidence(
+    return RuleResult(
         seen=f"{seen}, such as {broken[0]}" if broken else seen,
         p_pass=float(bool(broken)), p_fail=float(not broken), exact=True,
         observed=float(len(broken)), limit=0.0, unit="texts", n=compared, clips=len(here),

@@ -50,7 +50,7 @@ class Material(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+class RuleResult(msgspec.Struct, frozen=True, kw_only=True):
     """For and against one rule."""
 
     seen: str  # what was seen against what was allowed
@@ -69,7 +69,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
 # --- one arm against a limit ---------------------------------------------------------------------
 
 
-def within(rule: Within, material: Material) -> Evidence:
+def within(rule: Within, material: Material) -> RuleResult:
     if rule.metric.scope == "corpus":
         return _ratio_within(rule, material)
     groups = samples(rule.metric, material.clips)
@@ -83,7 +83,7 @@ def within(rule: Within, material: Material) -> Evidence:
     elif len(groups) < LEAST_CLIPS:
         return too_few_clips(len(groups))
     elif math.inf in values:
-        return Evidence(
+        return RuleResult(
             seen="sessions without an answer waited for ever: there is no mean",
             next="see why they have no text, or judge a percentile",
         )
@@ -97,7 +97,7 @@ def within(rule: Within, material: Material) -> Evidence:
     return msgspec.structs.replace(found, seen=found.seen + without(rule.metric, material.clips))
 
 
-def _ratio_within(rule: Within, material: Material) -> Evidence:
+def _ratio_within(rule: Within, material: Material) -> RuleResult:
     shares = shares_by_clip(rule.metric, material.clips)
     if not shares:
         return nothing(rule.metric, material.clips)
@@ -127,7 +127,7 @@ def _once(clips: Clips) -> Clips:
     return list({clip.clip: clip for clip in clips}.values())
 
 
-def every_clip(rule: EveryClip, clips: Clips) -> Evidence:
+def every_clip(rule: EveryClip, clips: Clips) -> RuleResult:
     """A fact of every session; a failed one is counted by `failed = 0` alone."""
     answered = [clip for clip in clips if clip.failed is None]
     if rule.fact == "failed":
@@ -141,22 +141,22 @@ def every_clip(rule: EveryClip, clips: Clips) -> Evidence:
     else:
         live = [clip for clip in answered if clip.session == "live"]
         if answered and not live:
-            return Evidence(seen="no live session: in a turn, text comes after the audio",
+            return RuleResult(seen="no live session: in a turn, text comes after the audio",
                             next="run with session=live")  # fmt: skip
         judged = [clip for clip in live if clip.reference.strip()]  # others have nothing to say
         if any(clip.why_null.get("ttft_ms") == FLOOD for clip in judged):
-            return Evidence(seen=f"when text came was not measured: {FLOOD}",
+            return RuleResult(seen=f"when text came was not measured: {FLOOD}",
                             next="run with replay.pace=realtime")  # fmt: skip
         broken = [_name(clip) for clip in judged if not _text_during_audio(clip)]
         what = "have no text before the end of their audio"
     if not answered and rule.fact != "failed":
-        return Evidence(seen="no session was measured", next="see why every session failed")
+        return RuleResult(seen="no session was measured", next="see why every session failed")
     if not judged:
         words = f"{rule.least} words" if rule.fact == "chunks" else "words"
-        return Evidence(seen=f"no clip has {words} in its reference",
+        return RuleResult(seen=f"no clip has {words} in its reference",
                         next="take the rule out, or run clips in which more is said")  # fmt: skip
     seen = f"{len(broken)} of {len(judged)} sessions {what}"
-    return Evidence(
+    return RuleResult(
         seen=f"{seen}, such as {broken[0]}" if broken else seen,
         p_pass=float(bool(broken)), p_fail=float(not broken), exact=True,
         observed=float(len(broken)), limit=0.0, unit="sessions",
@@ -164,7 +164,7 @@ def every_clip(rule: EveryClip, clips: Clips) -> Evidence:
     )  # fmt: skip
 
 
-def goodput(rule: Goodput, material: Material) -> Evidence:
+def goodput(rule: Goodput, material: Material) -> RuleResult:
     """How many sessions kept every objective; a failed one did not."""
     if unknown := never_measured(material.clips, rule.objectives):
         return nothing(unknown[0].metric, material.clips)
@@ -175,7 +175,7 @@ def goodput(rule: Goodput, material: Material) -> Evidence:
         good.setdefault(clip.clip, []).append(met)
         broken += [] if met else [_name(clip)]
     if not good:
-        return Evidence(seen="no session was measured", next="see why there is none")
+        return RuleResult(seen="no session was measured", next="see why there is none")
     found = estimated(
         Share(list(good.values())), "goodput", "1", material.alpha,
         low=rule.least, high=None, n=len(material.clips),
@@ -184,7 +184,7 @@ def goodput(rule: Goodput, material: Material) -> Evidence:
     return msgspec.structs.replace(found, seen=found.seen + such)
 
 
-def every_slope(rule: EverySlope, material: Material) -> Evidence:
+def every_slope(rule: EverySlope, material: Material) -> RuleResult:
     """One session that falls behind is enough; each is tested by the interval of its own slope.
 
     All of them together say whether any does (Simes): what many do is no accident of one.
@@ -208,7 +208,7 @@ def every_slope(rule: EverySlope, material: Material) -> Evidence:
     p_broken, slope, interval, name = max(found, key=lambda session: session[0])
     unit = rule.metric.unit
     lost = f"; {len(without)} sessions have no slope, such as {without[0]}" if without else ""
-    return Evidence(
+    return RuleResult(
         seen=f"the worst of {len(found)} sessions, {name}, changes by {say(slope, unit)}"
         f" {say_interval(interval, unit)}, allowed at most {say(rule.high, unit)}{lost}",
         p_pass=1.0 if without else p_broken,
@@ -244,12 +244,12 @@ def _slope_within(
     return float(p_value), Interval(low, high, 1 - 2 * alpha)
 
 
-def memory(rule: Memory, material: Material) -> Evidence:
+def memory(rule: Memory, material: Material) -> RuleResult:
     """The most is a fact of the run; growth is a slope with an interval."""
     figure = material.memory.get(rule.figure)
     if figure is None or figure.value is None:
         why = figure.why_null if figure else _WHY_NO_MEMORY[rule.figure]
-        return Evidence(
+        return RuleResult(
             seen=f"{rule.figure} was not measured: {why}",
             next="take the rule out, or run what it asks for",
         )
@@ -257,12 +257,12 @@ def memory(rule: Memory, material: Material) -> Evidence:
     allowed = f"allowed at most {say(rule.high, rule.unit)}"
     if figure.ci95 is None:
         kept = figure.value <= rule.high
-        return Evidence(
+        return RuleResult(
             seen=f"{said}, {allowed}", p_pass=float(not kept), p_fail=float(kept), exact=True,
             observed=figure.value, limit=rule.high, unit=rule.unit,
         )  # fmt: skip
     p_broken, interval = _slope_within(figure.value, figure.ci95, rule.high, material.alpha)
-    return Evidence(
+    return RuleResult(
         seen=f"{said} {say_interval(interval, rule.unit)}, {allowed}",
         p_pass=p_broken, p_fail=1 - p_broken,
         observed=figure.value, limit=rule.high, unit=rule.unit, interval=interval,
@@ -320,14 +320,14 @@ def _has_part(metric: Metric, clip: ClipMetrics) -> bool:
 def estimated(
     estimate: Estimate, name: str, unit: str, alpha: float, *,
     low: float | None, high: float | None, n: int,
-) -> Evidence:  # fmt: skip
+) -> RuleResult:  # fmt: skip
     """Evidence from an estimate of a value that is to be at least ``low``, at most ``high``."""
     p_pass, p_fail = _p_values(estimate, low, high)
     interval = estimate.interval(1 - 2 * alpha)
     limits = [f"at least {say(low, unit)}"] if low is not None else []
     limits += [f"at most {say(high, unit)}"] if high is not None else []
     decided = min(p_pass, p_fail) <= alpha
-    return Evidence(
+    return RuleResult(
         seen=f"{name} is {say(estimate.value, unit)} {say_interval(interval, unit)},"
         f" allowed {' and '.join(limits)}; n = {n} from {estimate.clusters} clips",
         p_pass=p_pass, p_fail=p_fail,
@@ -370,7 +370,7 @@ def _more(estimate: Estimate, low: float | None, high: float | None, alpha: floa
     return f"about {more} more clip{'s' * (more > 1)} of as many repeats would decide it"
 
 
-def nothing(metric: Metric, clips: Clips) -> Evidence:
+def nothing(metric: Metric, clips: Clips) -> RuleResult:
     reasons = [clip.why_null[metric.name] for clip in clips if metric.name in clip.why_null]
     # Of a live session whose words are timed and matched, only its length denies it a slope.
     short = any(clip.session == "live" and clip.word_delay_ms for clip in clips)
@@ -378,14 +378,14 @@ def nothing(metric: Metric, clips: Clips) -> Evidence:
         what_next = "measure a longer session, as by dataset.loop_to_s=120, or take the rule out"
     else:
         what_next = "take the rule out, or run what it asks for"
-    return Evidence(
+    return RuleResult(
         seen=f"{metric.name} was not measured: {reasons[0] if reasons else 'no sample'}",
         next=what_next,
     )
 
 
-def too_few_clips(clips: int) -> Evidence:
-    return Evidence(
+def too_few_clips(clips: int) -> RuleResult:
+    return RuleResult(
         seen=f"{clips} clips; from fewer than {LEAST_CLIPS} nothing can be told",
         next=f"measure {LEAST_CLIPS - clips} more clip{'s' * (LEAST_CLIPS - clips > 1)} at least",
         clips=clips,

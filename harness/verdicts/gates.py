@@ -24,8 +24,8 @@ from harness.verdicts import RuleVerdict, Verdict, worst
 from harness.verdicts.comparisons import against
 from harness.verdicts.evidence import (
     Clips,
-    Evidence,
     Material,
+    RuleResult,
     every_clip,
     every_slope,
     goodput,
@@ -225,7 +225,7 @@ def _judge_rules(
     return verdicts
 
 
-def _examine(rule: Rule, material: Material) -> Evidence:
+def _examine(rule: Rule, material: Material) -> RuleResult:
     if isinstance(rule, Within):
         return within(rule, material)
     if isinstance(rule, EverySlope):
@@ -239,7 +239,7 @@ def _examine(rule: Rule, material: Material) -> Evidence:
     return against(rule, material)
 
 
-def _verdict(rule: Rule, seen: Evidence, status: str, validity: Sequence[str]) -> RuleVerdict:
+def _verdict(rule: Rule, seen: RuleResult, status: str, validity: Sequence[str]) -> RuleVerdict:
     why, what_next = seen.seen, ""
     if status == "invalid":
         why, what_next = f"the run is not valid: {validity[0]}", "mend what made the run invalid"
