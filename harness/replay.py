@@ -146,7 +146,7 @@ class _Driver:
         self._keep = keep
         self._waiting = deque(enumerate(plan, start=first_order))
         self._unkept = len(plan)
-        self._running: set[_Lane] = set()
+        self._running: set[_StreamSlot] = set()
         self._error: Exception | None = None
 
     def run(self) -> None:
@@ -154,35 +154,35 @@ class _Driver:
             return
         began_ns = self.world.now_ns()
         for index, start_ns in enumerate(self._starts_ns):
-            lane = _Lane(self, index)
-            self.timeline.call_at(began_ns + start_ns, lambda lane=lane: self.next_session(lane))  # type: ignore[misc]
+            slot = _StreamSlot(self, index)
+            self.timeline.call_at(began_ns + start_ns, lambda slot=slot: self.next_session(slot))  # type: ignore[misc]
         self._store.start()
         try:
             self.timeline.run()
         finally:
-            for lane in self._running:
-                lane.give_up()
+            for slot in self._running:
+                slot.give_up()
             self._store.drain()
         if self._error is not None:
             raise self._error
 
-    def next_session(self, lane: _Lane) -> None:
+    def next_session(self, slot: _StreamSlot) -> None:
         if not self._waiting:
             return
         if not self._running:
             collect_garbage()
         order, planned = self._waiting.popleft()
         try:
-            lane.open(order, planned)
+            slot.open(order, planned)
         except HarnessError as error:
             self._stop(error)
         else:
-            self._running.add(lane)
+            self._running.add(slot)
 
-    def session_done(self, lane: _Lane, planned: Planned, trace: Trace) -> None:
-        self._running.discard(lane)
+    def session_done(self, slot: _StreamSlot, planned: Planned, trace: Trace) -> None:
+        self._running.discard(slot)
         self._store.call_soon(lambda: self._store_trace(planned, trace))
-        self.next_session(lane)
+        self.next_session(slot)
 
     def _store_trace(self, planned: Planned, trace: Trace) -> None:
         if self._error is not None:
@@ -205,7 +205,7 @@ class _Driver:
         self.timeline.stop()
 
 
-class _Lane:
+class _StreamSlot:
     """One of the concurrent streams: replays a session, then asks for the next."""
 
     def __init__(self, driver: _Driver, index: int) -> None:
