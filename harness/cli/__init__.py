@@ -23,7 +23,7 @@ Verb = Callable[[list[str]], int]
 # verb -> what it does; the module in this room has the same name
 VERBS: dict[str, str] = {
     "run": "one arm: replay recorded audio, measure, summarise, judge",
-    "compare": "two or more arms, interleaved in one go",
+    "compare": "two or more arms, interleaved in one comparison",
     "rechunk": "apply other chunking strategies to a run's recorded tokens",
     "gate": "judge a finished run again, offline, or against a baseline",
     "baseline": "keep named reference runs: save, list, show",

@@ -15,8 +15,8 @@ from harness.errors import UsageError
 
 AGAINST = "--against"
 WHAT = """\
-Replay through two or more configurations, interleaved in one go; the first is what others are
-compared with.
+Replay through two or more configurations, their sessions interleaved; the first is what the others
+are compared with.
 
   python -m harness compare chunking=1word,6word
   python -m harness compare engine.dtype=float32,bfloat16 gate=ci
@@ -28,7 +28,7 @@ of their own, one repeat in turn, the revision from a worktree with its own envi
 
 
 def compare(argv: list[str]) -> int:
-    """Every combination of the values given is an arm; all are interleaved in one go."""
+    """Every combination of the values given is an arm; all are interleaved in one comparison."""
     if asks_for_help(argv):
         return print_help("compare", WHAT)
     revision, argv = _take_against(argv)

@@ -69,9 +69,9 @@ def gate(argv: list[str]) -> int:
 
 def _were_compared(folder: Path, runs: Sequence[Run]) -> bool:
     """Not measured one after the other; a comparison that was cut off has no file yet."""
-    goes = {tuple(run.environment.get("arms_of_this_go", ())) for run in runs}
+    comparisons = {tuple(run.environment.get("arms_of_this_go", ())) for run in runs}
     names = sorted(run.name for run in runs)
-    return (folder / COMPARISON).is_file() or [sorted(go) for go in goes] == [names]
+    return (folder / COMPARISON).is_file() or [sorted(arms) for arms in comparisons] == [names]
 
 
 def _keep(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> None:

@@ -43,19 +43,19 @@ class ArmRecorder:
         engine: Engine,
         dataset: Dataset,
         *,
-        beside: list[str],
+        arm_names: list[str],
         floor_ms: float | None,
         simulated: bool,
     ) -> None:
         """
         Args:
-            beside: the names of all arms of this go, this one included, in their order.
+            arm_names: of all arms of this comparison, this one included, in their order.
             floor_ms: what the harness itself adds; None in simulated time.
         """
         self.plan = plan
         self.engine = engine
         self._dataset = dataset
-        self.environment = self._describe(beside, floor_ms, simulated=simulated)
+        self.environment = self._describe(arm_names, floor_ms, simulated=simulated)
 
     @cached_property
     def writer(self) -> RunWriter:
@@ -63,14 +63,14 @@ class ArmRecorder:
         return RunWriter(self.plan.folder, config_yaml(self.plan.config), self.environment)
 
     def _describe(
-        self, beside: list[str], floor_ms: float | None, *, simulated: bool
+        self, arm_names: list[str], floor_ms: float | None, *, simulated: bool
     ) -> dict[str, Any]:
         config = self.plan.config
         return describe_environment(
             self.engine.info.device,
             name=self.plan.name,
             arm=self._arm(),
-            arms_of_this_go=beside,
+            arms_of_this_go=arm_names,
             overrides=list(self.plan.overrides),
             harness_floor_ms=floor_ms,
             model=msgspec.to_builtins(self.engine.info),

@@ -26,7 +26,7 @@ FLOOR_TURN_S = 0.2
 
 
 class Rig:
-    """Dataset, clock and engines, loaded once: for one go of interleaved arms, or for several."""
+    """Dataset, clock and engines, loaded once: for one comparison or for several."""
 
     def __init__(self, config: Config, progress: Progress) -> None:
         self.progress = progress

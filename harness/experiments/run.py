@@ -45,7 +45,7 @@ log = logging.getLogger("harness")
 
 
 def run_arms(plans: Sequence[ArmPlan], progress: Progress) -> list[Summary]:
-    """Replay all arms, interleaved in one go; returns their summaries, in order.
+    """Replay all arms, interleaved in one comparison; returns their summaries, in order.
 
     Raises:
         UsageError: something asked for is not there, before anything was timed.
@@ -57,7 +57,7 @@ def run_arms(plans: Sequence[ArmPlan], progress: Progress) -> list[Summary]:
 
 
 def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
-    """One go: every arm is replayed, interleaved, summarised and judged."""
+    """One comparison: every arm is replayed, interleaved, summarised and judged."""
     for plan in plans:
         rig.engine(plan.config)  # what cannot be loaded leaves no folder behind
     recorders = _make_recorders(plans, rig)
@@ -121,7 +121,7 @@ def _check_arms(plans: Sequence[ArmPlan]) -> None:
                 )
         for name in (f.name for f in fields(first.replay)):
             if name in ("frame_ms", "timeout_s"):
-                continue  # of the arm; all else is of the go
+                continue  # of the arm; all else is of the comparison
             if getattr(plan.config.replay, name) != getattr(first.replay, name):
                 raise ConfigError(
                     f"arms of one comparison must share replay.{name}",
@@ -299,12 +299,12 @@ def _make_recorders(plans: Sequence[ArmPlan], rig: Rig) -> list[ArmRecorder]:
     return [_make_recorder(plan, rig, [other.name for other in plans]) for plan in plans]
 
 
-def _make_recorder(plan: ArmPlan, rig: Rig, beside: list[str]) -> ArmRecorder:
+def _make_recorder(plan: ArmPlan, rig: Rig, arm_names: list[str]) -> ArmRecorder:
     return ArmRecorder(
         plan,
         rig.engine(plan.config),
         rig.dataset,
-        beside=beside,
+        arm_names=arm_names,
         floor_ms=rig.floor_ms,
         simulated=rig.world.simulated,
     )

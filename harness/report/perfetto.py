@@ -34,9 +34,9 @@ def trace_json(arms: Sequence[Arm]) -> str:
 
 
 def _bases_ns(arms: Sequence[Arm]) -> list[int]:
-    """Where each arm's time begins: at once for arms of one go, each at its own zero otherwise.
+    """Where each arm's time begins: together for arms of one comparison, else each at its own zero.
 
-    Monotonic clocks of different processes share no zero; arms of one go overlap in time.
+    Monotonic clocks of different processes share no zero; arms of one comparison overlap in time.
     """
     ranges = [
         (

@@ -323,7 +323,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "busy_machine",
         _busy_machine,
-        "stop them, or compare arms in one go (interleaved), never with a stored baseline",
+        "stop them, or compare arms in one comparison (interleaved), never with a stored baseline",
     ),
     Check("gc_pause", _gc_pause, "find out what calls gc.collect() while sessions run"),
     Check("fake_streaming", _fake_streaming, "judge response_ms; TTFT and gaps mean nothing here"),

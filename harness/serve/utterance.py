@@ -35,7 +35,7 @@ class Client(Protocol):
     def failed(self, error: str) -> None: ...
 
 
-class _Lane:
+class _ChunkedOutput:
     """One chunking strategy over the tokens of one utterance."""
 
     def __init__(self, name: str, config: Strategy) -> None:
@@ -66,7 +66,7 @@ class Utterance:
     ) -> None:
         self._name = name
         self._client = client
-        self._lanes = [_Lane(*lane) for lane in lanes.items()]
+        self._lanes = [_ChunkedOutput(*lane) for lane in lanes.items()]
         self._kind = kind
         self._world = world
         self._telemetry = telemetry
@@ -143,12 +143,12 @@ class Utterance:
                 self._release(lane, chunk, at_ns)
             self._plan_tick(lane)
 
-    def _plan_tick(self, lane: _Lane) -> None:
+    def _plan_tick(self, lane: _ChunkedOutput) -> None:
         if (due_ns := lane.chunker.deadline_ns) is not None and lane.wake is None:
             in_s = max(0, due_ns - self._world.now_ns()) / NS_PER_S
             lane.wake = self._loop.call_later(in_s, self._tick, lane)
 
-    def _tick(self, lane: _Lane) -> None:
+    def _tick(self, lane: _ChunkedOutput) -> None:
         lane.wake = None
         now_ns = self._world.now_ns()
         for chunk in lane.chunker.tick(now_ns):
@@ -193,7 +193,9 @@ class Utterance:
     def _request(self, at_ns: int) -> int:
         return at_ns if self._request_ns is None else self._request_ns
 
-    def _release(self, lane: _Lane, text: str, token_ns: int, *, is_final: bool = False) -> None:
+    def _release(
+        self, lane: _ChunkedOutput, text: str, token_ns: int, *, is_final: bool = False
+    ) -> None:
         now_ns = self._world.now_ns()
         request_ns = self._request(now_ns)
         chunk = Chunk(index=lane.count, text=text, at_ns=now_ns, is_final=is_final)
@@ -208,7 +210,7 @@ class Utterance:
             lane.last_ns = now_ns
 
     def _note(
-        self, lane: _Lane, message: ChunkMessage, now_ns: int, request_ns: int | None
+        self, lane: _ChunkedOutput, message: ChunkMessage, now_ns: int, request_ns: int | None
     ) -> None:
         """Count and log a chunk, after the message before it has left: logging may be slow."""
         if request_ns is not None:

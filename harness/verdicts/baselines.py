@@ -205,7 +205,7 @@ def require_comparable(
         raise BaselineError(
             f"the run may not be compared with baseline {baseline.name}:\n  "
             + "\n  ".join(map(str, refused)),
-            hint="save a baseline here, measure both in one go with `compare`, or, if you know"
+            hint="save a baseline here, measure both in one comparison (`compare`), or, if you know"
             f" that it does not matter, {_allowing(refused)}",
         )
     return tuple(m.field for m in check_comparable(baseline.environment, environment))

@@ -1,4 +1,4 @@
-"""Rules against a reference: a stored baseline, or another arm of the same go.
+"""Rules against a reference: a stored baseline, or another arm of the same comparison.
 
 Clips are paired: each is compared with itself, so that what makes clips differ cancels. Up to the
 median a statistic is taken per clip, over its repeats, and averaged over clips. A tail percentile
@@ -66,11 +66,11 @@ def _no_reference(name: str) -> RuleResult:
         return RuleResult(
             seen="there is no baseline to compare with",
             next="save one with `baseline save NAME RUN` and name it with --baseline NAME,"
-            " or measure both in one go with `compare`",
+            " or measure both in one comparison (`compare`)",
         )
     return RuleResult(
         seen=f"there is no arm {name} to compare with",
-        next=f"measure it in the same go: `compare` with {name} among the arms",
+        next=f"measure it in the same comparison: `compare` with {name} among the arms",
     )
 
 
@@ -166,7 +166,7 @@ def _rise(
 
 
 def _seems_otherwise(found: RuleResult, interval: Interval, limit: float, alpha: float) -> bool:
-    """Would ``interval`` beside ``limit`` look like another answer than the one that was found?"""
+    """Would ``interval`` next to ``limit`` suggest another result than the one found?"""
     low, high = cast("float", interval.low), cast("float", interval.high)
     return (high <= limit, low > limit) != (found.p_pass <= alpha, found.p_fail <= alpha)
 

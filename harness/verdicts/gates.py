@@ -47,15 +47,15 @@ from harness.verdicts.rules import (
 _NO_BASELINE = "no baseline is named: gate.baseline=NAME, --baseline NAME, or `compare`"
 
 
-class Beside(TypedDict, total=False):
-    """What an arm is judged beside; all of it may be left out."""
+class JudgingContext(TypedDict, total=False):
+    """What an arm is judged with; all of it may be left out."""
 
     baseline: Clips | None  # what rules `vs baseline` compare with, stored or of this comparison
     baseline_name: str | None  # how the verdict calls it
     allowed: Sequence[str]  # mismatches with the baseline that were allowed by hand
     is_reference: bool  # others are compared with this arm: rules `vs baseline` are not asked
     other_arms: Mapping[str, Clips]  # by name, for rules `vs arm NAME` and `text parity`
-    # `baseline` or an arm's name -> why its run is not valid: nothing can be said beside it.
+    # `baseline` or an arm's name -> why its run is not valid: no comparison with it is possible.
     invalid_references: Mapping[str, str]
     bands: Mapping[str, float] | None  # relative noise between runs, for a stored baseline only
 
@@ -69,7 +69,7 @@ def judge(
     figures: Mapping[str, Distribution | Ratio] | None = None,
     share: float = 1.0,
     seed: int = 0,
-    **beside: Unpack[Beside],
+    **context: Unpack[JudgingContext],
 ) -> Verdict:
     """Judge one arm by a gate.
 
@@ -80,7 +80,7 @@ def judge(
         figures: ``metrics`` of the run's summary, for rules on memory.
         share: of alpha that this look may spend (``sequential``).
         seed: of the bootstrap.
-        beside: see :class:`Beside`.
+        context: see :class:`JudgingContext`.
 
     Raises:
         ConfigError: a rule is not one.
@@ -88,26 +88,26 @@ def judge(
     rules = parse_rules(gate.rules)
     if not rules or (gate.arm is not None and gate.arm not in arm.values()):
         return Verdict(status="invalid" if validity else "none", gate=gate.name)
-    references = dict(beside.get("other_arms", {}))
-    if (baseline := beside.get("baseline")) is not None:
+    references = dict(context.get("other_arms", {}))
+    if (baseline := context.get("baseline")) is not None:
         references[BASELINE] = baseline
     material = Material(
         clips=clips,
         references=references,
         memory={k: v for k, v in (figures or {}).items() if isinstance(v, Ratio)},
-        bands=beside.get("bands") or {},
+        bands=context.get("bands") or {},
         alpha=(1 - gate.confidence) * share,
         seed=seed,
     )
-    verdicts = _rule_verdicts(rules, material, arm, validity, beside)
+    verdicts = _rule_verdicts(rules, material, arm, validity, context)
     return Verdict(
         # An arm of which nothing is asked may still be what others were compared with.
         status=worst([verdict.status for verdict in verdicts] + ["invalid" for _ in validity]),
         gate=gate.name,
         confidence=gate.confidence,
         rules=tuple(verdicts),
-        baseline=beside.get("baseline_name"),
-        allowed=tuple(beside.get("allowed", ())),
+        baseline=context.get("baseline_name"),
+        allowed=tuple(context.get("allowed", ())),
     )
 
 
@@ -116,10 +116,13 @@ def _rule_verdicts(
     material: Material,
     arm: Mapping[str, str],
     validity: Sequence[str],
-    beside: Beside,
+    context: JudgingContext,
 ) -> list[RuleVerdict]:
-    """One a rule: asked, not asked of this arm, or asked beside a run that is not valid."""
-    is_reference, invalid = beside.get("is_reference", False), beside.get("invalid_references", {})
+    """One a rule: asked, not asked of this arm, or compared with a run that is not valid."""
+    is_reference, invalid = (
+        context.get("is_reference", False),
+        context.get("invalid_references", {}),
+    )
     unasked = {
         rule: why
         for rule in rules

@@ -17,7 +17,7 @@ from harness.runs.summarise import summarise_run
 from harness.verdicts import Verdict
 from harness.verdicts.baselines import FOLDER, Baseline, load_baseline, require_comparable
 from harness.verdicts.calibration import load_calibration
-from harness.verdicts.gates import Beside, check_arm, check_references, judge
+from harness.verdicts.gates import JudgingContext, check_arm, check_references, judge
 from harness.verdicts.rules import BASELINE
 from harness.verdicts.sequential import SequentialPlan, confirm, to_confirm
 
@@ -64,7 +64,7 @@ def judge_runs(
     With ``replay.until=decided`` a look, the last one too, spends its share of the gate's alpha.
 
     Args:
-        runs: the arms of one go; rules `vs baseline` compare with the first of several.
+        runs: the arms of one comparison; rules `vs baseline` compare with the first of several.
         gate: in place of the one that each run was configured with.
         against: what a run that is alone is compared with.
 
@@ -97,7 +97,7 @@ def judge_runs(
             figures=summary.metrics,
             share=_share(run),
             seed=run.environment["seed"],
-            **_beside(run, runs, reference, invalid),
+            **_context(run, runs, reference, invalid),
         )
         for run, summary, arm in zip(runs, summaries, names, strict=True)
     ]
@@ -107,7 +107,9 @@ def judge_runs(
     return [_name_next(verdict, command) for verdict in verdicts]
 
 
-def _beside(run: Run, runs: Sequence[Run], reference: Beside, invalid: Mapping[str, str]) -> Beside:
+def _context(
+    run: Run, runs: Sequence[Run], reference: JudgingContext, invalid: Mapping[str, str]
+) -> JudgingContext:
     return {
         **reference,
         "is_reference": len(runs) > 1 and run is runs[0],
@@ -116,7 +118,7 @@ def _beside(run: Run, runs: Sequence[Run], reference: Beside, invalid: Mapping[s
     }
 
 
-def _reference(runs: Sequence[Run], against: BaselineReference | None) -> Beside:
+def _reference(runs: Sequence[Run], against: BaselineReference | None) -> JudgingContext:
     """What rules `vs baseline` compare with: the first of several arms, or a stored baseline."""
     if len(runs) > 1:
         return {"baseline": runs[0].clips, "baseline_name": f"arm {runs[0].name}"}
@@ -151,14 +153,17 @@ def _share(run: Run) -> float:
 
 
 def _compare_command(run: Run, gate: GateConfig, against: BaselineReference) -> str:
-    """What tells a slower program from a slower machine: both revisions, in one go."""
+    """What tells a slower program from a slower machine: both revisions, in one comparison."""
     old = against.baseline.environment
     if old["config_identity"] != run.environment["config_identity"]:
         # both revisions would get this run's config
-        return "measure both configs in one go: compare"
+        return "measure both configs in one comparison: compare"
     made_of = old["git_revision"]
     if made_of is None:
-        return "measure old and new in one go: compare --against REVISION (the baseline names none)"
+        return (
+            "measure old and new in one comparison: compare --against REVISION"
+            " (the baseline names none)"
+        )
     own = gate_of(run)
     dropped = ("gate.baseline", "gate.allow") if gate.rules == own.rules else ("gate",)
     overrides = [o for o in run.environment.get("overrides", []) if not o.startswith(dropped)]

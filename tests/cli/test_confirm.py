@@ -150,7 +150,7 @@ def test_a_regression_of_another_config_is_not_confirmed_by_the_revision() -> No
     assert main(["baseline", "save", "main", "old"]) == 0
     allowed = ["gate.baseline=main", "gate.allow=[config_identity]"]
     assert harness("run", "new", RULES, "engine.first_ms=388", *allowed) == 3
-    assert regression("new")["next"] == "measure both configs in one go: compare"
+    assert regression("new")["next"] == "measure both configs in one comparison: compare"
 
 
 def test_a_regression_by_another_gate_is_confirmed_by_that_gate() -> None:

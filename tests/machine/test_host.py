@@ -194,7 +194,7 @@ def test_others_at_work_are_a_warning_unless_they_may_be_the_server(tmp_path: Pa
     (warning,) = (text for text in run.summary.warnings if text.startswith("busy_machine"))
     assert warning == (
         "busy_machine: other programs used 20% of the machine's CPU, at most 10%; stop them, or"
-        " compare arms in one go (interleaved), never with a stored baseline"
+        " compare arms in one comparison (interleaved), never with a stored baseline"
     )
     assert run.summary.validity == ()
     run.environment["model"]["device"] = "remote"

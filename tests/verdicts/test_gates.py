@@ -257,8 +257,8 @@ def test_what_is_not_asked_for_want_of_a_baseline_is_no_pass_of_its_own():
     rules = ["failed = 0", NO_WORSE, "text parity"]
     alone = ask(slow, *rules)
     assert (alone.status, [r.status for r in alone.rules]) == ("pass", ["pass", "none", "none"])
-    beside = ask(slow, *rules, other_arms={"b": fast})
-    assert [r.status for r in beside.rules] == ["pass", "none", "pass"]
+    verdict = ask(slow, *rules, other_arms={"b": fast})
+    assert [r.status for r in verdict.rules] == ["pass", "none", "pass"]
     assert [r.status for r in ask(slow, *rules, baseline=fast).rules] == ["pass", "fail", "pass"]
 
 
