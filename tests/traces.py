@@ -20,7 +20,7 @@ from harness.events import (
     Trace,
     Word,
 )
-from harness.machine.gpu import GpuSample, Telemetry
+from harness.machine.gpu import GpuSample, GpuTelemetry
 
 MS = 1_000_000
 T0_MS = 1_000  # audio time zero
@@ -105,7 +105,7 @@ def figures(trace: Trace, **options: Any) -> Any:
     return clip_metrics(trace, **options)
 
 
-def gpu_that_said(*throttle: tuple[str, ...]) -> Telemetry:
+def gpu_that_said(*throttle: tuple[str, ...]) -> GpuTelemetry:
     """One sample for each of ``throttle``: why the clocks were lower then."""
     samples = tuple(
         GpuSample(
@@ -114,4 +114,4 @@ def gpu_that_said(*throttle: tuple[str, ...]) -> Telemetry:
         )
         for at, reasons in enumerate(throttle)
     )  # fmt: skip
-    return Telemetry(name="a GPU", driver="1", every_ms=100, samples=samples)
+    return GpuTelemetry(name="a GPU", driver="1", every_ms=100, samples=samples)

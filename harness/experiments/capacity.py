@@ -24,7 +24,7 @@ from harness.metrics import METRICS_VERSION, ClipMetrics
 from harness.runs.folder import load_run, write_json
 from harness.runs.validity import FEWEST_CLIPS
 from harness.verdicts.capacity import (
-    Answer,
+    CapacityAnswer,
     Search,
     counted,
     look_at,
@@ -39,7 +39,7 @@ from harness.verdicts.rules import Within
 class Capacity(NamedTuple):
     """What a search has found."""
 
-    answer: Answer
+    answer: CapacityAnswer
     loads: Sequence[Load]  # every number of streams that was tried
     objectives: Sequence[Within]
 

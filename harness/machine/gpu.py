@@ -2,7 +2,7 @@
 
 Sampled with NVML on a timeline of its own, so nothing on the measuring path waits for it. Where
 there is no NVIDIA GPU the answer is a typed absence that says why. A GPU that lowered its clocks
-was not the GPU that was to be measured: such a run is invalid (``Telemetry.throttled``).
+was not the GPU that was to be measured: such a run is invalid (``GpuTelemetry.throttled``).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class NoGpu(msgspec.Struct, frozen=True, tag="no_gpu"):
     why: str
 
 
-class Telemetry(msgspec.Struct, frozen=True, tag="gpu"):
+class GpuTelemetry(msgspec.Struct, frozen=True, tag="gpu"):
     """All readings of one run, in order of time."""
 
     name: str
@@ -68,12 +68,12 @@ class Telemetry(msgspec.Struct, frozen=True, tag="gpu"):
 
 
 def joined(
-    earlier: Telemetry | NoGpu | None, later: Telemetry | NoGpu | None
-) -> Telemetry | NoGpu | None:
+    earlier: GpuTelemetry | NoGpu | None, later: GpuTelemetry | NoGpu | None
+) -> GpuTelemetry | NoGpu | None:
     """What two parts of one run have seen; a part that saw nothing takes nothing away."""
-    if isinstance(earlier, Telemetry) and isinstance(later, Telemetry):
+    if isinstance(earlier, GpuTelemetry) and isinstance(later, GpuTelemetry):
         return msgspec.structs.replace(earlier, samples=earlier.samples + later.samples)
-    return earlier if isinstance(earlier, Telemetry) or later is None else later
+    return earlier if isinstance(earlier, GpuTelemetry) or later is None else later
 
 
 class GpuSampler:
@@ -130,14 +130,14 @@ class GpuSampler:
         self._sample()
         self._timeline.start()
 
-    def stop(self) -> Telemetry | NoGpu:
+    def stop(self) -> GpuTelemetry | NoGpu:
         """The last sample, and all of them; a GPU that is lost takes none away."""
         if self._absent is not None:
             return self._absent
         self._timeline.stop()
         self._samples.append(self._read())
         self._ask(self._nvml.nvmlShutdown)
-        return Telemetry(
+        return GpuTelemetry(
             name=self._name,
             driver=self._driver,
             every_ms=self._every_ms,

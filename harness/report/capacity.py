@@ -26,7 +26,7 @@ from harness.report.style import (
 )
 from harness.report.text import DASH, interval, ms, percent, plural
 from harness.verdicts import capacity as verdict
-from harness.verdicts.capacity import Answer
+from harness.verdicts.capacity import CapacityAnswer
 from harness.verdicts.load import Load
 from harness.verdicts.rules import Within
 
@@ -42,7 +42,7 @@ _SHOWN = {
 _SIGNS = {verdict.GOOD: "o", verdict.UNDECIDED: "D", verdict.BAD: "X"}
 
 
-def plot_load(loads: Sequence[Load], answer: Answer, objectives: Sequence[Within],
+def plot_load(loads: Sequence[Load], answer: CapacityAnswer, objectives: Sequence[Within],
               goal: float) -> Plot:  # fmt: skip
     """Latencies above, goodput with its interval below, over the number of streams."""
     figure = new_figure("Latency against load", 4.6 + legend_height_in(4, 4))
@@ -97,7 +97,7 @@ def _draw_goodput(axes: Axes, loads: Sequence[Load], goal: float) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _draw_knee(axes: Axes, answer: Answer) -> None:
+def _draw_knee(axes: Axes, answer: CapacityAnswer) -> None:
     """From the last number shown good to the first shown bad; a line where one is unknown."""
     ends = [end for end in (answer.largest_good, answer.smallest_bad) if end is not None]
     if len(ends) == 2:
@@ -106,7 +106,7 @@ def _draw_knee(axes: Axes, answer: Answer) -> None:
         axes.axvline(ends[0], color=MUTED, linewidth=1.2, label="knee")
 
 
-def _caption(loads: Sequence[Load], answer: Answer, objectives: Sequence[Within],
+def _caption(loads: Sequence[Load], answer: CapacityAnswer, objectives: Sequence[Within],
              goal: float) -> str:  # fmt: skip
     sessions = sum(load.point.sessions for load in loads)
     limits = ", ".join(rule.text for rule in objectives)
@@ -119,7 +119,7 @@ def _caption(loads: Sequence[Load], answer: Answer, objectives: Sequence[Within]
     )
 
 
-def print_load(loads: Sequence[Load], answer: Answer, console: Console) -> None:
+def print_load(loads: Sequence[Load], answer: CapacityAnswer, console: Console) -> None:
     """A row for each number of streams, then the answer."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for header in ("streams", "shown", "goodput", "", "TTFT p50", "p95", "gap p95", "n"):

@@ -32,7 +32,7 @@ class Track(msgspec.Struct, frozen=True):
     ttft: str  # as the tables say it
 
 
-class Clip(msgspec.Struct, frozen=True):
+class PlaybackClip(msgspec.Struct, frozen=True):
     id: str
     duration_ms: int
     request_ms: int  # R, ms after audio zero
@@ -41,7 +41,7 @@ class Clip(msgspec.Struct, frozen=True):
     audio: str | None  # a data: URI
 
 
-def playback(arms: Sequence[Arm], audio: Audio | None) -> list[Clip]:
+def playback(arms: Sequence[Arm], audio: Audio | None) -> list[PlaybackClip]:
     """The first repeat of every clip that each arm finished with text; at most ``MOST_CLIPS``.
 
     Args:
@@ -68,7 +68,7 @@ def _playable(arm: Arm, clip: str, repeat: int) -> bool:
     return trace is not None and not trace.failed and bool(trace.text.strip())
 
 
-def _clip(arms: Sequence[Arm], clip: str, repeat: int, encoded: bytes | None) -> Clip:
+def _clip(arms: Sequence[Arm], clip: str, repeat: int, encoded: bytes | None) -> PlaybackClip:
     traces = [arm.traces[clip, repeat] for arm in arms]
     first = traces[0]
     names = {arm.summary.arm.get("chunking") for arm in arms}
@@ -81,7 +81,7 @@ def _clip(arms: Sequence[Arm], clip: str, repeat: int, encoded: bytes | None) ->
         for config in offered()
         if config.name not in names
     ]
-    return Clip(
+    return PlaybackClip(
         id=visible(clip),
         duration_ms=round(first.session.duration_s * 1000),
         request_ms=round((request_ns(first) - first.session.t0_ns) / 1e6),

@@ -23,7 +23,7 @@ import msgspec
 
 from harness.errors import StorageError, UsageError
 from harness.events import Event, GcPause, Trace, build_traces, trace_events
-from harness.machine.gpu import NoGpu, Telemetry, joined
+from harness.machine.gpu import GpuTelemetry, NoGpu, joined
 from harness.machine.host import HostSample
 from harness.metrics import ClipMetrics, Distribution, Ratio, Summary
 from harness.runs.impossible import refuse_impossible
@@ -55,7 +55,7 @@ class Run(msgspec.Struct, frozen=True):
     clips: tuple[ClipMetrics, ...]
     gc_pauses: tuple[GcPause, ...]  # of the whole run; unknown when it was killed
     summary: Summary | None  # None: the run did not finish
-    telemetry: Telemetry | NoGpu | None = None  # None: not on CUDA, or it was killed
+    telemetry: GpuTelemetry | NoGpu | None = None  # None: not on CUDA, or it was killed
     host: tuple[HostSample, ...] = ()  # empty: it was killed, or made by an older harness
 
     @property
@@ -164,7 +164,7 @@ class RunWriter:
         """Keep what the harness has seen of its own collector."""
         self._write(self._events, b"".join(_encode_line(pause) + b"\n" for pause in pauses))
 
-    def append_telemetry(self, telemetry: Telemetry | NoGpu | None) -> None:
+    def append_telemetry(self, telemetry: GpuTelemetry | NoGpu | None) -> None:
         """Keep what the GPU did while the run, or one more part of it, was measured."""
         if telemetry is not None:
             path = self.folder / TELEMETRY
@@ -260,10 +260,10 @@ def _require_whole(run: Run) -> None:
         )
 
 
-def _read_telemetry(path: Path) -> Telemetry | NoGpu | None:
+def _read_telemetry(path: Path) -> GpuTelemetry | NoGpu | None:
     if not path.is_file():
         return None
-    found: Telemetry | NoGpu = decode_json(path, Telemetry | NoGpu, versioned=False)  # type: ignore[arg-type]
+    found: GpuTelemetry | NoGpu = decode_json(path, GpuTelemetry | NoGpu, versioned=False)  # type: ignore[arg-type]
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from harness.machine.gpu import NoGpu, Telemetry
+from harness.machine.gpu import GpuTelemetry, NoGpu
 from harness.machine.host import memory_slope, most_memory_mib, others_cpu
 from harness.metrics import METRICS_VERSION, Distribution, Ratio, Summary
 from harness.metrics.instants import Missing
@@ -30,7 +30,7 @@ def summarise_run(run: Run) -> Summary:
         gc_pauses_ns=tuple((pause.start_ns, pause.end_ns) for pause in run.gc_pauses),
         clock_resolution_ns=environment["clock_resolution_ns"],
         cadence_ms=environment["model"].get("cadence_ms"),
-        throttled=run.telemetry.throttled if isinstance(run.telemetry, Telemetry) else {},
+        throttled=run.telemetry.throttled if isinstance(run.telemetry, GpuTelemetry) else {},
         others_cpu=None if served or not host else host["others_cpu"].value,
     )
     validity, warnings = check_validity(run.traces, run.clips, facts)

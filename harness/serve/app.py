@@ -38,9 +38,9 @@ from harness.errors import ConfigError
 from harness.events import ServedEngine, SessionKind
 from harness.serve.access import Access, is_loopback
 from harness.serve.connection import Connection, Service
-from harness.serve.protocol import Limits, Realtime, ServeProtocol, Transcribe
+from harness.serve.protocol import Realtime, ServeProtocol, Transcribe, UtteranceLimits
 from harness.serve.quiet import explain
-from harness.serve.telemetry import Telemetry
+from harness.serve.telemetry import ServerCounters
 
 _log = logging.getLogger("harness.serve")
 
@@ -163,7 +163,7 @@ class Server:
     ) -> None:
         self.config = config
         self.world = world
-        self.telemetry = Telemetry()
+        self.telemetry = ServerCounters()
         self.access = Access(is_loopback(config.host), tuple(config.origins), read_token(config))
         self._engine = engine
         self._lanes = lanes
@@ -172,7 +172,9 @@ class Server:
         self._service = Service(engine, config, world, kind, self.telemetry, references)
         info = engine.info
         self._served = ServedEngine(info.random_weights, info.weights_sha256, info.model_delay_ms)
-        self._limits = Limits(config.max_message_bytes, round(config.max_audio_s * RATE_HZ))
+        self._limits = UtteranceLimits(
+            config.max_message_bytes, round(config.max_audio_s * RATE_HZ)
+        )
         self._connections: set[Connection] = set()
         self._names = (f"{wall_time():%H%M%S}-{n}" for n in itertools.count(1))
         self._winding_up = False

@@ -27,7 +27,7 @@ from harness.serve.protocol import (
     ServeProtocol,
     State,
 )
-from harness.serve.telemetry import Telemetry
+from harness.serve.telemetry import ServerCounters
 from harness.serve.utterance import Utterance
 
 _log = logging.getLogger("harness.serve")
@@ -43,7 +43,7 @@ class Service(NamedTuple):
     config: ServeConfig
     world: World
     kind: SessionKind
-    telemetry: Telemetry
+    telemetry: ServerCounters
     references: Mapping[str, Reference]  # by the id of a dataset clip
 
 

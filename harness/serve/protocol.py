@@ -63,7 +63,7 @@ class State(enum.Enum):
     ANSWERING = enum.auto()
 
 
-class Limits(msgspec.Struct, frozen=True):
+class UtteranceLimits(msgspec.Struct, frozen=True):
     message_bytes: int
     audio_samples: int  # of one utterance
 
@@ -105,7 +105,7 @@ class _Dropped(Exception):  # noqa: N818 the client knows already
 class _Base:
     """State, limits and the decoding that both protocols share."""
 
-    def __init__(self, limits: Limits, served: ServedEngine) -> None:
+    def __init__(self, limits: UtteranceLimits, served: ServedEngine) -> None:
         self.state = State.IDLE
         self._limits = limits
         self._served = served
@@ -183,7 +183,9 @@ class _Base:
 class Realtime(_Base):
     """vLLM's protocol: ``session.update``, ``commit``, ``append``..., ``commit(final)``."""
 
-    def __init__(self, limits: Limits, model: str, served: ServedEngine = _NOTHING_TOLD) -> None:
+    def __init__(
+        self, limits: UtteranceLimits, model: str, served: ServedEngine = _NOTHING_TOLD
+    ) -> None:
         super().__init__(limits, served)
         self._model = model
         self._model_validated = False
@@ -262,7 +264,7 @@ class Transcribe(_Base):
     """``start`` (optional), binary PCM16 or ``audio``..., ``end``."""
 
     def __init__(
-        self, limits: Limits, kind: str, model: str, served: ServedEngine = _NOTHING_TOLD
+        self, limits: UtteranceLimits, kind: str, model: str, served: ServedEngine = _NOTHING_TOLD
     ) -> None:
         super().__init__(limits, served)
         self._kind = kind

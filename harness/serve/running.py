@@ -16,7 +16,7 @@ from harness.keys import KnownKeys
 from harness.serve.access import is_loopback
 from harness.serve.app import Server
 from harness.serve.quiet import quiet_log
-from harness.serve.wire import BACKLOG, Door, Limits, most_connections, wired
+from harness.serve.wire import BACKLOG, ConnectionLimits, Door, most_connections, wired
 
 _log = logging.getLogger("harness.serve")
 
@@ -53,7 +53,9 @@ def make_uvicorn(app: Starlette, announce: Callable[[str], None] = _log.info) ->
     serving: Server = app.state.server
     config = serving.config
     most = most_connections(config.max_connections or config.max_sessions + _SPARE_CONNECTIONS)
-    door = Door(Limits(most, config.handshake_timeout_s), serving.world, serving.telemetry)
+    door = Door(
+        ConnectionLimits(most, config.handshake_timeout_s), serving.world, serving.telemetry
+    )
     server = _WindingUp(
         uvicorn.Config(
             app,

@@ -33,7 +33,7 @@ class Histogram:
         return [*lines, f"{self._name}_sum {self._sum_s:.6f}", f"{self._name}_count {below}"]
 
 
-class Telemetry:
+class ServerCounters:
     """What a server counts from its start; only its asyncio thread writes."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from harness.chunking.messages import ChunkMessage, chunk_message
 from harness.clock import NS_PER_MS, NS_PER_S, World
 from harness.engines import Engine, Reference, Samples, Stream
 from harness.events import Chunk, ServerSpan, ServerTiming, SessionKind, Span
-from harness.serve.telemetry import Telemetry
+from harness.serve.telemetry import ServerCounters
 from harness.text import shorten
 
 _log = logging.getLogger("harness.serve")
@@ -51,7 +51,7 @@ class _ChunkedOutput:
 class Utterance:
     """Listens to the engine on its thread, and works on the asyncio thread.
 
-    The first lane is the one that ``Telemetry`` and the log speak of.
+    The first lane is the one that ``ServerCounters`` and the log speak of.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Utterance:
         lanes: dict[str, Strategy],
         kind: SessionKind,
         world: World,
-        telemetry: Telemetry,
+        telemetry: ServerCounters,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._name = name

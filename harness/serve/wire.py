@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, cast
 
 from harness.clock import World
 from harness.serve.budget import Bucket, FrameCounter
-from harness.serve.telemetry import Telemetry
+from harness.serve.telemetry import ServerCounters
 
 _log = logging.getLogger("harness.serve")
 
@@ -46,7 +46,7 @@ _FLUSHING_S = 5.0  # for a client to take what was sent before the end
 _POLICY = 1008  # close code: policy violation
 
 
-class Limits(NamedTuple):
+class ConnectionLimits(NamedTuple):
     connections: int  # open at the same time
     handshake_s: float  # until a whole request
 
@@ -54,7 +54,7 @@ class Limits(NamedTuple):
 class Door:
     """The connections that are open, and those of them that have no session yet, or no more."""
 
-    def __init__(self, limits: Limits, world: World, telemetry: Telemetry) -> None:
+    def __init__(self, limits: ConnectionLimits, world: World, telemetry: ServerCounters) -> None:
         self.handshake_s = limits.handshake_s
         self.now_ns = world.now_ns
         self._most = limits.connections

@@ -154,7 +154,7 @@ def _rounds(look: Look) -> Iterator[list[float]]:
 # --- the search ----------------------------------------------------------------------------------
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class CapacityAnswer(msgspec.Struct, frozen=True, kw_only=True):
     largest_good: int | None  # streams; None: no number was shown good
     smallest_bad: int | None  # streams; None: no number was shown bad
     complete: bool  # both are known, or one of them is at an end of the range
@@ -212,14 +212,14 @@ class Search:
             return open_below
         return self._undecided([high, *(high + n for n in _doubling(self._most - high))], BAD)
 
-    def answer(self) -> Answer:
+    def answer(self) -> CapacityAnswer:
         bad = min((p.streams for p in self.points if p.status == BAD), default=None)
         good = max(
             (p.streams for p in self.points if p.status == GOOD and (not bad or p.streams < bad)),
             default=None,
         )
         complete = good == self._most or bad == 1 or (good is not None and bad is not None)
-        return Answer(largest_good=good, smallest_bad=bad, complete=complete,
+        return CapacityAnswer(largest_good=good, smallest_bad=bad, complete=complete,
                       why=self._why(good, bad))  # fmt: skip
 
     def _bracket(self) -> tuple[int, int | None]:

@@ -16,7 +16,7 @@ from harness.__main__ import main
 from harness.engines import scripted
 from harness.experiments import run as experiment
 from harness.machine.environment import git_revision
-from harness.machine.gpu import Telemetry
+from harness.machine.gpu import GpuTelemetry
 from harness.runs.folder import Run, load_run
 from harness.verdicts import judge as summaries
 
@@ -104,7 +104,7 @@ def test_a_second_measurement_on_a_gpu_that_lowered_its_clocks_confirms_nothing(
     class Sampler:
         def __init__(self, *_: Any) -> None: ...
         def start(self) -> None: ...
-        def stop(self) -> Telemetry:
+        def stop(self) -> GpuTelemetry:
             return seen.pop(0)
 
     monkeypatch.setattr(scripted, "EngineInfo", partial(scripted.EngineInfo, device="cuda"))

@@ -22,7 +22,7 @@ from harness.__main__ import main
 from harness.clock import RealWorld
 from harness.experiments import revisions as against
 from harness.experiments.revisions import Side
-from harness.machine.gpu import Telemetry
+from harness.machine.gpu import GpuTelemetry
 from harness.runs.folder import Run, load_run
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("without_pngs")]
@@ -222,7 +222,7 @@ def test_one_repeat_on_a_gpu_that_lowered_its_clocks_is_enough(
     assert main(["compare", "--against", "HEAD", *QUICK]) == 4
     (old,), (new,) = (list(Path("out").glob(f"{side}-*")) for side in ("old", "new"))
     cool = load_run(old).telemetry
-    assert isinstance(cool, Telemetry)
+    assert isinstance(cool, GpuTelemetry)
     assert len(cool.samples) == 2
     assert "hardware_thermal 50%" in str(load_run(new).summary)
 

@@ -31,7 +31,7 @@ from harness.engines.voxtral.realtime_model import (
 )
 from harness.engines.voxtral.tokenizer import STREAMING_PAD
 from harness.engines.voxtral.weights import Loaded
-from harness.machine.gpu import GpuSampler, Telemetry
+from harness.machine.gpu import GpuSampler, GpuTelemetry
 from tests.engines.voxtral.test_engine import generated as generated_turn
 from tests.engines.voxtral.test_live import transformers_says
 from tests.engines.voxtral.test_realtime import (
@@ -358,7 +358,7 @@ def test_the_sampler_sees_this_gpu(cuda: torch.device) -> None:
     sampler.start()
     held = torch.ones(1 << 28, dtype=torch.uint8, device=cuda)
     told = sampler.stop()
-    assert isinstance(told, Telemetry)
+    assert isinstance(told, GpuTelemetry)
     assert told.name == torch.cuda.get_device_name(cuda)
     assert told.peak_memory_bytes is not None
     assert told.peak_memory_bytes >= held.numel()

@@ -17,7 +17,7 @@ from harness.clock import NS_PER_MS, RealWorld, VirtualWorld
 from harness.experiments import run as experiment
 from harness.machine import environment
 from harness.machine.environment import describe_gpu
-from harness.machine.gpu import GpuSample, GpuSampler, NoGpu, Telemetry, joined, throttle_reasons
+from harness.machine.gpu import GpuSample, GpuSampler, GpuTelemetry, NoGpu, joined, throttle_reasons
 
 
 class FakeNvml:
@@ -74,7 +74,7 @@ class FakeNvml:
         return 61
 
 
-def sampled(nvml: FakeNvml, beside: int = 0) -> Telemetry:
+def sampled(nvml: FakeNvml, beside: int = 0) -> GpuTelemetry:
     """What is sampled of a run that takes as long as ``beside`` samples besides both ends' do."""
     world = RealWorld()
     sampler = GpuSampler(world, every_ms=1.0 if beside else 1e9, nvml=nvml)
@@ -82,7 +82,7 @@ def sampled(nvml: FakeNvml, beside: int = 0) -> Telemetry:
     while nvml.readings < 1 + beside:
         world.sleep_until_ns(world.now_ns() + NS_PER_MS)
     told = sampler.stop()
-    assert isinstance(told, Telemetry)
+    assert isinstance(told, GpuTelemetry)
     return told
 
 
@@ -156,7 +156,7 @@ def test_a_gpu_that_is_lost_takes_no_sample_away() -> None:
     sampler.start()
     nvml.gone = True
     told = sampler.stop()
-    assert isinstance(told, Telemetry)
+    assert isinstance(told, GpuTelemetry)
     assert (told.name, told.samples[0].sm_mhz, told.samples[-1].sm_mhz) == (
         "NVIDIA Test gpu0", 1980, None,
     )  # fmt: skip
@@ -174,7 +174,7 @@ def test_the_gpu_of_the_device_is_meant_not_the_first(monkeypatch: pytest.Monkey
     sampler = GpuSampler(RealWorld(), "cuda:1", nvml=FakeNvml())
     sampler.start()
     told = sampler.stop()
-    assert isinstance(told, Telemetry)
+    assert isinstance(told, GpuTelemetry)
     assert told.name == "NVIDIA Test GPU-b"
 
 
@@ -213,7 +213,7 @@ def test_a_run_without_a_gpu_asks_nothing(world: Any, device: str, why: str) -> 
 def test_parts_of_a_run_are_joined_and_one_that_saw_nothing_takes_nothing_away() -> None:
     cool, hot = gpu_that_said((), ()), gpu_that_said(("power_cap",), ())
     both = joined(cool, hot)
-    assert isinstance(both, Telemetry)
+    assert isinstance(both, GpuTelemetry)
     assert both.samples == cool.samples + hot.samples
     assert both.throttled == {"power_cap": 0.25}
     for absent in (None, NoGpu("NVML: asleep")):
@@ -225,4 +225,4 @@ def test_telemetry_is_stored_and_read_back() -> None:
     told = sampled(FakeNvml(throttle_bits=[0x04]))
     for record in (told, NoGpu("none")):
         stored = msgspec.json.encode(record)
-        assert msgspec.json.decode(stored, type=Telemetry | NoGpu) == record
+        assert msgspec.json.decode(stored, type=GpuTelemetry | NoGpu) == record

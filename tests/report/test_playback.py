@@ -4,12 +4,12 @@ import pytest
 
 from harness.chunking import Words, rechunk
 from harness.report.arms import make_arms
-from harness.report.playback import MOST_CLIPS, Clip, playback
+from harness.report.playback import MOST_CLIPS, PlaybackClip, playback
 from harness.runs.folder import Run
 from tests.report.synthetic import make_arm_runs, make_run
 
 
-def clips_of(runs: list[Run]) -> list[Clip]:
+def clips_of(runs: list[Run]) -> list[PlaybackClip]:
     return playback(make_arms(runs, [run.summary for run in runs]), audio=None)
 
 

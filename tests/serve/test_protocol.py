@@ -25,14 +25,14 @@ from harness.serve.protocol import (
     Audio,
     Begin,
     Finish,
-    Limits,
     Realtime,
     Reply,
     State,
     Transcribe,
+    UtteranceLimits,
 )
 
-LIMITS = Limits(message_bytes=2000, audio_samples=1000)
+LIMITS = UtteranceLimits(message_bytes=2000, audio_samples=1000)
 
 
 def realtime() -> Realtime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.serve.telemetry import Histogram, Telemetry
+from harness.serve.telemetry import Histogram, ServerCounters
 
 
 def test_a_histogram_is_cumulative_and_a_bound_belongs_to_its_bucket() -> None:
@@ -19,7 +19,7 @@ def test_a_histogram_is_cumulative_and_a_bound_belongs_to_its_bucket() -> None:
 
 
 def test_every_line_is_a_comment_or_a_sample() -> None:
-    telemetry = Telemetry()
+    telemetry = ServerCounters()
     telemetry.errors["invalid_json"] += 2
     telemetry.sessions = 3
     text = telemetry.exposition()

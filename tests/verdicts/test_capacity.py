@@ -26,7 +26,7 @@ from harness.verdicts.capacity import (
     GOOD,
     INVALID,
     UNDECIDED,
-    Answer,
+    CapacityAnswer,
     Look,
     Search,
     counted,
@@ -156,7 +156,7 @@ def test_the_answer_covers_the_truth_as_often_as_it_says() -> None:
     shares = [sum(good) / len(good) for good in truth]
     assert shares[0] > 0.96 > 0.95 > shares[1]  # 0.968 and 0.946: a shallow knee
 
-    def answer(seed: int) -> Answer:
+    def answer(seed: int) -> CapacityAnswer:
         search, looks = _search(), 0
         while (streams := search.next_streams()) is not None:
             search.add(jittered_queue(streams, f"{seed}/{looks}"))

@@ -76,7 +76,7 @@ def _password(proxy: str) -> str | None:
         return None
 
 
-class Session(NamedTuple):
+class ConfiguredSocket(NamedTuple):
     """A socket that is configured."""
 
     link: ClientConnection
@@ -136,7 +136,7 @@ def is_loopback(url: str) -> bool:
 @asynccontextmanager
 async def connected(
     config: RealtimeOptions, adapter: Adapter, credentials: Credentials
-) -> AsyncIterator[Session]:
+) -> AsyncIterator[ConfiguredSocket]:
     """A socket whose session is configured as far as the protocol lets a client know.
 
     Raises:
@@ -161,7 +161,7 @@ async def connected(
     except (OSError, WebSocketException, EOFError, UnicodeError, ImportError) as error:
         raise Fault(_explain_refusal(error, config.url, credentials)) from error
     try:
-        yield Session(link, await _configure(link, adapter, credentials))
+        yield ConfiguredSocket(link, await _configure(link, adapter, credentials))
     finally:
         try:
             with suppress(TimeoutError):  # a server that reads nothing: neither the close

@@ -14,7 +14,7 @@ from harness.engines.remote.connection import Credentials, Fault, probe, read_ke
 from harness.engines.remote.loop_lag import LoopWatch
 from harness.engines.remote.options import RealtimeOptions
 from harness.engines.remote.protocols import make_adapter
-from harness.engines.remote.session import RealtimeStream
+from harness.engines.remote.session import RemoteStream
 from harness.errors import ConfigError, UsageError
 from harness.events import LoopTick, ServedEngine, SessionKind
 
@@ -69,7 +69,7 @@ class RealtimeClient:
         self._credentials = Credentials(key)
         self._served: ServedEngine | None = None
         self._connecting = asyncio.Semaphore(config.connecting)
-        self._streams: WeakSet[RealtimeStream] = WeakSet()
+        self._streams: WeakSet[RemoteStream] = WeakSet()
         self._loop = asyncio.new_event_loop()
         self._watch = LoopWatch(self._loop, world)
         self._loop.call_soon(self._watch.tick)
@@ -99,8 +99,8 @@ class RealtimeClient:
         self._served = served
         self.info = msgspec.structs.replace(self.info, **msgspec.structs.asdict(served))
 
-    def open(self, listener: Listener, reference: Reference | None = None) -> RealtimeStream:
-        stream = RealtimeStream(
+    def open(self, listener: Listener, reference: Reference | None = None) -> RemoteStream:
+        stream = RemoteStream(
             self._config,
             make_adapter(self._config),
             self._credentials,

@@ -60,7 +60,7 @@ class _Queued(NamedTuple):
     samples: Samples | None  # None: the end of the audio
 
 
-class RealtimeStream:
+class RemoteStream:
     """A session from connecting to the final text, on the engine's asyncio thread.
 
     ``feed``, ``finish`` and ``close`` are for the driver's thread and only hand over.

@@ -10,7 +10,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from harness.clock import NS_PER_MS
-from harness.machine.gpu import GpuSampler, Telemetry
+from harness.machine.gpu import GpuSampler, GpuTelemetry
 from tests.gpu.session.results import WORLD, Line, Record
 
 Work = Callable[[], object]
@@ -135,7 +135,7 @@ def sampled(record: Record) -> Iterator[None]:
         yield
     finally:
         seen = sampler.stop()
-        if isinstance(seen, Telemetry):
+        if isinstance(seen, GpuTelemetry):
             clocks = [sample.sm_mhz for sample in seen.samples if sample.sm_mhz]
             power = [sample.power_w for sample in seen.samples if sample.power_w]
             record.figure(
