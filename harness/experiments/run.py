@@ -20,8 +20,9 @@ from harness.datasets.load import Dataset
 from harness.engines import Engine
 from harness.errors import ConfigError, UsageError
 from harness.events import SessionKind, Trace
-from harness.experiments.plan import ArmPlan, ArmRecorder
+from harness.experiments.plan import ArmPlan
 from harness.experiments.progress import Progress
+from harness.experiments.recording import ArmRecorder
 from harness.experiments.rig import Rig
 from harness.machine.gpu import GpuSampler
 from harness.machine.host import HostSample, HostSampler

@@ -5,7 +5,7 @@ import logging
 import pytest
 from traces import make_trace
 
-from harness.experiments.plan import log_chunks
+from harness.experiments.recording import log_chunks
 
 FOREIGN = "\x1b[2J\x1b]0;pwned\u202e"
 
