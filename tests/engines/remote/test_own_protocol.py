@@ -9,9 +9,9 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from harness.clock import RealWorld
+from harness.engines.remote.adapter import Adapter, Kind, ServerEvent, make_adapter, pcm16
 from harness.engines.remote.engine import RealtimeClient
 from harness.engines.remote.options import PROTOCOLS, RealtimeOptions
-from harness.engines.remote.protocols import Adapter, Kind, ServerEvent, make_adapter, pcm16
 from harness.errors import ConfigError
 from tests.engines.fake_vllm import running
 from tests.engines.remote.test_session import speak
