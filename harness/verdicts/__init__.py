@@ -1,7 +1,7 @@
 """Verdicts: may what was measured be relied on, and does it keep what was promised?
 
-``rules`` parses what a gate asks; ``evidence`` says what the clips show for and against each rule;
-``gates`` decides; ``validity`` says whether the run may be judged at all. ``baselines`` keeps
+``rules`` parses what a gate asks and says what the clips show for and against each rule, one file a
+kind; ``gates`` decides. ``baselines`` keeps
 reference runs, ``calibration`` knows this machine's noise, ``sequential`` when to stop repeating.
 All of it is pure: clips in, verdict out; files are read and written by ``baselines`` and
 ``calibration`` only.

@@ -28,7 +28,8 @@ from harness.runs.folder import write_json
 from harness.stats.estimates import percentile
 from harness.verdicts.baselines import FIELDS, field_of
 from harness.verdicts.gates import judge
-from harness.verdicts.rules import BASELINE, NoWorse, parse_rules
+from harness.verdicts.rules import BASELINE, parse_rules
+from harness.verdicts.rules.no_worse import NoWorse
 
 FOLDER = Path("reports/calibration")
 LEAST_RUNS = 3  # the spread of two runs has one degree of freedom: its band is 13 sigma wide

@@ -16,7 +16,8 @@ from __future__ import annotations
 import msgspec
 
 from harness.verdicts import RuleVerdict, Verdict, worst
-from harness.verdicts.rules import NoWorse, parse_rules
+from harness.verdicts.rules import parse_rules
+from harness.verdicts.rules.no_worse import NoWorse
 
 
 class SequentialPlan(msgspec.Struct, frozen=True):

@@ -1,16 +1,75 @@
-"""What one session by itself is to keep: limits on its own figures, all of them or it is not good.
+"""``goodput >= SHARE of OBJECTIVE``: the share of sessions that meet all their objectives (SLOs).
 
-Goodput is the share of good sessions: of a run in gates, of a number of streams in ``capacity``.
+An objective is a limit on a session's own figure; a session is good if it meets all of them.
+``capacity`` asks the same of a number of streams.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar, Self
+
+import msgspec
 
 from harness.metrics import ClipMetrics
-from harness.stats.estimates import percentile
-from harness.verdicts.rules import Within, quantile
+from harness.metrics.registry import all_metrics, by_name
+from harness.stats.estimates import Share, percentile
+from harness.verdicts.rules.estimating import estimated, nothing, session_name
+from harness.verdicts.rules.rule import Material, Rule, RuleResult, quantile
+from harness.verdicts.rules.within import Within
+from harness.verdicts.rules.words import RuleWords
+
+
+class Goodput(Rule, frozen=True, kw_only=True):
+    """At least a share of the sessions keep every objective, each by its own figures."""
+
+    kind: ClassVar[str] = "goodput"
+    forms: ClassVar[tuple[str, ...]] = ("goodput >= SHARE of OBJECTIVE [and OBJECTIVE ...]",)
+    openings: ClassVar[tuple[str, ...]] = ("goodput",)
+
+    least: float  # 0.95: nineteen of twenty
+    objectives: tuple[Within, ...]
+
+    @classmethod
+    def parse(cls, words: RuleWords) -> Self:
+        words.one_of((">=",))
+        least = words.number(above=0)
+        if least >= 1:
+            words.refuse_last("a share below 1, such as 0.95")
+        words.word("of")
+        objectives = [_objective(words)]
+        while words.peek() == "and":
+            words.take()
+            objectives.append(_objective(words))
+        return cls(text=words.text, least=least, objectives=tuple(objectives))
+
+    def judge(self, material: Material) -> RuleResult:
+        """How many sessions kept every objective; a failed one did not."""
+        if unknown := never_measured(material.clips, self.objectives):
+            return nothing(unknown[0].metric, material.clips)
+        good: dict[str, list[bool]] = {}
+        broken = []
+        for clip in material.clips:
+            met = is_good(clip, self.objectives)
+            good.setdefault(clip.clip, []).append(met)
+            broken += [] if met else [session_name(clip)]
+        if not good:
+            return RuleResult(seen="no session was measured", next="see why there is none")
+        found = estimated(
+            Share(list(good.values())), "goodput", "1", material.alpha,
+            low=self.least, high=None, n=len(material.clips),
+        )  # fmt: skip
+        such = f"; {broken[0]} is not good" if broken else ""
+        return msgspec.structs.replace(found, seen=found.seen + such)
+
+
+def _objective(words: RuleWords) -> Within:
+    own = tuple(metric.name for metric in all_metrics() if metric.scope != "corpus")
+    metric = by_name()[words.one_of(own)]
+    return Within.limits(
+        words, metric, words.statistic(metric) if metric.scope == "series" else None
+    )
 
 
 def is_good(clip: ClipMetrics, objectives: Sequence[Within]) -> bool:
