@@ -19,8 +19,9 @@ from typing import TypedDict, Unpack
 from harness.config import GateConfig
 from harness.errors import ConfigError
 from harness.metrics import Distribution, Ratio
+from harness.runs.records import RuleVerdict, Verdict
 from harness.stats.estimates import holm
-from harness.verdicts import RuleVerdict, Verdict, worst
+from harness.verdicts import worst
 from harness.verdicts.rules import BASELINE, ComparingRule, Rule, parse_rules
 from harness.verdicts.rules.rule import Clips, Material, RuleResult
 

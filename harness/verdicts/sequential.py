@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import msgspec
 
-from harness.verdicts import RuleVerdict, Verdict, worst
+from harness.runs.records import RuleVerdict, Verdict
+from harness.verdicts import worst
 from harness.verdicts.rules import parse_rules
 from harness.verdicts.rules.no_worse import NoWorse
 
