@@ -242,6 +242,25 @@ def wall_time() -> datetime:
     return datetime.now(UTC)
 
 
+def cpu_ns() -> int:
+    """CPU time that this process has used, all threads together; only differences mean anything."""
+    return time.process_time_ns()
+
+
+def asleep_ns() -> int:
+    """For how long the machine was suspended; ``now_ns`` stands still meanwhile. Differences only.
+
+    Always 0 where the system has no clock that goes on.
+    """
+    if hasattr(time, "CLOCK_BOOTTIME"):  # Linux
+        awake, always = time.CLOCK_MONOTONIC, time.CLOCK_BOOTTIME
+    elif hasattr(time, "CLOCK_UPTIME_RAW"):  # macOS
+        awake, always = time.CLOCK_UPTIME_RAW, time.CLOCK_MONOTONIC_RAW
+    else:
+        return 0
+    return time.clock_gettime_ns(always) - time.clock_gettime_ns(awake)
+
+
 def resolution_ns(steps: int = 1000, most_readings: int = 1_000_000) -> int:
     """The smallest step of the clock that was seen; a second where none was seen at all."""
     seen: list[int] = []

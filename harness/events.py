@@ -7,8 +7,12 @@ anything. ``A(s) = t0_ns + s`` is the instant at which audio up to second ``s`` 
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
+
+_LOOP_TICK_NS = 50_000_000  # between two ``LoopTick``s
 
 
 class SessionKind(enum.StrEnum):
@@ -37,9 +41,10 @@ class FinishSent(msgspec.Struct, frozen=True, tag_field="event", tag="finish_sen
     sent_ns: int
 
 
-class Token(msgspec.Struct, frozen=True, tag_field="event", tag="token"):
+class Token(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag="token"):
     text: str  # may be empty: a special token, or part of a character
     at_ns: int  # first statement of the receiver, after the id is on the host
+    after_ns: int | None = None  # sockets: the message came after this instant; None: not known
 
 
 class Chunk(msgspec.Struct, frozen=True, tag_field="event", tag="chunk"):
@@ -86,10 +91,27 @@ class ServedEngine(msgspec.Struct, frozen=True):
 
 
 class LoopTick(msgspec.Struct, frozen=True, tag_field="event", tag="loop_tick"):
-    """The harness watching itself: a call that its sockets' event loop was asked for."""
+    """A tick of the sockets' event loop, as version 0.1 kept it; read as :class:`Ticks`."""
 
     due_ns: int
-    ran_ns: int  # the loop came to it; a message that came when it was due waited as long
+    ran_ns: int
+
+
+class Ticks(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag="ticks"):
+    """The harness watching itself: calls that were due on a fixed schedule, and how late each was.
+
+    Tick *i* was due at ``began_ns + i * every_ns``. A process that is stopped, suspended or starved
+    is late for every tick that was due meanwhile, and so is whatever it stamped meanwhile.
+    """
+
+    by: Literal["watchdog", "loop"]  # a thread of its own; the event loop that sockets share
+    began_ns: int
+    every_ns: int
+    late_us: tuple[int, ...]  # per tick, in microseconds
+    # Watchdog, for ticks that were late: tick -> CPU time that this process used since the tick
+    # before. A process that worked was not stopped: its own engine held the interpreter.
+    cpu_us: dict[int, int] = {}
+    asleep_us: dict[int, int] = {}  # watchdog: tick -> time that the machine slept before it
 
 
 class Ended(msgspec.Struct, frozen=True, tag_field="event", tag="ended"):
@@ -130,7 +152,7 @@ class Trace(msgspec.Struct, frozen=True):
     chunks: tuple[Chunk, ...]
     spans: tuple[Span, ...]
     outcome: Ended | Failed
-    loop_ticks: tuple[LoopTick, ...] = ()  # empty: no sockets, or made by an older harness
+    ticks: tuple[Ticks, ...] = ()  # empty: virtual time, or made by an older harness
 
     @property
     def text(self) -> str:
@@ -150,7 +172,17 @@ class GcPause(msgspec.Struct, frozen=True, tag_field="event", tag="gc_pause"):
 
 
 Event = (
-    GcPause | Session | FrameSent | FinishSent | Token | Chunk | Span | LoopTick | Ended | Failed
+    GcPause
+    | Session
+    | FrameSent
+    | FinishSent
+    | Token
+    | Chunk
+    | Span
+    | Ticks
+    | LoopTick
+    | Ended
+    | Failed
 )
 
 
@@ -164,7 +196,7 @@ def trace_events(trace: Trace) -> list[Event]:
         *trace.spans,
         *trace.tokens,
         *trace.chunks,
-        *trace.loop_ticks,
+        *trace.ticks,
         trace.outcome,
     ]
 
@@ -187,8 +219,19 @@ def build_traces(events: list[Event]) -> list[Trace]:
                     chunks=tuple(e for e in block if isinstance(e, Chunk)),
                     spans=tuple(e for e in block if isinstance(e, Span)),
                     outcome=event,
-                    loop_ticks=tuple(e for e in block if isinstance(e, LoopTick)),
+                    ticks=(
+                        *(e for e in block if isinstance(e, Ticks)),
+                        *_of_loop_ticks([e for e in block if isinstance(e, LoopTick)]),
+                    ),
                 )
             )
             block = []
     return traces
+
+
+def _of_loop_ticks(found: Sequence[LoopTick]) -> tuple[Ticks, ...]:
+    """What version 0.1 kept: one event a tick, due every 50 ms."""
+    if not found:
+        return ()
+    late_us = tuple((tick.ran_ns - tick.due_ns) // 1000 for tick in found)
+    return (Ticks("loop", found[0].due_ns, _LOOP_TICK_NS, late_us),)

@@ -42,12 +42,12 @@ class Recorder:
     def ready(self) -> None:
         self._driver.call_soon(lambda: None if self.closed else self._on_ready())
 
-    def token(self, text: str, at_ns: int | None = None) -> None:
+    def token(self, text: str, at_ns: int | None = None, after_ns: int | None = None) -> None:
         at_ns = self._world.now_ns() if at_ns is None else at_ns
         with self._lock:
             if self._outcome is not None:
                 return
-            self._tokens.append(Token(text=text, at_ns=at_ns))
+            self._tokens.append(Token(text=text, at_ns=at_ns, after_ns=after_ns))
             self._release(self._chunker.push(text, at_ns))
             self._wake()
 

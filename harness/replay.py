@@ -5,13 +5,14 @@ One driver timeline keeps the schedule of every concurrent session. Frame *i* is
 ``t0 + duration``. Latencies count from these intended instants, so a late driver makes a result
 worse, never better, and its lateness is recorded. The driver never waits for the engine.
 
-Each session has a :class:`~harness.recorder.Recorder`, which stamps what the engine says, chunks
-it and stamps the chunks. A finished session's trace is handed to ``keep`` on a timeline of its own:
-a slow disk delays no frame.
+One session is a :class:`~harness.session.SessionReplay`. A finished session's trace is handed to
+``keep`` on a timeline of its own: a slow disk delays no frame. A watchdog ticks through all of it,
+so that a harness that was stopped or starved is found in every part of a session.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 from collections import deque
@@ -20,40 +21,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from harness.audio import RATE_HZ
 from harness.chunking import Chunker
-from harness.clock import (
-    NS_PER_MS,
-    NS_PER_S,
-    World,
-    collect_garbage,
-    frozen_gc,
-)
+from harness.clock import NS_PER_S, World, collect_garbage, frozen_gc
 from harness.datasets.load import Clip
-from harness.engines import Engine, Reference, Stream
+from harness.engines import Engine
 from harness.errors import HarnessError
-from harness.events import (
-    FinishSent,
-    FrameSent,
-    GcPause,
-    Session,
-    SessionKind,
-    Trace,
-)
-from harness.recorder import Recorder
-
-# From "the stream is ready" to audio time zero: long enough to plan the first frame in peace.
-LEAD_NS = 10 * NS_PER_MS
-
-
-class Pacing(msgspec.Struct, frozen=True, kw_only=True):
-    """How an arm's audio is handed over."""
-
-    frame_ms: float
-    kind: SessionKind
-    timeout_s: float  # after the end of the audio
-    flood: bool = False  # every frame is due at t0
-    late_ms: float = 0.0  # made late on purpose
+from harness.events import GcPause, Trace
+from harness.session import Pacing, SessionPlace, SessionReplay
+from harness.ticks import Watch, watched
 
 
 class ReplayArm(NamedTuple):
@@ -123,66 +98,76 @@ def replay(
     Returns:
         The pauses of the garbage collector, of which none should fall into a session.
     """
-    with frozen_gc(collect_first=not world.simulated) as pauses:
-        _Driver(world, arms, plan, starts_ns or [0] * streams, keep, first_order).run()
+    with frozen_gc(collect_first=not world.simulated) as pauses, watched(world) as watch:
+        _Driver(world, watch, arms, plan, keep, first_order).run(starts_ns or [0] * streams)
     return pauses
 
 
 class _Driver:
+    """Keeps every stream busy with the next planned session, until all traces are kept."""
+
     def __init__(
         self,
         world: World,
+        watch: Watch,
         arms: Sequence[ReplayArm],
         plan: Sequence[Planned],
-        starts_ns: Sequence[int],
         keep: Keep,
         first_order: int,
     ) -> None:
-        self.world = world
-        self.arms = arms
-        self._starts_ns = starts_ns
-        self.timeline = world.timeline("driver", costs=False)
-        self._store = world.timeline("store", costs=False)
+        self._world = world
+        self._watch = watch
+        self._arms = arms
         self._keep = keep
+        self._timeline = world.timeline("driver", costs=False)
+        self._store = world.timeline("store", costs=False)
         self._waiting = deque(enumerate(plan, start=first_order))
         self._unkept = len(plan)
-        self._running: set[_StreamSlot] = set()
+        self._running: set[SessionReplay] = set()
         self._error: Exception | None = None
 
-    def run(self) -> None:
+    def run(self, starts_ns: Sequence[int]) -> None:
         if not self._waiting:
             return
-        began_ns = self.world.now_ns()
-        for index, start_ns in enumerate(self._starts_ns):
-            slot = _StreamSlot(self, index)
-            self.timeline.call_at(began_ns + start_ns, lambda slot=slot: self.next_session(slot))  # type: ignore[misc]
+        began_ns = self._world.now_ns()
+        for stream, start_ns in enumerate(starts_ns):
+            self._timeline.call_at(
+                began_ns + start_ns, functools.partial(self._next_session, stream)
+            )
         self._store.start()
         try:
-            self.timeline.run()
+            self._timeline.run()
         finally:
-            for slot in self._running:
-                slot.give_up()
+            for session in self._running:
+                session.give_up()
             self._store.drain()
         if self._error is not None:
             raise self._error
 
-    def next_session(self, slot: _StreamSlot) -> None:
+    def _next_session(self, stream: int) -> None:
         if not self._waiting:
             return
         if not self._running:
             collect_garbage()
         order, planned = self._waiting.popleft()
+        arm = self._arms[planned.arm]
+        pacing = msgspec.structs.replace(arm.pacing, flood=arm.pacing.flood or planned.warmup)
+        session = SessionReplay(
+            self._world, self._timeline, self._watch, pacing, planned.clip,
+            SessionPlace(planned.repeat, order, stream),
+            on_done=lambda trace: self._session_done(session, planned, trace),
+        )  # fmt: skip
         try:
-            slot.open(order, planned)
+            session.open(arm.engine, arm.make_chunker())
         except HarnessError as error:
             self._stop(error)
         else:
-            self._running.add(slot)
+            self._running.add(session)
 
-    def session_done(self, slot: _StreamSlot, planned: Planned, trace: Trace) -> None:
-        self._running.discard(slot)
+    def _session_done(self, session: SessionReplay, planned: Planned, trace: Trace) -> None:
+        self._running.discard(session)
         self._store.call_soon(lambda: self._store_trace(planned, trace))
-        self.next_session(slot)
+        self._next_session(trace.session.lane)
 
     def _store_trace(self, planned: Planned, trace: Trace) -> None:
         if self._error is not None:
@@ -191,123 +176,15 @@ class _Driver:
             if not planned.warmup:
                 self._keep(planned, trace)
         except Exception as error:  # noqa: BLE001 raised again on the driver: a defect must not hang
-            self.timeline.call_soon(lambda error=error: self._stop(error))  # type: ignore[misc]
+            self._timeline.call_soon(functools.partial(self._stop, error))
         else:
-            self.timeline.call_soon(self._kept)
+            self._timeline.call_soon(self._kept)
 
     def _kept(self) -> None:
         self._unkept -= 1
         if self._unkept == 0:
-            self.timeline.stop()
+            self._timeline.stop()
 
     def _stop(self, error: Exception) -> None:
         self._error = error
-        self.timeline.stop()
-
-
-class _StreamSlot:
-    """One of the concurrent streams: replays a session, then asks for the next."""
-
-    def __init__(self, driver: _Driver, index: int) -> None:
-        self._driver = driver
-        self._index = index
-
-    def open(self, order: int, planned: Planned) -> None:
-        """Open a stream; :meth:`_begin` follows once it can take audio."""
-        arm = self._driver.arms[planned.arm]
-        self._order, self._planned = order, planned
-        self._pacing = arm.pacing
-        self._flood = arm.pacing.flood or planned.warmup
-        self._frames: list[FrameSent] = []
-        self._finish: FinishSent | None = None
-        self._began = False
-        recorder = self._recorder = Recorder(
-            self._driver.world, self._driver.timeline, arm.make_chunker(),
-            on_ready=self._begin, on_done=lambda: self._done(recorder),
-        )  # fmt: skip
-        reference = Reference(planned.clip.text, planned.clip.words)
-        self._t0_ns = self._driver.world.now_ns()  # until it is known
-        self._stream: Stream = arm.engine.open(recorder, reference)
-        self._fail_in_time("the stream was not ready", unless=lambda: self._began)
-
-    def give_up(self) -> None:
-        self._recorder.closed = True
-        self._stream.close()
-
-    def _begin(self) -> None:
-        self._began = True
-        self._t0_ns = self._driver.world.now_ns() + LEAD_NS
-        self._call_at(self._due_ns(self._frame_end(0)), self._send_frame)
-
-    def _frame_end(self, index: int) -> int:
-        """The sample after the last one of frame ``index``."""
-        end: int = round((index + 1) * self._pacing.frame_ms * RATE_HZ / 1000)
-        return min(end, len(self._planned.clip.samples))
-
-    def _due_ns(self, sample: int) -> int:
-        """A(sample): the instant at which audio up to this sample exists."""
-        return self._t0_ns + (0 if self._flood else sample * NS_PER_S // RATE_HZ)
-
-    def _call_at(self, due_ns: int, action: Callable[[], None]) -> None:
-        recorder = self._recorder
-        late_ns = round(self._pacing.late_ms * NS_PER_MS)
-
-        def unless_over() -> None:
-            if not recorder.closed:
-                action()
-
-        self._driver.timeline.call_at(due_ns + late_ns, unless_over)
-
-    def _send_frame(self) -> None:
-        index, samples = len(self._frames), self._planned.clip.samples
-        begin = self._frame_end(index - 1) if index else 0
-        end = self._frame_end(index)
-        sent_ns = self._driver.world.now_ns()
-        self._stream.feed(samples[begin:end])
-        self._frames.append(FrameSent(index=index, due_ns=self._due_ns(end), sent_ns=sent_ns))
-        if end < len(samples):
-            self._call_at(self._due_ns(self._frame_end(index + 1)), self._send_frame)
-        else:
-            self._call_at(self._due_ns(end), self._send_finish)
-
-    def _send_finish(self) -> None:
-        due_ns = self._due_ns(len(self._planned.clip.samples))
-        sent_ns = self._driver.world.now_ns()
-        self._stream.finish()
-        self._finish = FinishSent(due_ns=due_ns, sent_ns=sent_ns)
-        self._fail_in_time("the engine had not ended")
-
-    def _fail_in_time(self, complaint: str, unless: Callable[[], bool] = lambda: False) -> None:
-        """Fail the session ``timeout_s`` from now, if it is not over by then, ``unless`` ..."""
-        recorder, timeout_s = self._recorder, self._pacing.timeout_s
-
-        def check() -> None:
-            if not recorder.closed and not unless():
-                recorder.failed(f"timeout: {complaint} after {timeout_s:g} s (replay.timeout_s)")
-
-        due_ns = self._driver.world.now_ns() + round(timeout_s * NS_PER_S)
-        self._driver.timeline.call_at(due_ns, check)
-
-    def _done(self, recorder: Recorder) -> None:
-        if recorder.closed:
-            return
-        self.give_up()
-        clip, pacing = self._planned.clip, self._pacing
-        session = Session(
-            clip=clip.id,
-            repeat=self._planned.repeat,
-            order=self._order,
-            lane=self._index,
-            kind=pacing.kind,
-            t0_ns=self._t0_ns,
-            duration_s=clip.duration_s,
-            speech_onset_s=clip.speech_onset_s,
-            speech_end_s=clip.speech_end_s,
-            frame_ms=pacing.frame_ms,
-            reference=clip.text,
-            language=clip.language,
-            words=clip.words,
-            model_delay_ms=self._driver.arms[self._planned.arm].engine.info.model_delay_ms,
-        )
-        trace = recorder.trace(session, tuple(self._frames), self._finish)
-        self._driver.session_done(self, self._planned, trace)
+        self._timeline.stop()

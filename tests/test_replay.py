@@ -25,7 +25,8 @@ from harness.engines.inject import InjectConfig, InjectedEngine
 from harness.engines.scripted import ScriptedOptions
 from harness.errors import ConfigError, StorageError
 from harness.events import Ended, Failed, SessionKind, Trace, Word
-from harness.replay import LEAD_NS, Pacing, Planned, ReplayArm, arrivals_ns, replay
+from harness.replay import Planned, ReplayArm, arrivals_ns, replay
+from harness.session import LEAD_NS, Pacing
 
 TURN, LIVE = SessionKind.TURN, SessionKind.LIVE
 

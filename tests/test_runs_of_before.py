@@ -182,7 +182,7 @@ def test_there_is_a_run_of_every_kind() -> None:
     assert kinds["scripted_injected"].environment.injected is True
     assert len(clips["realtime_served"][0]["delivery_ms"]) > 0
     for name in ("realtime_served", "realtime_served_live"):
-        assert all(trace.loop_ticks for trace in kinds[name].traces)
+        assert all(trace.ticks for trace in kinds[name].traces)
     assert [clip["failed"] is not None for clip in clips["failed_clip"]].count(True) == 1
 
 

@@ -12,10 +12,10 @@ from harness.events import (
     Failed,
     FinishSent,
     FrameSent,
-    LoopTick,
     Session,
     SessionKind,
     Span,
+    Ticks,
     Token,
     Trace,
     Word,
@@ -45,13 +45,16 @@ def make_trace(
     repeat: int = 0,
     order: int = 0,
     loop_lag_ms: Sequence[float] = (),
+    watchdog_late_ms: Sequence[float] = (),
+    cpu_ms: dict[int, float] | None = None,
 ) -> Trace:
     """A session of 2 s, spoken from 0.1 to 1.9 s; instants are ms after audio time zero.
 
     Args:
         tokens, chunks: (text, instant); chunks are those of ``chunking`` (1word) where not given.
         words: (text, end); each begins 200 ms before its end.
-        loop_lag_ms: of ticks due every 50 ms.
+        loop_lag_ms, watchdog_late_ms: of ticks due every 20 ms from the beginning of the audio.
+        cpu_ms: watchdog's tick -> what the process computed since the tick before.
     """
 
     def at(instant_ms: float) -> int:
@@ -92,8 +95,19 @@ def make_trace(
         chunks=released,
         spans=tuple(Span(name, at(start), at(end)) for name, start, end in spans),
         outcome=Failed(end_ns, failed) if failed else Ended(end_ns),
-        loop_ticks=tuple(
-            LoopTick(at(50 * i), at(50 * i + lag)) for i, lag in enumerate(loop_lag_ms)
+        ticks=tuple(
+            Ticks(
+                by,
+                at(0),
+                20 * MS,
+                tuple(round(late * 1000) for late in late_ms),
+                {i: round(used * 1000) for i, used in used_ms.items()},
+            )
+            for by, late_ms, used_ms in (
+                ("watchdog", watchdog_late_ms, cpu_ms or {}),
+                ("loop", loop_lag_ms, {}),
+            )
+            if late_ms
         ),
     )
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.events import LoopTick, SessionKind, Word
+from harness.events import SessionKind, Ticks, Word
 
 Samples = NDArray[np.float32]  # [n], 16 kHz, mono, -1..1
 
@@ -36,12 +36,14 @@ class Listener(Protocol):
         configured. The replay sets ``t0`` after it; audio fed earlier is kept and sent then.
         """
 
-    def token(self, text: str, at_ns: int | None = None) -> None:
+    def token(self, text: str, at_ns: int | None = None, after_ns: int | None = None) -> None:
         """One token has reached the host; ``""`` for special tokens and parts of characters.
 
         Args:
             at_ns: the receipt, from an engine that must stamp a message before it can parse it;
                 None: now.
+            after_ns: an instant before which the message had not come: it may have waited since
+                then for whoever stamped it; None: nothing can wait unseen.
         """
 
     def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
@@ -107,5 +109,5 @@ class Engine(Protocol):
 class OnSockets(Protocol):
     """An engine whose receipts come through an event loop of the harness's own process."""
 
-    def loop_ticks(self, start_ns: int, end_ns: int) -> tuple[LoopTick, ...]:
+    def loop_ticks(self, start_ns: int, end_ns: int) -> tuple[Ticks, ...]:
         """How late the loop was for what was due in [start, end]; from any thread."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from harness.clock import NS_PER_MS, Timeline, World
 from harness.engines import Engine, EngineInfo, Listener, OnSockets, Reference, Samples, Stream
-from harness.events import LoopTick
+from harness.events import Ticks
 from harness.validation import require_number
 
 
@@ -75,7 +75,7 @@ class InjectedEngine:
             return self._by_session.random()
         return random.Random(f"{self._seed}/tail/{reference.text}").random()  # noqa: S311 no secret
 
-    def loop_ticks(self, start_ns: int, end_ns: int) -> tuple[LoopTick, ...]:
+    def loop_ticks(self, start_ns: int, end_ns: int) -> tuple[Ticks, ...]:
         """Those of the engine inside; none if it has no sockets."""
         inside = self._engine
         return inside.loop_ticks(start_ns, end_ns) if isinstance(inside, OnSockets) else ()
@@ -122,13 +122,15 @@ class _HeldListener:
     def ready(self) -> None:
         self._listener.ready()
 
-    def token(self, text: str, at_ns: int | None = None) -> None:
+    def token(self, text: str, at_ns: int | None = None, after_ns: int | None = None) -> None:
         at_ns = self.world.now_ns() if at_ns is None else at_ns
+        waited_ns = at_ns - (at_ns if after_ns is None else after_ns)
         text = self._without_dropped_words(text)
 
         def tell() -> None:
-            self._listener.span("injected", at_ns, self.world.now_ns())
-            self._listener.token(text)
+            now_ns = self.world.now_ns()
+            self._listener.span("injected", at_ns, now_ns)
+            self._listener.token(text, now_ns, None if after_ns is None else now_ns - waited_ns)
 
         self._release(at_ns, tell)
 

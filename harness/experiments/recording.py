@@ -10,7 +10,7 @@ import msgspec
 from harness.chunking.messages import chunk_messages
 from harness.config import config_yaml, outside_variants
 from harness.datasets.load import Dataset
-from harness.engines import Engine, OnSockets
+from harness.engines import Engine
 from harness.events import Failed, Trace
 from harness.experiments.plan import ArmPlan, config_identity
 from harness.machine.environment import (
@@ -96,9 +96,6 @@ class ArmRecorder:
         )
 
     def keep(self, trace: Trace) -> None:
-        if isinstance(self.engine, OnSockets):
-            ticks = self.engine.loop_ticks(trace.session.t0_ns, trace.outcome.at_ns)
-            trace = msgspec.structs.replace(trace, loop_ticks=ticks)
         metrics = clip_metrics(
             trace,
             random_weights=self.engine.info.random_weights,

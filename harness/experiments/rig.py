@@ -19,7 +19,8 @@ from harness.events import SessionKind, Trace
 from harness.experiments.progress import Progress
 from harness.machine.environment import identity
 from harness.metrics.instants import request_ns
-from harness.replay import Pacing, Planned, ReplayArm, replay
+from harness.replay import Planned, ReplayArm, replay
+from harness.session import Pacing
 
 FLOOR_TURNS = 5  # sessions of the null engine that the harness floor is the median of
 FLOOR_TURN_S = 0.2

@@ -26,10 +26,11 @@ from harness.experiments.recording import ArmRecorder
 from harness.experiments.rig import Rig
 from harness.machine.gpu import GpuSampler
 from harness.machine.host import HostSample, HostSampler
-from harness.replay import Pacing, Planned, ReplayArm, arrivals_ns, replay
+from harness.replay import Planned, ReplayArm, arrivals_ns, replay
 from harness.runs.folder import refuse_used
 from harness.runs.records import Summary
 from harness.runs.summarise import summarise_run
+from harness.session import Pacing
 from harness.verdicts.gates import check_arm, check_references
 from harness.verdicts.judge import (
     CONFIRM,

@@ -58,6 +58,7 @@ class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     final_ms: float | None = None
     flush_ms: float | None = None
     gap_per_word_ms: float | None = None
+    loop_lag_ms: float | None = None  # sockets: the largest
     setup_ms: float | None = None  # connect and handshake, before t0
     compute_ms: float | None = None  # its share of compute spans; with duration_s it gives rtf
     stall_ratio: float | None = None
@@ -75,6 +76,7 @@ class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     word_delay_ms: tuple[float, ...] = ()  # matched words, in order; negatives kept
     word_delay_floor_ms: tuple[float, ...] = ()  # the same words; live
     send_lateness_ms: tuple[float, ...] = ()  # per frame
+    receipt_error_ms: tuple[float, ...] = ()  # per piece of text
     chunks: int = 0  # non-blank ones
     budget_ms: dict[str, float] | None = None  # part -> ms; sums to ttft_ms
     delay_causes_ms: dict[str, float] | None = None  # cause -> ms; sums to the mean word delay

@@ -29,6 +29,7 @@ _OURS = (
         ),
     ),
     (_LATENCY, ("send_lateness_ms",)),
+    ("harness.metrics.instrument", ("receipt_error_ms", "loop_lag_ms")),
     (_CORPUS, ("rtf", "rtfx", "wer", "cer")),
 )  # fmt: skip
 

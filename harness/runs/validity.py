@@ -17,6 +17,7 @@ from harness.clock import NS_PER_MS, resolution_ns
 from harness.events import SessionKind, Trace
 from harness.metrics import ClipMetrics
 from harness.metrics.instants import ms, request_ns, text_chunks, text_tokens
+from harness.metrics.instrument import loop_lateness_ms, stops
 from harness.stats.estimates import percentile, slope
 
 # The interpreter lets another thread run every 5 ms: one busy engine thread may cost each sending
@@ -48,6 +49,9 @@ FAKE_SPREAD, FAKE_LEAST_MS, FAKE_LEAST_TOKENS = 0.02, 20.0, 4
 CADENCE_FACTOR = 1.5
 
 
+# A process that neither ran nor computed for so long was stopped, suspended or starved: what it
+# stamped meanwhile is late by as much. Threads of a busy machine wait for some tens of ms.
+STOPPED_MS = 100.0
 # Text that is no word, so long before the first word, makes a client look faster than it is.
 NOISE_MS = 100.0
 # Onsets and ends of speech are known this well.
@@ -133,8 +137,25 @@ def _late_replay(run: _Run) -> Finding | None:
 
 def _loop_lag(run: _Run) -> Finding | None:
     """How late the sockets' event loop was for what was due in sessions."""
-    lag = [ms(tick.ran_ns - tick.due_ns) for trace in run.traces for tick in trace.loop_ticks]
+    lag = [late for trace in run.traces for late in loop_lateness_ms(trace)]
     return _late(lag, LATE_P99_MS) if lag and run.facts.pace != "flood" else None
+
+
+def _stopped(run: _Run) -> Finding | None:
+    """Sessions in which the harness itself stood still, whatever it was waiting for."""
+    touched = [
+        (max(stop.lost_ms for stop in found), trace.session)
+        for trace in run.traces
+        if (found := list(stops(trace, STOPPED_MS)))
+    ]
+    if not touched:
+        return None
+    worst_ms, session = max(touched, key=lambda one: one[0])
+    return Finding(
+        f"the harness did not run for up to {worst_ms:.0f} ms in {len(touched)} of"
+        f" {len(run.traces)} sessions, the longest in {session.clip}#{session.repeat}",
+        invalid=True,
+    )
 
 
 def _late(lateness: Sequence[float], p99_limit_ms: float) -> Finding | None:
@@ -315,6 +336,11 @@ CHECKS: tuple[Check, ...] = (
         "leave the machine to the run, lower replay.streams or engine.threads",
     ),
     Check("loop_lag", _loop_lag, "lower replay.streams, or shard over several processes"),
+    Check(
+        "stopped",
+        _stopped,
+        "measure again on a machine that is not suspended, stopped or overloaded meanwhile",
+    ),
     Check("coarse_clock", _coarse_clock, "measure on a machine with a better clock"),
     Check("cold_first_run", _cold_first_run, "raise replay.warmup"),
     Check("too_few_clips", _too_few_clips, "use more clips; repeats do not replace them"),

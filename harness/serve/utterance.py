@@ -110,7 +110,7 @@ class Utterance:
     def ready(self) -> None:
         pass  # audio that comes earlier is kept by the stream
 
-    def token(self, text: str, at_ns: int | None = None) -> None:
+    def token(self, text: str, at_ns: int | None = None, after_ns: int | None = None) -> None:
         at_ns = self._world.now_ns() if at_ns is None else at_ns
         self._hand_over(lambda: self._on_token(text, at_ns))
 

@@ -26,7 +26,7 @@ GOOD, BAD, UNDECIDED, INVALID = "good", "bad", "undecided", "invalid"
 # that they wait in, and only rounds tell how alike they are.
 ROUNDS = 5
 # What the harness does to itself. Sessions that fail or say nothing are the system's: bad ones.
-_OWN_FAULTS = ("late_replay", "loop_lag", "coarse_clock")
+_OWN_FAULTS = ("late_replay", "loop_lag", "stopped", "coarse_clock")
 
 
 # --- sessions ------------------------------------------------------------------------------------

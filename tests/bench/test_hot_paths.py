@@ -29,7 +29,8 @@ from harness.engines.scripted import ScriptedOptions
 from harness.events import SessionKind, Token, Trace
 from harness.metrics.latency import clip_metrics
 from harness.recorder import Recorder
-from harness.replay import Pacing, Planned, ReplayArm, replay
+from harness.replay import Planned, ReplayArm, replay
+from harness.session import Pacing
 from harness.stats.bootstrap import Bootstrap, mean_of
 
 pytestmark = pytest.mark.slow

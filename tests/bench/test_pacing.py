@@ -19,7 +19,8 @@ from harness.engines import Engine, null, scripted
 from harness.engines.scripted import ScriptedOptions
 from harness.events import SessionKind, Trace
 from harness.metrics.latency import clip_metrics
-from harness.replay import Pacing, Planned, ReplayArm, replay
+from harness.replay import Planned, ReplayArm, replay
+from harness.session import Pacing
 from harness.stats.estimates import percentile
 
 pytestmark = pytest.mark.slow

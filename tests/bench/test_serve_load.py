@@ -25,7 +25,8 @@ from harness.engines.null import NullEngine
 from harness.engines.remote import connect_realtime
 from harness.engines.remote.options import RealtimeOptions
 from harness.events import SessionKind, Trace
-from harness.replay import Pacing, Planned, ReplayArm, replay
+from harness.replay import Planned, ReplayArm, replay
+from harness.session import Pacing
 from tests.conftest import make_clip
 
 pytestmark = pytest.mark.slow

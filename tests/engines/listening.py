@@ -29,7 +29,7 @@ class Heard:
         self.calls.append("ready")
         self.is_ready.set()
 
-    def token(self, text: str, at_ns: int | None = None) -> None:
+    def token(self, text: str, at_ns: int | None = None, after_ns: int | None = None) -> None:
         self.calls.append("token")
         self.tokens.append(text)
         self.token_ns.append(WORLD.now_ns() if at_ns is None else at_ns)

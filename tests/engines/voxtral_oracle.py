@@ -98,7 +98,7 @@ class Heard:
     def ready(self) -> None:
         pass
 
-    def token(self, text: str, at_ns: int | None = None) -> None:
+    def token(self, text: str, at_ns: int | None = None, after_ns: int | None = None) -> None:
         self.tokens.append(text)
         self.stamps_ns.append(self.world.now_ns() if at_ns is None else at_ns)
 

@@ -95,7 +95,7 @@ class Heard:
     def ready(self) -> None:
         pass
 
-    def token(self, text: str, at_ns: int | None = None) -> None:
+    def token(self, text: str, at_ns: int | None = None, after_ns: int | None = None) -> None:
         self.stamps_ns.append(RealWorld().now_ns())
         self.tokens.append(text)
 

@@ -15,7 +15,8 @@ from harness.engines.scripted import ScriptedOptions as ScriptedConfig
 from harness.events import SessionKind, Word
 from harness.metrics.latency import clip_metrics
 from harness.metrics.live import _AudioUsed, laal, word_delays
-from harness.replay import Pacing, Planned, ReplayArm, replay
+from harness.replay import Planned, ReplayArm, replay
+from harness.session import Pacing
 from tests.conftest import make_clip
 from tests.traces import make_trace
 

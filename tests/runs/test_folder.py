@@ -20,13 +20,14 @@ from harness.config import Config, ReplayConfig, config_yaml
 from harness.engines import scripted
 from harness.engines.scripted import ScriptedOptions
 from harness.errors import StorageError, UsageError
-from harness.events import GcPause, LoopTick, SessionKind, Trace
+from harness.events import GcPause, SessionKind, Ticks, Trace
 from harness.metrics import Distribution, Ratio
 from harness.metrics.latency import clip_metrics
-from harness.replay import Pacing, Planned, ReplayArm, replay
+from harness.replay import Planned, ReplayArm, replay
 from harness.runs.folder import RunWriter, load_run, write_text
 from harness.runs.records import Summary, Verdict
 from harness.runs.summarise import summarise_run
+from harness.session import Pacing
 
 YAML = config_yaml(Config())
 
@@ -62,10 +63,13 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert run.summary is None
 
 
-def test_ticks_of_the_sockets_loop_are_kept_with_their_session(tmp_path: Path) -> None:
-    ticks = (LoopTick(due_ns=1, ran_ns=3), LoopTick(due_ns=5, ran_ns=6))
+def test_ticks_are_kept_with_their_session(tmp_path: Path) -> None:
+    ticks = (
+        Ticks("watchdog", 5, 20, (3, 9000), cpu_us={1: 70}, asleep_us={1: 8}),
+        Ticks("loop", 7, 20, (1, 2)),
+    )
     first, second = some_traces()
-    first = msgspec.structs.replace(first, loop_ticks=ticks)
+    first = msgspec.structs.replace(first, ticks=ticks)
     write_run(tmp_path / "run", [first, second]).close()
     assert load_run(tmp_path / "run").traces == (first, second)
 

@@ -98,6 +98,16 @@ def test_a_late_event_loop():
     assert judged(blocked, pace="flood")[0] == []
 
 
+def test_a_harness_that_was_stopped_makes_the_run_invalid_wherever_in_the_session() -> None:
+    on_time = [0.5] * 100
+    assert judged(run_of(watchdog_late_ms=on_time))[0] == []
+    for tick in (0, 30, 99):
+        late = [*on_time[:tick], 300.0, *on_time[tick + 1 :]]
+        assert judged(run_of(watchdog_late_ms=late))[0] == ["stopped"]
+        engine_computed = run_of(watchdog_late_ms=late, cpu_ms={tick: 300.0})
+        assert judged(engine_computed)[0] == []
+
+
 def test_a_cold_first_session():
     cold = make_trace([(text, at + 900) for text, at in SLOW_WORDS], clip="c1", order=0)
     again = [make_trace(SLOW_WORDS, clip="c1", repeat=i, order=20 + i) for i in (1, 2)]

@@ -16,6 +16,7 @@ from harness.engines.setting import NoModel
 from harness.experiments.plan import ArmPlan
 from harness.experiments.progress import Progress
 from harness.experiments.run import run_arms
+from harness.metrics.instrument import loop_lateness_ms
 from harness.runs.folder import load_run
 
 from .serving import WORLD, serving
@@ -58,6 +59,6 @@ def test_a_blocked_event_loop_makes_the_run_invalid(
         (summary,) = run_arms([plan], Progress())
     assert "loop_lag" in [text.partition(":")[0] for text in summary.validity]
     (trace,) = load_run(plan.folder).traces  # what it was judged by is kept
-    lag_ms = [(tick.ran_ns - tick.due_ns) / 1e6 for tick in trace.loop_ticks]
-    assert len(lag_ms) >= 20 * (trace.session.duration_s - 0.2)
+    lag_ms = loop_lateness_ms(trace)
+    assert len(lag_ms) >= 50 * (trace.session.duration_s - 0.2)
     assert max(lag_ms) > 40

@@ -25,8 +25,9 @@ from harness.events import SessionKind, Trace
 from harness.experiments.plan import ArmPlan
 from harness.experiments.run import Progress, run_arms
 from harness.metrics.latency import clip_metrics
-from harness.replay import Pacing, Planned, ReplayArm, replay
+from harness.replay import Planned, ReplayArm, replay
 from harness.runs.folder import load_run
+from harness.session import Pacing
 from tests.engines.listening import Heard
 
 from .serving import WORLD, Spelling, make_clip, serving

@@ -19,8 +19,9 @@ from harness.errors import ConfigError, UsageError
 from harness.events import SessionKind, Trace
 from harness.metrics import ClipMetrics
 from harness.metrics.latency import send_lateness_ms, ttft_ms
-from harness.replay import LEAD_NS, Pacing, Planned, ReplayArm, arrivals_ns, replay
+from harness.replay import Planned, ReplayArm, arrivals_ns, replay
 from harness.runs.validity import RunFacts, check_validity
+from harness.session import LEAD_NS, Pacing
 from harness.verdicts.capacity import (
     BAD,
     GOOD,

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import logging
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
@@ -23,6 +24,8 @@ from websockets.exceptions import (
 )
 from websockets.typing import Subprotocol
 
+from harness.engines.remote.link import Link
+from harness.engines.remote.loop_watch import Receipt
 from harness.engines.remote.options import RealtimeOptions
 from harness.engines.remote.protocols import Adapter, Kind, ServerEvent
 from harness.errors import ConfigError
@@ -35,6 +38,7 @@ _log = logging.getLogger("harness.engines.remote.websockets")
 _log.setLevel(logging.INFO)
 
 _MAX_MESSAGE_BYTES = 1_048_576
+_MAX_QUEUED = 256  # messages: beyond it the socket is not read, and waits unseen
 _CLOSE_TIMEOUT_S = 1.0
 _SHOWN = 200  # characters of what a server or a library says
 _DEFAULT_HTTP_CAUSE = "the server does not take realtime sessions at this path"
@@ -76,10 +80,19 @@ def _password(proxy: str) -> str | None:
         return None
 
 
+class Access(NamedTuple):
+    """What one session connects with."""
+
+    config: RealtimeOptions
+    adapter: Adapter
+    credentials: Credentials
+    stamp: Callable[[], Receipt]  # of bytes that the event loop hands over now
+
+
 class ConfiguredSocket(NamedTuple):
     """A socket that is configured."""
 
-    link: ClientConnection
+    link: Link
     served: ServedEngine | None  # what our own server says of its engine; other servers: None
 
 
@@ -134,15 +147,14 @@ def is_loopback(url: str) -> bool:
 
 
 @asynccontextmanager
-async def connected(
-    config: RealtimeOptions, adapter: Adapter, credentials: Credentials
-) -> AsyncIterator[ConfiguredSocket]:
+async def connected(access: Access) -> AsyncIterator[ConfiguredSocket]:
     """A socket whose session is configured as far as the protocol lets a client know.
 
     Raises:
         Fault: refused, not a realtime server, or wrong model.
         ConnectionClosed: lost on the way.
     """
+    config, adapter, credentials, stamp = access
     key = credentials.key
     try:
         link = await _Connect(
@@ -156,12 +168,14 @@ async def connected(
             ping_timeout=config.ping_s,
             close_timeout=_CLOSE_TIMEOUT_S,  # of a socket that is dead nothing more comes
             max_size=_MAX_MESSAGE_BYTES,
+            max_queue=_MAX_QUEUED,
+            create_connection=functools.partial(Link, stamp),  # type: ignore[arg-type]
             logger=_log,
         )
     except (OSError, WebSocketException, EOFError, UnicodeError, ImportError) as error:
         raise Fault(_explain_refusal(error, config.url, credentials)) from error
     try:
-        yield ConfiguredSocket(link, await _configure(link, adapter, credentials))
+        yield ConfiguredSocket(link, await _configure(link, access))
     finally:
         try:
             with suppress(TimeoutError):  # a server that reads nothing: neither the close
@@ -171,22 +185,18 @@ async def connected(
             link.transport.abort()
 
 
-async def _configure(
-    link: ClientConnection, adapter: Adapter, credentials: Credentials
-) -> ServedEngine | None:
-    served = None
+async def _configure(link: Link, access: Access) -> ServedEngine | None:
+    served, adapter = None, access.adapter
     if adapter.greets:
-        served = (await receive(link, adapter, credentials, Kind.CREATED)).served
+        served = (await receive(link, access, Kind.CREATED)).served
     for message in adapter.configure():
         await link.send(message)
     if adapter.acknowledged:
-        await receive(link, adapter, credentials, Kind.CONFIGURED)
+        await receive(link, access, Kind.CONFIGURED)
     return served
 
 
-async def probe(
-    config: RealtimeOptions, adapter: Adapter, credentials: Credentials
-) -> ServedEngine | None:
+async def probe(access: Access) -> ServedEngine | None:
     """Connect and configure once, so that a wrong address, key or model shows before a run.
 
     Returns:
@@ -195,28 +205,25 @@ async def probe(
     Raises:
         Fault: as ``connected``, and when it takes longer than ``connect_timeout_s``.
     """
+    config = access.config
     try:
-        async with (
-            asyncio.timeout(config.connect_timeout_s),
-            connected(config, adapter, credentials) as session,
-        ):
-            if messages := adapter.probe():
+        async with asyncio.timeout(config.connect_timeout_s), connected(access) as session:
+            if messages := access.adapter.probe():
                 for message in messages:
                     await session.link.send(message)
-                await receive(session.link, adapter, credentials, Kind.CONFIGURED)
+                await receive(session.link, access, Kind.CONFIGURED)
             return session.served
     except TimeoutError as error:
         raise Fault(setup_timeout(config)) from error
     except ConnectionClosed as error:
-        raise Fault(explain_loss(error, config, credentials)) from error
+        raise Fault(explain_loss(error, config, access.credentials)) from error
 
 
-async def receive(
-    link: ClientConnection, adapter: Adapter, credentials: Credentials, wanted: Kind
-) -> ServerEvent:
+async def receive(link: Link, access: Access, wanted: Kind) -> ServerEvent:
     """Wait for an event of this kind; others are passed over, an error is a ``Fault``."""
     while True:
-        event = parse(adapter, await link.recv(), credentials)
+        message, _ = await link.take()
+        event = parse(access.adapter, message, access.credentials)
         if event.kind is wanted:
             return event
         if event.kind is Kind.ERROR:

@@ -10,13 +10,13 @@ import msgspec
 
 from harness.clock import World
 from harness.engines import EngineInfo, Listener, Reference
-from harness.engines.remote.connection import Credentials, Fault, probe, read_key
-from harness.engines.remote.loop_lag import LoopWatch
+from harness.engines.remote.connection import Access, Credentials, Fault, probe, read_key
+from harness.engines.remote.loop_watch import LoopWatch
 from harness.engines.remote.options import RealtimeOptions
 from harness.engines.remote.protocols import make_adapter
 from harness.engines.remote.session import RemoteStream
 from harness.errors import ConfigError, UsageError
-from harness.events import LoopTick, ServedEngine, SessionKind
+from harness.events import ServedEngine, SessionKind, Ticks
 
 _CLOSING_S = 5.0  # sockets still open then are dropped
 
@@ -70,9 +70,8 @@ class RealtimeClient:
         self._served: ServedEngine | None = None
         self._connecting = asyncio.Semaphore(config.connecting)
         self._streams: WeakSet[RemoteStream] = WeakSet()
-        self._loop = asyncio.new_event_loop()
-        self._watch = LoopWatch(self._loop, world)
-        self._loop.call_soon(self._watch.tick)
+        self._watch = LoopWatch(world)
+        self._loop = self._watch.loop
         self._thread = threading.Thread(target=self._run, name="realtime-sockets", daemon=True)
         self._thread.start()
 
@@ -86,7 +85,7 @@ class RealtimeClient:
         Raises:
             Fault: it is not there, does not take this configuration, or says otherwise.
         """
-        probing = probe(self._config, make_adapter(self._config), self._credentials)
+        probing = probe(self._access())
         served = asyncio.run_coroutine_threadsafe(probing, self._loop).result()
         if served is None:
             return
@@ -99,11 +98,14 @@ class RealtimeClient:
         self._served = served
         self.info = msgspec.structs.replace(self.info, **msgspec.structs.asdict(served))
 
+    def _access(self) -> Access:
+        """What one session connects with."""
+        adapter = make_adapter(self._config)
+        return Access(self._config, adapter, self._credentials, self._watch.receipt)
+
     def open(self, listener: Listener, reference: Reference | None = None) -> RemoteStream:
         stream = RemoteStream(
-            self._config,
-            make_adapter(self._config),
-            self._credentials,
+            self._access(),
             listener,
             self._world,
             self._connecting,
@@ -114,7 +116,7 @@ class RealtimeClient:
         stream.start()
         return stream
 
-    def loop_ticks(self, start_ns: int, end_ns: int) -> tuple[LoopTick, ...]:
+    def loop_ticks(self, start_ns: int, end_ns: int) -> tuple[Ticks, ...]:
         return self._watch.between(start_ns, end_ns)
 
     def close(self) -> None:

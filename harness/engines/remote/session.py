@@ -27,14 +27,13 @@ from contextlib import AsyncExitStack, suppress
 from typing import NamedTuple
 
 import numpy as np
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from harness.clock import NS_PER_MS, NS_PER_S, World
 from harness.engines import Listener, Samples
 from harness.engines.remote.connection import (
     KEY_CAME_BACK,
-    Credentials,
+    Access,
     Fault,
     connected,
     explain_error,
@@ -42,8 +41,9 @@ from harness.engines.remote.connection import (
     parse,
     setup_timeout,
 )
-from harness.engines.remote.options import RealtimeOptions
-from harness.engines.remote.protocols import RATE_HZ, Adapter, Kind, ServerEvent
+from harness.engines.remote.link import Link
+from harness.engines.remote.loop_watch import Receipt
+from harness.engines.remote.protocols import RATE_HZ, Kind, ServerEvent
 from harness.engines.remote.timing import OWN_NAMES, check_timing
 from harness.events import ServedEngine, ServerTiming, SessionKind
 from harness.text import shorten
@@ -68,9 +68,7 @@ class RemoteStream:
 
     def __init__(
         self,
-        config: RealtimeOptions,
-        adapter: Adapter,
-        credentials: Credentials,
+        access: Access,
         listener: Listener,
         world: World,
         connecting: asyncio.Semaphore,
@@ -81,9 +79,8 @@ class RemoteStream:
         Args:
             served: what the server said of its engine before the run; None: nothing.
         """
-        self._config = config
-        self._adapter = adapter
-        self._credentials = credentials
+        self._access = access
+        self._config, self._adapter, self._credentials, _ = access
         self._served = served
         self._listener = listener
         self._world = world
@@ -176,13 +173,11 @@ class RemoteStream:
             finally:
                 self._expect(None, "")
 
-    async def _set_up(self, stack: AsyncExitStack) -> ClientConnection:
+    async def _set_up(self, stack: AsyncExitStack) -> Link:
         async with self._connecting:
             self._began_ns = self._world.now_ns()
             self._expect(self._config.connect_timeout_s, setup_timeout(self._config))
-            link, served = await stack.enter_async_context(
-                connected(self._config, self._adapter, self._credentials)
-            )
+            link, served = await stack.enter_async_context(connected(self._access))
             if self._served is not None and served != self._served:
                 raise Fault("the server serves something else than before the run: was it changed?")
             for message in self._adapter.start():
@@ -222,7 +217,7 @@ class RemoteStream:
         else:
             self._watch_speech(samples, now_ns)
 
-    async def _send_audio(self, link: ClientConnection) -> None:
+    async def _send_audio(self, link: Link) -> None:
         with suppress(ConnectionClosed):  # the receiver, which sees it too, tells it
             while True:
                 await self._queue_filled.wait()
@@ -276,10 +271,10 @@ class RemoteStream:
             complaint += ", and no message before it: waiting for a slot, or never begun"
         self._expect(within_s, f"{complaint} (engine.answer_timeout_s)")
 
-    async def _receive(self, link: ClientConnection) -> None:
+    async def _receive(self, link: Link) -> None:
         while True:
-            message = await link.recv()
-            at_ns = self._world.now_ns()
+            message, receipt = await link.take()
+            at_ns = receipt.at_ns
             event = parse(self._adapter, message, self._credentials)
             self._received += 1
             self._quiet_received += 1
@@ -289,7 +284,7 @@ class RemoteStream:
                 self._tell_timing(event.timing, at_ns)
             match event.kind:
                 case Kind.TEXT:
-                    self._take(event.text, at_ns)
+                    self._take(event.text, receipt)
                 case Kind.DONE:
                     self._check(event)
                     self._tell_ended()
@@ -348,13 +343,13 @@ class RemoteStream:
                     self._listener.span(shorten(span.name, 60), *instants, span.shared_by)
                 self._listener.span("delivery", instant_ns(timing.at_ms), at_ns)
 
-    def _take(self, text: str, at_ns: int) -> None:
+    def _take(self, text: str, receipt: Receipt) -> None:
         with self._telling:
             if not self._over:
-                self._listener.token(text, at_ns)
+                self._listener.token(text, receipt.at_ns, receipt.after_ns)
         self._deltas.append(text)
         if text.strip():
-            self._quiet_since_ns, self._quiet_speech_s, self._quiet_received = at_ns, 0.0, 0
+            self._quiet_since_ns, self._quiet_speech_s, self._quiet_received = receipt.at_ns, 0.0, 0
 
     def _check(self, done: ServerEvent) -> None:
         """Raises ``Fault`` on a final text that is not what it should be."""

@@ -33,7 +33,7 @@ class _Stamps(Heard):
         self.peak_kib = np.zeros(steps, np.int64)
         self.count = 0
 
-    def token(self, text: str, at_ns: int | None = None) -> None:
+    def token(self, text: str, at_ns: int | None = None, after_ns: int | None = None) -> None:
         self.at_ns[self.count] = self.world.now_ns()
         self.peak_kib[self.count] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         self.count += 1

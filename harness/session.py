@@ -1,0 +1,168 @@
+"""One session: a clip's audio handed to a stream of an engine on schedule, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from harness.audio import RATE_HZ
+from harness.chunking import Chunker
+from harness.clock import NS_PER_MS, NS_PER_S, Timeline, World
+from harness.datasets.load import Clip
+from harness.engines import Engine, OnSockets, Reference
+from harness.events import FinishSent, FrameSent, Session, SessionKind, Trace
+from harness.recorder import Recorder
+from harness.ticks import Watch
+
+# From "the stream is ready" to audio time zero: long enough to plan the first frame in peace.
+LEAD_NS = 10 * NS_PER_MS
+
+
+class Pacing(msgspec.Struct, frozen=True, kw_only=True):
+    """How an arm's audio is handed over."""
+
+    frame_ms: float
+    kind: SessionKind
+    timeout_s: float  # after the end of the audio
+    flood: bool = False  # every frame is due at t0
+    late_ms: float = 0.0  # made late on purpose
+
+
+class SessionPlace(NamedTuple):
+    """Where a session stands in its run."""
+
+    repeat: int
+    order: int  # in the plan, over all arms
+    stream: int  # which of the concurrent streams it runs on
+
+
+class SessionReplay:
+    """Opened once, on the driver's timeline, where all of it happens; ``on_done`` takes the trace.
+
+    A :class:`~harness.recorder.Recorder` stamps what the engine says, chunks it and stamps the
+    chunks.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        timeline: Timeline,
+        watch: Watch,
+        pacing: Pacing,
+        clip: Clip,
+        place: SessionPlace,
+        *,
+        on_done: Callable[[Trace], None],
+    ) -> None:
+        self._world = world
+        self._timeline = timeline
+        self._watch = watch
+        self._pacing = pacing
+        self._clip = clip
+        self._place = place
+        self._on_done = on_done
+        self._t0_ns = world.now_ns()  # until it is known
+        self._began = False
+        self._frames: list[FrameSent] = []
+        self._finish: FinishSent | None = None
+
+    def open(self, engine: Engine, chunker: Chunker) -> None:
+        """Open a stream; audio follows once it can take it.
+
+        Raises:
+            HarnessError: the engine refuses the session.
+        """
+        self._engine = engine
+        self._recorder = Recorder(
+            self._world, self._timeline, chunker, on_ready=self._begin, on_done=self._done
+        )
+        self._stream = engine.open(self._recorder, Reference(self._clip.text, self._clip.words))
+        self._fail_in_time("the stream was not ready", unless=lambda: self._began)
+
+    def give_up(self) -> None:
+        self._recorder.closed = True
+        self._stream.close()
+
+    def _begin(self) -> None:
+        self._began = True
+        self._t0_ns = self._world.now_ns() + LEAD_NS
+        self._call_at(self._due_ns(self._frame_end(0)), self._send_frame)
+
+    def _frame_end(self, index: int) -> int:
+        """The sample after the last one of frame ``index``."""
+        end: int = round((index + 1) * self._pacing.frame_ms * RATE_HZ / 1000)
+        return min(end, len(self._clip.samples))
+
+    def _due_ns(self, sample: int) -> int:
+        """A(sample): the instant at which audio up to this sample exists."""
+        return self._t0_ns + (0 if self._pacing.flood else sample * NS_PER_S // RATE_HZ)
+
+    def _call_at(self, due_ns: int, action: Callable[[], None]) -> None:
+        def unless_over() -> None:
+            if not self._recorder.closed:
+                action()
+
+        self._timeline.call_at(due_ns + round(self._pacing.late_ms * NS_PER_MS), unless_over)
+
+    def _send_frame(self) -> None:
+        index, samples = len(self._frames), self._clip.samples
+        begin = self._frame_end(index - 1) if index else 0
+        end = self._frame_end(index)
+        sent_ns = self._world.now_ns()
+        self._stream.feed(samples[begin:end])
+        self._frames.append(FrameSent(index=index, due_ns=self._due_ns(end), sent_ns=sent_ns))
+        if end < len(samples):
+            self._call_at(self._due_ns(self._frame_end(index + 1)), self._send_frame)
+        else:
+            self._call_at(self._due_ns(end), self._send_finish)
+
+    def _send_finish(self) -> None:
+        due_ns = self._due_ns(len(self._clip.samples))
+        sent_ns = self._world.now_ns()
+        self._stream.finish()
+        self._finish = FinishSent(due_ns=due_ns, sent_ns=sent_ns)
+        self._fail_in_time("the engine had not ended")
+
+    def _fail_in_time(self, complaint: str, unless: Callable[[], bool] = lambda: False) -> None:
+        """Fail the session ``timeout_s`` from now, if it is not over by then, ``unless`` ..."""
+        timeout_s = self._pacing.timeout_s
+
+        def check() -> None:
+            if not self._recorder.closed and not unless():
+                self._recorder.failed(
+                    f"timeout: {complaint} after {timeout_s:g} s (replay.timeout_s)"
+                )
+
+        self._timeline.call_at(self._world.now_ns() + round(timeout_s * NS_PER_S), check)
+
+    def _done(self) -> None:
+        if self._recorder.closed:
+            return
+        self.give_up()
+        trace = self._recorder.trace(self._session(), tuple(self._frames), self._finish)
+        span = trace.session.t0_ns, trace.outcome.at_ns
+        ticks = self._watch.between(*span)
+        if isinstance(self._engine, OnSockets):
+            ticks += self._engine.loop_ticks(*span)
+        self._on_done(msgspec.structs.replace(trace, ticks=ticks))
+
+    def _session(self) -> Session:
+        clip = self._clip
+        return Session(
+            clip=clip.id,
+            repeat=self._place.repeat,
+            order=self._place.order,
+            lane=self._place.stream,
+            kind=self._pacing.kind,
+            t0_ns=self._t0_ns,
+            duration_s=clip.duration_s,
+            speech_onset_s=clip.speech_onset_s,
+            speech_end_s=clip.speech_end_s,
+            frame_ms=self._pacing.frame_ms,
+            reference=clip.text,
+            language=clip.language,
+            words=clip.words,
+            model_delay_ms=self._engine.info.model_delay_ms,
+        )
