@@ -100,7 +100,7 @@ EXAMPLES = {
     "pocketsphinx": ("stt_pocketsphinx", "live", {"live": True}),
     "faster_whisper": ("stt_faster_whisper", "turn", {}),
 }
-SHORT = ("dataset.limit=2", "replay.repeats=1", "replay.warmup=1", "report.plots=false")
+SHORT = ("dataset.limit=2", "replay.repeats=1", "replay.warmup=1")
 FROM_PYTHON = """\
 import importlib, sys
 import harness
@@ -131,15 +131,18 @@ def examples(session: nox.Session) -> None:
     session.run_install("uv", "pip", "install", "--no-config", *harness, external=True)
     for name, (module, kind, options) in EXAMPLES.items():
         empty = made / name
-        empty.mkdir()
+        empty.mkdir(parents=True)
         with session.chdir(empty):
             run = ("stt-harness", "run", f"session={kind}", *SHORT, "--quiet")
-            session.run(*run, f"engine={name}", "hydra.run.dir=named")
+            # 4: on a busy machine the run is not valid, and has a report that says so
+            session.run(*run, f"engine={name}", "hydra.run.dir=named", success_codes=[0, 4])
             own = [f"engine.options.{key}={value}" for key, value in options.items()]
             factory = f"engine.factory={module}:make"
-            session.run(*run, "engine=python", factory, *own, "hydra.run.dir=factory")
+            session.run(
+                *run, "engine=python", factory, *own, "hydra.run.dir=factory", success_codes=[0, 4]
+            )
             session.run("python", "-c", FROM_PYTHON, module, kind, repr(options))
-            session.run("stt-harness", "report", "python", "--quiet")
+            session.run("stt-harness", "report", "python", "--quiet", success_codes=[0, 4])
         for folder in ("named", "factory", "python"):
             if not (empty / folder / "report.html").is_file():
                 session.error(f"{name}: no report in {empty / folder}")

@@ -75,6 +75,9 @@ _PUBLIC = {
     "TorchOptions": "harness.engines.torch.options",
     "RealtimeOptions": "harness.engines.remote.options",
     "PythonOptions": "harness.engines.python",
+    "Adapter": "harness.engines.remote.protocols",
+    "EventKind": "harness.engines.remote.protocols",
+    "ServerEvent": "harness.engines.remote.protocols",
     "ManifestDataset": "harness.datasets",
     "HubDataset": "harness.datasets",
     "TurnSession": "harness.engines.sessions",
@@ -119,6 +122,9 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from harness.engines.null import NullOptions as NullOptions
     from harness.engines.python import PythonOptions as PythonOptions
     from harness.engines.remote.options import RealtimeOptions as RealtimeOptions
+    from harness.engines.remote.protocols import Adapter as Adapter
+    from harness.engines.remote.protocols import EventKind as EventKind
+    from harness.engines.remote.protocols import ServerEvent as ServerEvent
     from harness.engines.scripted import ScriptedOptions as ScriptedOptions
     from harness.engines.sessions import AlignAttSession as AlignAttSession
     from harness.engines.sessions import LiveSession as LiveSession

@@ -43,7 +43,7 @@ _LONGEST_DELAY_MS = 60_000.0  # that a model lags behind the audio
 _MOST_STEPS = 10**9  # that a session has
 
 
-class Kind(enum.Enum):
+class EventKind(enum.Enum):
     CREATED = "created"  # the server greets
     CONFIGURED = "configured"  # it has taken the configuration
     TEXT = "text"  # a delta, possibly empty
@@ -53,7 +53,7 @@ class Kind(enum.Enum):
 
 
 class ServerEvent(msgspec.Struct, frozen=True):
-    kind: Kind
+    kind: EventKind
     text: str = ""  # of a delta or of the final text, exact; of an error, fit to be shown
     code: str = ""  # of an error, fit to be shown
     steps: int | None = None  # DONE: tokens that the server says it made
@@ -215,19 +215,21 @@ class Vllm(Adapter):
         event = _decode(message)
         match event.get("type"):
             case "transcription.delta":
-                return ServerEvent(Kind.TEXT, _text(event, "delta"), timing=_timing(event))
+                return ServerEvent(EventKind.TEXT, _text(event, "delta"), timing=_timing(event))
             case "transcription.done":
                 text, timing = _text(event, "text"), _timing(event)
-                return ServerEvent(Kind.DONE, text, steps=_steps(event), timing=timing)
+                return ServerEvent(EventKind.DONE, text, steps=_steps(event), timing=timing)
             case "session.created":
-                return ServerEvent(Kind.CREATED, served=_served(event))
+                return ServerEvent(EventKind.CREATED, served=_served(event))
             case "error" if event.get("code") == "unknown_event":
-                return ServerEvent(Kind.CONFIGURED)
+                return ServerEvent(EventKind.CONFIGURED)
             case "error":
                 if isinstance(event.get("error"), dict):
                     return _nested_error(event)
-                return ServerEvent(Kind.ERROR, _said(event.get("error")), _said(event.get("code")))
-        return ServerEvent(Kind.OTHER)
+                return ServerEvent(
+                    EventKind.ERROR, _said(event.get("error")), _said(event.get("code"))
+                )
+        return ServerEvent(EventKind.OTHER)
 
 
 class Mistral(Adapter):
@@ -256,16 +258,16 @@ class Mistral(Adapter):
         event = _decode(message)
         match event.get("type"):
             case "transcription.text.delta":
-                return ServerEvent(Kind.TEXT, _text(event, "text"))
+                return ServerEvent(EventKind.TEXT, _text(event, "text"))
             case "transcription.done":
-                return ServerEvent(Kind.DONE, _text(event, "text"))
+                return ServerEvent(EventKind.DONE, _text(event, "text"))
             case "session.created":
-                return ServerEvent(Kind.CREATED)
+                return ServerEvent(EventKind.CREATED)
             case "session.updated":
-                return ServerEvent(Kind.CONFIGURED)
+                return ServerEvent(EventKind.CONFIGURED)
             case "error":
                 return _nested_error(event)
-        return ServerEvent(Kind.OTHER)
+        return ServerEvent(EventKind.OTHER)
 
 
 class OpenAI(Adapter):
@@ -307,16 +309,16 @@ class OpenAI(Adapter):
         event = _decode(message)
         match event.get("type"):
             case "conversation.item.input_audio_transcription.delta":
-                return ServerEvent(Kind.TEXT, _text(event, "delta"))
+                return ServerEvent(EventKind.TEXT, _text(event, "delta"))
             case "conversation.item.input_audio_transcription.completed":
-                return ServerEvent(Kind.DONE, _text(event, "transcript"))
+                return ServerEvent(EventKind.DONE, _text(event, "transcript"))
             case "session.created" | "transcription_session.created":
-                return ServerEvent(Kind.CREATED)
+                return ServerEvent(EventKind.CREATED)
             case "session.updated" | "transcription_session.updated":
-                return ServerEvent(Kind.CONFIGURED)
+                return ServerEvent(EventKind.CONFIGURED)
             case "error" | "conversation.item.input_audio_transcription.failed":
                 return _nested_error(event)
-        return ServerEvent(Kind.OTHER)
+        return ServerEvent(EventKind.OTHER)
 
 
 def _nested_error(event: dict[str, Any]) -> ServerEvent:
@@ -326,7 +328,9 @@ def _nested_error(event: dict[str, Any]) -> ServerEvent:
     message = error.get("message")
     if isinstance(message, dict):  # Mistral: {"detail": ...}
         message = message.get("detail")
-    return ServerEvent(Kind.ERROR, _said(message), _said(error.get("code") or error.get("type")))
+    return ServerEvent(
+        EventKind.ERROR, _said(message), _said(error.get("code") or error.get("type"))
+    )
 
 
 def _with_query(url: str, **query: str) -> str:

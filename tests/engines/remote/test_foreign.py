@@ -24,7 +24,7 @@ from harness.engines.remote import session as stream
 from harness.engines.remote.connection import Credentials
 from harness.engines.remote.engine import RealtimeClient
 from harness.engines.remote.options import RealtimeOptions
-from harness.engines.remote.protocols import Kind, ServerEvent, make_adapter
+from harness.engines.remote.protocols import EventKind, ServerEvent, make_adapter
 from harness.engines.remote.timing import check_timing
 from harness.errors import ConfigError, UsageError
 from harness.events import ServedEngine, ServerSpan, ServerTiming, SessionKind
@@ -168,7 +168,7 @@ def test_any_object_is_an_event_or_garbage(
         return
     assert isinstance(event, ServerEvent)
     assert isinstance(event.text, str)
-    if event.kind is Kind.ERROR:
+    if event.kind is EventKind.ERROR:
         assert f"{event.text}{event.code}".isprintable()
 
 

@@ -11,7 +11,13 @@ from websockets.asyncio.server import ServerConnection
 from harness.clock import RealWorld
 from harness.engines.remote.engine import RealtimeClient
 from harness.engines.remote.options import PROTOCOLS, RealtimeOptions
-from harness.engines.remote.protocols import Adapter, Kind, ServerEvent, make_adapter, pcm16
+from harness.engines.remote.protocols import (
+    Adapter,
+    EventKind,
+    ServerEvent,
+    make_adapter,
+    pcm16,
+)
 from harness.errors import ConfigError
 from tests.engines.fake_vllm import running
 from tests.engines.remote.test_session import speak
@@ -39,7 +45,7 @@ class Binary(Adapter):
 
     def parse(self, message):
         event = json.loads(message)
-        kind = Kind.DONE if event["final"] else Kind.TEXT
+        kind = EventKind.DONE if event["final"] else EventKind.TEXT
         return ServerEvent(kind, event["text"])
 
 
