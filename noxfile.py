@@ -1,7 +1,8 @@
 """One command per habit, the same here and in CI: ``uv run nox -s NAME``.
 
 Sessions run in the environment that ``uv run`` has made (``venv_backend="none"``): torch is there
-once, not once per session. ``compat`` alone makes its own, to try other versions.
+once, not once per session. ``compat`` and ``examples`` make their own: to try other versions, and
+to install as a user does.
 """
 
 from __future__ import annotations
@@ -92,6 +93,59 @@ def report(session: nox.Session) -> None:
     for arm in ("1word", "6word"):
         (example / arm).mkdir()
         shutil.copy(run / arm / "summary.json", example / arm)
+
+
+# Engine -> what is run of it: a module of docs/examples, and its session.
+EXAMPLES = {
+    "pocketsphinx": ("stt_pocketsphinx", "live", {"live": True}),
+    "faster_whisper": ("stt_faster_whisper", "turn", {}),
+}
+SHORT = ("dataset.limit=2", "replay.repeats=1", "replay.warmup=1")
+FROM_PYTHON = """\
+import importlib, sys
+import harness
+
+module, session, options = importlib.import_module(sys.argv[1]), sys.argv[2], eval(sys.argv[3])
+kind = {"turn": harness.TurnSession, "live": harness.LiveSession}[session]
+config = harness.Config(
+    dataset=harness.ManifestDataset(limit=2), session=kind(),
+    replay=harness.ReplayConfig(repeats=1, warmup=1),
+)
+run = harness.run(config, engine=module.make, folder="python", **options)
+assert run.summary["wer"].value < 0.5, run.summary["wer"]
+"""
+
+
+@nox.session(venv_backend="uv")
+def examples(session: nox.Session) -> None:
+    """The wheel and docs/examples in a clean environment, run from an empty folder; downloads."""
+    made = Path(session.create_tmp()).absolute()
+    shutil.rmtree(made)
+    sources = (".", *(f"docs/examples/{name}" for name in EXAMPLES))
+    for source in sources:
+        build = ("uv", "build", "--quiet", "--no-config", "--wheel", "--out-dir", str(made))
+        session.run_install(*build, source, external=True)
+    wheels = [str(path) for path in made.glob("*.whl")]
+    harness = [f"{path}[embedded]" if "streaming_stt" in path else path for path in wheels]
+    # Without the exact pins of pyproject.toml: as a user of pip gets it.
+    session.run_install("uv", "pip", "install", "--no-config", *harness, external=True)
+    for name, (module, kind, options) in EXAMPLES.items():
+        empty = made / name
+        empty.mkdir(parents=True)
+        with session.chdir(empty):
+            run = ("stt-harness", "run", f"session={kind}", *SHORT, "--quiet")
+            # 4: on a busy machine the run is not valid, and has a report that says so
+            session.run(*run, f"engine={name}", "hydra.run.dir=named", success_codes=[0, 4])
+            own = [f"engine.options.{key}={value}" for key, value in options.items()]
+            factory = f"engine.factory={module}:make"
+            session.run(
+                *run, "engine=python", factory, *own, "hydra.run.dir=factory", success_codes=[0, 4]
+            )
+            session.run("python", "-c", FROM_PYTHON, module, kind, repr(options))
+            session.run("stt-harness", "report", "python", "--quiet", success_codes=[0, 4])
+        for folder in ("named", "factory", "python"):
+            if not (empty / folder / "report.html").is_file():
+                session.error(f"{name}: no report in {empty / folder}")
 
 
 @nox.session(venv_backend="uv", python=["3.11", "3.12", "3.13"])

@@ -24,8 +24,8 @@ from harness.experiments.progress import Progress
 from harness.experiments.run import run_arms
 from harness.runs import folder as runs_folder
 from harness.runs.folder import load_run as _load_run
+from harness.runs.records import Verdict
 from harness.runs.summarise import summarise_run
-from harness.verdicts import Verdict
 from harness.verdicts.baselines import FOLDER as BASELINES
 from harness.verdicts.judge import judge_runs, load_against
 

@@ -34,7 +34,7 @@ import pytest
 if TYPE_CHECKING:
     from harness.api import Run
     from harness.config import GateConfig
-    from harness.verdicts import Verdict
+    from harness.runs.records import Verdict
 
 
 class CheckedRun:

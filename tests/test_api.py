@@ -75,7 +75,7 @@ def test_a_comparison_has_a_run_for_each_config(tmp_path: Path) -> None:
 def test_an_engine_of_ones_own_is_measured_and_named(tmp_path: Path) -> None:
     run = harness.run(quick(), engine=Echo, folder=tmp_path / "run", prefix="oh ")
     assert all(clip.hypothesis.startswith("oh ") for clip in run.clips)
-    outside = run.environment["outside"]["engine"]
+    outside = run.environment.outside["engine"]
     assert outside["name"].endswith("Echo")
     assert outside["options"]["options"] == {"prefix": "oh "}
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["engine"]["options"]
@@ -90,7 +90,7 @@ def test_two_engines_never_share_an_identity(tmp_path: Path) -> None:
         harness.run(quick(), engine=Echo, folder=tmp_path / "b", prefix="oh "),
         harness.run(quick(), engine=other, folder=tmp_path / "c"),
     ]
-    assert len({run.environment["config_identity"] for run in runs}) == 3
+    assert len({run.environment.config_identity for run in runs}) == 3
 
 
 def test_what_cannot_be_measured_is_an_error_not_an_exit(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def plain(record: object) -> Any:
 
 def measured_again(run: Run) -> list[dict[str, Any]]:
     """Every trace under today's metrics; a field that is left out of JSON is there as None."""
-    random_weights = run.environment["model"]["random_weights"]
+    random_weights = run.environment.model.random_weights
     replayed = run.config["replay"]
     again = []
     for trace in run.traces:
@@ -169,17 +169,17 @@ def test_there_is_a_run_of_every_kind() -> None:
     kinds = {
         name: load_run(RUNS / name) for name in EXIT if (RUNS / name / "events.jsonl").exists()
     }
-    versions = {run.environment["metrics_version"] for run in kinds.values()}
+    versions = {run.environment.metrics_version for run in kinds.values()}
     assert versions == {RECORDED}
     clips = {name: recorded_clips(run.folder) for name, run in kinds.items()}
     assert {clip["session"] for clip in clips["live_whisper"]} == {"live"}
     assert clips["live_whisper"][0]["lag_slope_ms_per_min"] > 0
     assert len(clips["turn_whisper"]) == 4
-    assert kinds["turn_whisper"].environment["model"]["weights"] == "packaged"
-    assert kinds["random_weights"].environment["model"]["random_weights"] is True
+    assert kinds["turn_whisper"].environment.model.weights == "packaged"
+    assert kinds["random_weights"].environment.model.random_weights is True
     assert kinds["null_flood"].config["replay"]["pace"] == "flood"
-    assert kinds["scripted_virtual"].environment["simulated"] is True
-    assert kinds["scripted_injected"].environment["injected"] is True
+    assert kinds["scripted_virtual"].environment.simulated is True
+    assert kinds["scripted_injected"].environment.injected is True
     assert len(clips["realtime_served"][0]["delivery_ms"]) > 0
     for name in ("realtime_served", "realtime_served_live"):
         assert all(trace.ticks for trace in kinds[name].traces)
@@ -291,8 +291,8 @@ def test_rechunk(name: str) -> None:
     copied(name)
     assert main(["rechunk", name, "chunking=sentence", "--out", "again"]) == EXIT[name].rechunk
     then, now = load_run(Path(name)), load_run(Path("again/sentence"))
-    assert now.environment["metrics_version"] == METRICS_VERSION
-    assert now.environment["recorded_under_metrics"] == RECORDED
+    assert now.environment.metrics_version == METRICS_VERSION
+    assert now.environment.recorded_under_metrics == RECORDED
     assert [trace.tokens for trace in now.traces] == [trace.tokens for trace in then.traces]
     if "first_token_ms" in UNCHANGED:
         assert [clip.first_token_ms for clip in now.clips] == [
@@ -331,7 +331,7 @@ def test_gate_against_a_baseline_of_before(
 def test_a_baseline_of_before_is_read() -> None:
     baseline = load_baseline("before", RUNS / "reports/baselines")
     run = recorded_clips(RUNS / "scripted_turn")
-    assert baseline.environment["metrics_version"] == RECORDED
+    assert baseline.environment.metrics_version == RECORDED
     assert [(clip.clip, clip.repeat) for clip in baseline.clips] == [
         (clip["clip"], clip["repeat"]) for clip in run
     ]

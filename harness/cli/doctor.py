@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 
 from rich.console import Console
 from rich.table import Table
 
+from harness.clock import resolution_ns
 from harness.errors import HarnessError, UsageError
-from harness.machine.environment import describe_environment
+from harness.machine.environment import describe_machine
 
 
 def doctor(argv: list[str]) -> int:
@@ -18,12 +20,13 @@ def doctor(argv: list[str]) -> int:
         return 0
     if argv:
         raise UsageError("doctor takes no arguments", value=" ".join(argv))
-    found = describe_environment()
     console = Console(highlight=False)
-    machine = found["machine"]
-    console.print(f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB")
-    console.print(f"{machine['platform']}, Python {found['python']}, clock resolution "
-                  f"{found['clock_resolution_ns']} ns")  # fmt: skip
+    machine = describe_machine()
+    console.print(f"{machine.cpu}, {machine.cores} cores, {machine.memory_gib} GiB")
+    console.print(
+        f"{machine.platform}, Python {platform.python_version()},"
+        f" clock resolution {resolution_ns()} ns"
+    )
     table = Table(box=None, pad_edge=False)
     for column in ("part", "", "what was found, or what to do"):
         table.add_column(column)
@@ -80,11 +83,11 @@ def _gpu() -> str:
         raise DeviceError("no NVIDIA GPU, or no driver for it", hint="engine.device=cpu")
     if not torch.cuda.is_available():
         raise DeviceError(
-            f"{gpu['name']} is there (driver {gpu['driver']}), but this torch cannot use it",
+            f"{gpu.name} is there (driver {gpu.driver}), but this torch cannot use it",
             value=torch.__version__,
             hint="install a torch build whose CUDA version the driver supports",
         )
-    return f"{gpu['name']}, driver {gpu['driver']}, CUDA {torch.version.cuda}"
+    return f"{gpu.name}, driver {gpu.driver}, CUDA {torch.version.cuda}"
 
 
 def _packages() -> str:

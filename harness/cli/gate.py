@@ -11,7 +11,8 @@ from harness.cli.results import COMPARISON, arms_of, finished, publish
 from harness.config import GateConfig
 from harness.errors import UsageError
 from harness.runs.folder import SUMMARY, Run, load_run, write_json
-from harness.verdicts import Verdict, exit_code, worst
+from harness.runs.records import Verdict
+from harness.verdicts import exit_code, worst
 from harness.verdicts.judge import CONFIRM, gate_of, judge_again, judge_runs, judged, load_against
 
 
@@ -69,7 +70,7 @@ def gate(argv: list[str]) -> int:
 
 def _were_compared(folder: Path, runs: Sequence[Run]) -> bool:
     """Not measured one after the other; a comparison that was cut off has no file yet."""
-    comparisons = {tuple(run.environment.get("arms_of_this_go", ())) for run in runs}
+    comparisons = {tuple(run.environment.arms_of_this_comparison) for run in runs}
     names = sorted(run.name for run in runs)
     return (folder / COMPARISON).is_file() or [sorted(arms) for arms in comparisons] == [names]
 

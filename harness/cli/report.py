@@ -32,4 +32,4 @@ def report(argv: list[str]) -> int:
         if options.show == "table":
             print(path)  # noqa: T201 the answer
     print_arms(arms, out, options.show)
-    return exit_code(worst([str(arm.summary.verdict["status"]) for arm in arms]))
+    return exit_code(worst([arm.summary.verdict.status for arm in arms]))

@@ -18,16 +18,16 @@ from harness.datasets import HubDataset, ManifestDataset
 from harness.datasets.load import load_dataset
 from harness.errors import ConfigError, DatasetError, StorageError
 from harness.export import github, junit
-from harness.metrics import METRICS_VERSION, Summary
+from harness.metrics import METRICS_VERSION
 from harness.report import write_arms
 from harness.report.arms import Arm, make_arms
 from harness.report.text import judged_by
 from harness.runs.folder import Run, load_run, write_json, write_text
 from harness.runs.reading import decode_json
-from harness.runs.records import ArmNames
+from harness.runs.records import ArmNames, Summary, Verdict
 from harness.runs.summarise import measured_again, summarise_run
 from harness.text import visible
-from harness.verdicts import Verdict, exit_code, worst
+from harness.verdicts import exit_code, worst
 
 if TYPE_CHECKING:
     from harness.audio import Samples
@@ -47,7 +47,7 @@ def conclude(folders: Sequence[Path]) -> int:
     if len(arms) > 1:
         write_json(out / COMPARISON, _comparison(arms))
     print_arms(arms, out, wanted["show"])
-    verdicts = [msgspec.convert(arm.summary.verdict, Verdict) for arm in arms]
+    verdicts = [arm.summary.verdict for arm in arms]
     return publish(runs, verdicts, out, wanted["show"])
 
 
@@ -80,7 +80,7 @@ def _comparison(arms: Sequence[Arm]) -> dict[str, Any]:
     """``comparison.json``: every arm against the first, paired clip by clip."""
     return {
         "schema": 1,
-        "metrics_version": arms[0].run.environment["metrics_version"],
+        "metrics_version": arms[0].run.environment.metrics_version,
         "arms": [arm.run.name for arm in arms],
         "comparisons": [arm.comparison for arm in arms[1:]],
     }
@@ -145,7 +145,7 @@ def print_verdicts(by_arm: dict[str, Verdict]) -> None:
     for arm, verdict in by_arm.items():
         if not verdict.rules:
             continue
-        by = judged_by(msgspec.to_builtins(verdict))
+        by = judged_by(verdict)
         console.print(Text(f"\n{visible(arm)}: {verdict.status.upper()} {visible(by)}"))
         for rule in verdict.rules:
             status = rule.status.upper() if rule.status != "none" else "NOT ASKED"
@@ -167,7 +167,7 @@ def arms_of(folder: Path) -> list[Path]:
 
 def finished(run: Run) -> Run:
     """The run with a summary: a killed run's is made now, from the clips that it kept."""
-    version = run.environment["metrics_version"]
+    version = run.environment.metrics_version
     if version != METRICS_VERSION:
         _note(f"{run.folder} was measured by version {version} of the metrics, this harness has"
               f" {METRICS_VERSION}: a metric may be defined otherwise")  # fmt: skip

@@ -20,9 +20,9 @@ from harness.experiments.plan import ArmPlan
 from harness.experiments.progress import Progress
 from harness.experiments.rig import Rig
 from harness.experiments.run import replay_arms
-from harness.metrics import ClipMetrics, Summary
+from harness.metrics import ClipMetrics
 from harness.runs.folder import load_run
-from harness.verdicts import RuleVerdict, Verdict
+from harness.runs.records import RuleVerdict, Summary
 from harness.verdicts.calibration import (
     INJECTIONS,
     Calibration,
@@ -133,7 +133,7 @@ class _Runs:
             return None
         proofs = []
         for injection, summary in zip(INJECTIONS, summaries[1:], strict=True):
-            (judged,) = msgspec.convert(summary.verdict, Verdict).rules
+            (judged,) = summary.verdict.rules
             expected = expected_of(injection, found, ttft_ms)
             proofs.append(
                 Proof(

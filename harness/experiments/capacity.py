@@ -33,7 +33,7 @@ from harness.verdicts.capacity import (
     sessions_to_replay,
 )
 from harness.verdicts.load import Load, make_load
-from harness.verdicts.rules import Within
+from harness.verdicts.rules.within import Within
 
 
 class Capacity(NamedTuple):

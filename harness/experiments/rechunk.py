@@ -20,21 +20,21 @@ from harness.runs.summarise import summarise_run
 def rechunk_run(source: Run, chunking: Strategy, out: Path) -> Path:
     """Write the run that the strategy would have made of these tokens; returns its folder."""
     name = chunking.name
-    version = source.environment["metrics_version"]
-    recorded = source.environment.get("recorded_under_metrics", version)
-    environment = {
-        **source.environment,
-        "name": name,
-        "arm": {**source.environment["arm"], "chunking": name},
-        "config_identity": identity([source.environment["config_identity"], "rechunked", name]),
-        "metrics_version": METRICS_VERSION,  # the recorded events are measured anew
-        "recorded_under_metrics": recorded,
-        "normalisers": normaliser_ids(trace.session.language for trace in source.traces),
-        "rechunked_from": str(source.folder),
-    }
+    version = source.environment.metrics_version
+    recorded = source.environment.recorded_under_metrics or version
+    environment = msgspec.structs.replace(
+        source.environment,
+        name=name,
+        arm=msgspec.structs.replace(source.environment.arm, chunking=name),
+        config_identity=identity([source.environment.config_identity, "rechunked", name]),
+        metrics_version=METRICS_VERSION,  # the recorded events are measured anew
+        recorded_under_metrics=recorded,
+        normalisers=normaliser_ids(trace.session.language for trace in source.traces),
+        rechunked_from=str(source.folder),
+    )
     config = {**source.config, "chunking": asdict(chunking)}
     writer = RunWriter(out / name, yaml.safe_dump(config, sort_keys=False), environment)
-    random_weights = bool(environment["model"]["random_weights"])
+    random_weights = environment.model.random_weights
     replayed = source.config["replay"]
     for trace in source.traces:
         chunks = rechunk(trace.tokens, trace.outcome.at_ns, chunking)

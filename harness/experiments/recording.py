@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from functools import cached_property
-from typing import Any
 
 import msgspec
 
@@ -14,7 +13,13 @@ from harness.datasets.load import Dataset
 from harness.engines import Engine
 from harness.events import Failed, Trace
 from harness.experiments.plan import ArmPlan, config_identity
-from harness.machine.environment import describe_environment
+from harness.machine.environment import (
+    ArmChoices,
+    Environment,
+    MeasuredModel,
+    ReplayedDataset,
+    describe_environment,
+)
 from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.instants import request_ns
 from harness.metrics.latency import clip_metrics
@@ -55,24 +60,24 @@ class ArmRecorder:
 
     def _describe(
         self, arm_names: list[str], floor_ms: float | None, *, simulated: bool
-    ) -> dict[str, Any]:
+    ) -> Environment:
         config = self.plan.config
         return describe_environment(
             self.engine.info.device,
             name=self.plan.name,
             arm=self._arm(),
-            arms_of_this_go=arm_names,
+            arms_of_this_comparison=arm_names,
             overrides=list(self.plan.overrides),
             harness_floor_ms=floor_ms,
-            model=msgspec.to_builtins(self.engine.info),
-            dataset={
-                "name": self._dataset.name,
-                "sha256": self._dataset.sha256,
-                "timings_sha256": self._dataset.timings_sha256,
-                "clips": len(self._dataset.clips),
-                "sources": list(self._dataset.sources),
-                "licences": list(self._dataset.licences),
-            },
+            model=msgspec.convert(msgspec.to_builtins(self.engine.info), MeasuredModel),
+            dataset=ReplayedDataset(
+                name=self._dataset.name,
+                sha256=self._dataset.sha256,
+                timings_sha256=self._dataset.timings_sha256,
+                clips=len(self._dataset.clips),
+                sources=list(self._dataset.sources),
+                licences=list(self._dataset.licences),
+            ),
             normalisers=normaliser_ids(clip.language for clip in self._dataset.clips),
             outside={g: msgspec.to_builtins(v) for g, v in outside_variants(config).items()},
             config_identity=config_identity(config),
@@ -82,13 +87,13 @@ class ArmRecorder:
             warmup_sessions_discarded=config.replay.warmup,
         )
 
-    def _arm(self) -> dict[str, str]:
-        return {
-            "chunking": self.plan.config.chunking.name,
-            "model": self.engine.info.model,
-            "dataset": self._dataset.name,
-            "session": self.plan.config.session.kind,
-        }
+    def _arm(self) -> ArmChoices:
+        return ArmChoices(
+            chunking=self.plan.config.chunking.name,
+            model=self.engine.info.model,
+            dataset=self._dataset.name,
+            session=self.plan.config.session.kind,
+        )
 
     def keep(self, trace: Trace) -> None:
         metrics = clip_metrics(

@@ -19,7 +19,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import yaml
@@ -206,7 +205,10 @@ class _Blocks:
                     self._progress.stage(f"Repeat {repeat + 1} of {repeats}: {side.name}")
                     block = self._replay(side, repeat)
                     if side.name not in writers:
-                        arms = [{"name": s.name, **block.environment["arm"]} for s in self._sides]
+                        arms = [
+                            {"name": s.name, **msgspec.structs.asdict(block.environment.arm)}
+                            for s in self._sides
+                        ]
                         check_arm(self._config.gate, arms)
                         writers[side.name] = self._start(side, block, folder)
                         _check_same_clips(list(writers.values()))
@@ -247,16 +249,17 @@ class _Blocks:
 
     def _start(self, side: Side, block: Run, folder: Path) -> RunWriter:
         repeats = self._config.replay.repeats
-        environment: dict[str, Any] = block.environment | {
-            "name": side.name,
-            "arms_of_this_go": [s.name for s in self._sides],
-            "git_revision": side.revision,
-            "metrics_version": METRICS_VERSION,  # both sides are measured by the same
-            "normalisers": normaliser_ids(trace.session.language for trace in block.traces),
-            "seed": self._config.seed,
-            "overrides": self._overrides,
-            "warmup_sessions_discarded": self._config.replay.warmup * repeats,
-        }
+        environment = msgspec.structs.replace(
+            block.environment,
+            name=side.name,
+            arms_of_this_comparison=[s.name for s in self._sides],
+            git_revision=side.revision,
+            metrics_version=METRICS_VERSION,  # both sides are measured by the same
+            normalisers=normaliser_ids(trace.session.language for trace in block.traces),
+            seed=self._config.seed,
+            overrides=list(self._overrides),
+            warmup_sessions_discarded=self._config.replay.warmup * repeats,
+        )
         config = block.config | {
             "replay": block.config["replay"] | {"repeats": repeats},
             "seed": self._config.seed,
@@ -268,7 +271,7 @@ class _Blocks:
 
 def _append(writer: RunWriter, block: Run, repeat: int, place: int) -> int:
     """Add a block's sessions from ``place`` in the whole on; returns the next free place."""
-    random_weights = bool(block.environment["model"]["random_weights"])
+    random_weights = block.environment.model.random_weights
     pace = block.config["replay"]["pace"]
     after = place
     for trace in block.traces:
@@ -277,7 +280,7 @@ def _append(writer: RunWriter, block: Run, repeat: int, place: int) -> int:
         )
         moved = msgspec.structs.replace(trace, session=session)
         metrics = clip_metrics(moved, random_weights=random_weights, pace=pace)
-        version, streams = block.environment["metrics_version"], block.config["replay"]["streams"]
+        version, streams = block.environment.metrics_version, block.config["replay"]["streams"]
         writer.append(moved, as_recorded(metrics, version, streams))
         after = max(after, session.order + 1)
     writer.append_pauses(block.gc_pauses)
@@ -287,7 +290,7 @@ def _append(writer: RunWriter, block: Run, repeat: int, place: int) -> int:
 
 
 def _check_same_clips(writers: Sequence[RunWriter]) -> None:
-    found = {load_run(writer.folder).environment["dataset"]["sha256"] for writer in writers}
+    found = {load_run(writer.folder).environment.dataset.sha256 for writer in writers}
     if len(found) > 1:
         raise UsageError(
             "the two revisions do not replay the same clips",

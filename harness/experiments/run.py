@@ -26,9 +26,9 @@ from harness.experiments.recording import ArmRecorder
 from harness.experiments.rig import Rig
 from harness.machine.gpu import GpuSampler
 from harness.machine.host import HostSample, HostSampler
-from harness.metrics import Summary
 from harness.replay import Planned, ReplayArm, arrivals_ns, replay
 from harness.runs.folder import refuse_used
+from harness.runs.records import Summary
 from harness.runs.summarise import summarise_run
 from harness.session import Pacing
 from harness.verdicts.gates import check_arm, check_references
@@ -63,7 +63,7 @@ def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
     for plan in plans:
         rig.engine(plan.config)  # what cannot be loaded leaves no folder behind
     recorders = _make_recorders(plans, rig)
-    arms = [{"name": r.plan.name, **r.environment["arm"]} for r in recorders]
+    arms = [{"name": r.plan.name, **msgspec.structs.asdict(r.environment.arm)} for r in recorders]
     for plan in plans:
         check_arm(plan.config.gate, arms)
     against = _load_against(recorders)  # nor does a baseline that cannot be compared with

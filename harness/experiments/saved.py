@@ -10,7 +10,13 @@ import yaml
 
 from harness.config import GateConfig, ReportConfig
 from harness.events import ServedEngine
-from harness.machine.environment import describe_environment, identity
+from harness.machine.environment import (
+    ArmChoices,
+    MeasuredModel,
+    ReplayedDataset,
+    describe_environment,
+    identity,
+)
 from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.latency import clip_metrics
 from harness.runs.folder import RunWriter, load_run
@@ -30,16 +36,16 @@ def import_session(path: Path) -> Path:
     from harness.serve.saved import read_saved
 
     saved, traces = read_saved(path)
-    engine = msgspec.structs.asdict(saved.engine or ServedEngine())
-    random_weights = bool(engine["random_weights"])
+    engine = saved.engine or ServedEngine()
+    model = MeasuredModel(model=saved.model, **msgspec.structs.asdict(engine))
     for name, trace in traces.items():
-        dataset = {"name": "page", "sha256": None, "clips": 1}
-        arm = {"chunking": name, "model": saved.model, "dataset": "page"}
         environment = describe_environment(
             name=name,
-            arm=arm | {"session": trace.session.kind.value},
-            model={"model": saved.model, "device": None, "dtype": None, **engine},
-            dataset=dataset,
+            arm=ArmChoices(
+                chunking=name, model=saved.model, dataset="page", session=trace.session.kind.value
+            ),
+            model=model,
+            dataset=ReplayedDataset(name="page", clips=1),
             normalisers=normaliser_ids([trace.session.language]),
             config_identity=identity([saved.model, name]),
             harness_floor_ms=None,
@@ -51,6 +57,6 @@ def import_session(path: Path) -> Path:
         config = {"replay": {"pace": "realtime", "repeats": 1, "until": "repeats"},
                   "gate": asdict(GateConfig()), "report": asdict(ReportConfig())}  # fmt: skip
         writer = RunWriter(folder / name, yaml.safe_dump(config), environment)
-        writer.append(trace, clip_metrics(trace, random_weights=random_weights))
+        writer.append(trace, clip_metrics(trace, random_weights=engine.random_weights))
         writer.finish(summarise_run(load_run(writer.folder)))
     return folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.export.figures import figures_of
-from harness.metrics import Summary
+from harness.runs.records import Summary
 
 
 def bencher(summaries: Mapping[str, Summary]) -> dict[str, dict[str, dict[str, float]]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from harness.metrics import Distribution, Ratio, Summary
+from harness.metrics import Distribution, Ratio
 from harness.metrics.registry import all_metrics
+from harness.runs.records import Summary
 
 _SHOWN = ("p50", "p95")
 

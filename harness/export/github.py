@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.export.junit import sentence
+from harness.runs.records import Verdict
 from harness.text import escape_markdown
-from harness.verdicts import Verdict
 
 
 def markdown(verdicts: Mapping[str, Verdict]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.export.figures import figures_of
-from harness.metrics import Summary
+from harness.runs.records import Summary
 
 
 def github_action_benchmark(summaries: Mapping[str, Summary]) -> list[dict[str, Any]]:

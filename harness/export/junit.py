@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from xml.etree import ElementTree as ET
 
-from harness.verdicts import RuleVerdict, Verdict
+from harness.runs.records import RuleVerdict, Verdict
 
 _ELEMENTS = {"fail": "failure", "inconclusive": "error", "invalid": "error", "none": "skipped"}
 _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from harness.machine.environment import Environment
 from harness.metrics import ClipMetrics
 from harness.metrics.registry import all_metrics
 from harness.metrics.summary import samples_by_clip
 
 
 def pytest_benchmark(
-    name: str, clips: Sequence[ClipMetrics], environment: Mapping[str, Any]
+    name: str, clips: Sequence[ClipMetrics], environment: Environment
 ) -> dict[str, Any]:
     """A file that ``pytest-benchmark compare`` reads: seconds, one benchmark a latency."""
     benchmarks = []
@@ -28,22 +29,22 @@ def pytest_benchmark(
                     "fullname": f"harness::{metric.name}[{name}]", "params": {"arm": name},
                     "param": name, "options": {},
                     "extra_info": {
-                        "clips": len(groups), "metrics_version": environment["metrics_version"],
+                        "clips": len(groups), "metrics_version": environment.metrics_version,
                     },
                     "stats": _stats(seconds),
                 }
             )  # fmt: skip
-    machine = environment["machine"]
-    revision, _, dirty = (environment["git_revision"] or "unversioned").partition("+")
+    machine = environment.machine
+    revision, _, dirty = (environment.git_revision or "unversioned").partition("+")
     return {
         "machine_info": {
-            "node": "", "processor": machine["cpu"], "machine": machine["platform"],
-            "python_version": environment["python"], "system": machine["platform"],
-            "cpu": {"brand_raw": machine["cpu"], "count": machine["cores"]},
+            "node": "", "processor": machine.cpu, "machine": machine.platform,
+            "python_version": environment.python, "system": machine.platform,
+            "cpu": {"brand_raw": machine.cpu, "count": machine.cores},
         },
         "commit_info": {"id": revision, "dirty": bool(dirty)},
         "benchmarks": benchmarks,
-        "datetime": environment["made_at"],
+        "datetime": environment.made_at,
         "version": "5.1.0",  # the release whose fields these are
     }  # fmt: skip
 

@@ -122,35 +122,6 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
     why_null: str | None = None
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """``summary.json``."""
-
-    schema: int
-    metrics_version: str
-    arm: dict[str, str]  # chunking, model, dataset, session
-    clips: int
-    repeats: int
-    failed: int
-    simulated: bool  # virtual time
-    injected: bool  # made worse on purpose
-    random_weights: bool  # text means nothing
-    harness_floor_ms: float | None  # TTFT of the null engine through the same loop, just before
-    validity: tuple[str, ...]  # what makes the run invalid, each with its remedy; empty: valid
-    warnings: tuple[str, ...]  # what a reader should know, each with its remedy
-    metrics: dict[str, Distribution | Ratio]
-    verdict: dict[str, object]
-
-    def __getitem__(self, metric: str) -> Distribution | Ratio:
-        """The figures of one metric: ``summary["ttft_ms"].p50``.
-
-        Raises:
-            KeyError: no metric is called so.
-        """
-        if metric not in self.metrics:
-            raise KeyError(f"no metric {metric!r}; there are: {', '.join(self.metrics)}")
-        return self.metrics[metric]
-
-
 def __getattr__(name: str) -> Any:
     """``harness.metrics.ttft_ms``: every metric's function, by its name."""
     functions = import_module("harness.metrics.registry").FUNCTIONS

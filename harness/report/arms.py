@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from harness.errors import BaselineError
 from harness.events import Trace
-from harness.metrics import ClipMetrics, Summary
+from harness.metrics import ClipMetrics
 from harness.metrics.comparison import Comparison, Difference, compare_arms
 from harness.report.text import DASH, shorten
 from harness.runs.folder import Run
+from harness.runs.records import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def make_arms(runs: Sequence[Run], summaries: Sequence[Summary]) -> list[Arm]:
 
 
 def _require_one_version(runs: Sequence[Run]) -> None:
-    versions = [run.environment["metrics_version"] for run in runs]
+    versions = [run.environment.metrics_version for run in runs]
     if len(set(versions)) > 1:
         said = (f"{v} in {run.folder}" for v, run in zip(versions, runs, strict=True))
         raise BaselineError(
@@ -84,9 +85,9 @@ def _require_one_version(runs: Sequence[Run]) -> None:
 
 def _compare(first: Run, other: Run) -> Comparison:
     """On the clips of both; of other datasets, on those of the same length and text."""
-    seed, why_not = other.environment["seed"], None
+    seed, why_not = other.environment.seed, None
     a, b = first.clips, other.clips
-    if len({run.environment["dataset"]["sha256"] for run in (first, other)}) > 1:
+    if len({run.environment.dataset.sha256 for run in (first, other)}) > 1:
         same = {_identity(clip) for clip in a} & {_identity(clip) for clip in b}
         a, b = (tuple(c for c in clips if _identity(c) in same) for clips in (a, b))
         why_not = None if same else "other clips, or other sound or text of theirs"

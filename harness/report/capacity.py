@@ -28,7 +28,7 @@ from harness.report.text import DASH, interval, ms, percent, plural
 from harness.verdicts import capacity as verdict
 from harness.verdicts.capacity import CapacityAnswer
 from harness.verdicts.load import Load
-from harness.verdicts.rules import Within
+from harness.verdicts.rules.within import Within
 
 _LINES = (
     ("TTFT p50", "ttft_p50_ms"), ("TTFT p95", "ttft_p95_ms"), ("gap p95", "gap_p95_ms"),

@@ -49,7 +49,7 @@ def markdown(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot]) -> str:
 
 def _verdict(arm: Arm) -> str:
     summary = arm.summary
-    status = str(summary.verdict.get("status", "none")).upper()
+    status = summary.verdict.status.upper()
     by = f" {by}" if (by := escape_markdown(judged_by(summary.verdict))) else ""
     parts = ["no gate was asked for" if status == "NONE" else status + by]
     parts.append("INVALID" if summary.validity else "valid")

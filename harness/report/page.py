@@ -57,7 +57,7 @@ def page(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot], audio: Audio | Non
             calibrations=[_calibration(arm) for arm in arms],
             metrics=all_metrics(),
             budget=" ".join((budget_ms.__doc__ or "").split()),
-            measured_by=arms[0].run.environment["metrics_version"],
+            measured_by=arms[0].run.environment.metrics_version,
             defined_by=METRICS_VERSION,
             playback=_script_json(playback(arms, audio)),
             style=Markup((_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 ours
@@ -97,7 +97,7 @@ def _script_json(value: object) -> Markup:
 
 def _environments(arms: Sequence[Arm]) -> list[tuple[str, list[str], bool]]:
     """(key, its value in every arm, whether they differ)."""
-    flat = [dict(_flatten(arm.run.environment)) for arm in arms]
+    flat = [dict(_flatten(msgspec.to_builtins(arm.run.environment))) for arm in arms]
     keys = list(dict.fromkeys(key for one in flat for key in one))
     rows = [(key, [one.get(key, DASH) for one in flat]) for key in keys]
     return [(key, values, len(set(values)) > 1) for key, values in rows]

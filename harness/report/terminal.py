@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
@@ -13,11 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.events import SessionKind
-from harness.metrics import Distribution, Ratio, Summary
+from harness.metrics import Distribution, Ratio
 from harness.metrics.registry import all_metrics
 from harness.report.arms import Arm
 from harness.report.table import Row, headline, show_ratio, wer_words
 from harness.report.text import DASH, TIMES, interval, ms, n_of, percent, plural, shorten
+from harness.runs.records import Summary
 from harness.text import visible
 
 _STATUS_STYLES = {
@@ -261,12 +261,12 @@ def _wer(summary: Summary) -> Text:
 
 
 def _verdict(summary: Summary) -> Text:
-    status = str(summary.verdict.get("status", "none"))
-    rules: Any = summary.verdict.get("rules")  # what became of each is listed below the table
+    status = summary.verdict.status
+    rules = summary.verdict.rules  # what became of each is listed below the table
     if status == "none":
         return Text("no gate was asked for", style="dim")
     text = Text().append(status.upper(), style=_STATUS_STYLES.get(status, ""))
-    asked = [rule["status"] for rule in rules if rule["status"] != "none"] if rules else []
+    asked = [rule.status for rule in rules if rule.status != "none"]
     if asked:
         text.append(f"  {asked.count('pass')} of {plural(len(asked), 'rule')} pass", style="dim")
     return text

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
+from harness.runs.records import Verdict
 from harness.text import shorten as shorten  # noqa: PLC0414 reports find it here
 
 DASH, TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
@@ -52,14 +52,14 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def judged_by(verdict: Mapping[str, Any]) -> str:
+def judged_by(verdict: Verdict) -> str:
     """Of a verdict in ``summary.json``: the gate, what it compared with, what was let differ."""
-    if verdict.get("status", "none") == "none" or not verdict.get("rules"):
+    if verdict.status == "none" or not verdict.rules:
         return ""
-    name = verdict.get("gate", "none")
+    name = verdict.gate
     said = "by rules given by hand" if name == "none" else f"by gate {name}"
-    if verdict.get("baseline"):
-        said += f", against {verdict['baseline']}"
-    if allowed := verdict.get("allowed"):
+    if verdict.baseline:
+        said += f", against {verdict.baseline}"
+    if allowed := verdict.allowed:
         said += f" (although these differ: {', '.join(allowed)})"
     return said

@@ -23,12 +23,13 @@ import msgspec
 
 from harness.errors import StorageError, UsageError
 from harness.events import Event, GcPause, Trace, build_traces, trace_events
+from harness.machine.environment import ArmChoices, Count, Environment
 from harness.machine.gpu import GpuTelemetry, NoGpu, joined
 from harness.machine.host import HostSample
-from harness.metrics import ClipMetrics, Distribution, Ratio, Summary
+from harness.metrics import ClipMetrics, Distribution, Ratio
 from harness.runs.impossible import refuse_impossible
 from harness.runs.reading import decode_json, decode_lines, decode_yaml, refuse_absurd
-from harness.runs.records import ArmShape, ConfigShape, Count, EnvironmentShape, VerdictShape
+from harness.runs.records import ConfigShape, Summary
 
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ class Run(msgspec.Struct, frozen=True):
 
     folder: Path
     config: dict[str, Any]
-    environment: dict[str, Any]
+    environment: Environment
     traces: tuple[Trace, ...]
     clips: tuple[ClipMetrics, ...]
     gc_pauses: tuple[GcPause, ...]  # of the whole run; unknown when it was killed
@@ -127,7 +128,7 @@ def _folder_errors() -> Iterator[None]:
 class RunWriter:
     """Appends to a run's folder; every write is on disk before the call returns."""
 
-    def __init__(self, folder: Path, config_yaml: str, environment: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, config_yaml: str, environment: Environment) -> None:
         """Start a run's folder.
 
         Raises:
@@ -213,7 +214,6 @@ def load_run(folder: Path) -> Run:
             hint="name the folder that `run` printed; for a comparison, one of its arms' folders",
         )
     config, _ = decode_yaml(folder / CONFIG, ConfigShape)
-    decode_json(folder / ENVIRONMENT, EnvironmentShape)
     events = decode_lines(folder / EVENTS, Event)
     clips = tuple(decode_lines(folder / CLIPS, ClipMetrics))
     for clip in clips:
@@ -222,7 +222,7 @@ def load_run(folder: Path) -> Run:
     run = Run(
         folder=folder,
         config=config,
-        environment=decode_json(folder / ENVIRONMENT, dict),
+        environment=decode_json(folder / ENVIRONMENT, Environment),
         traces=tuple(build_traces(events)),
         clips=clips,
         gc_pauses=tuple(event for event in events if isinstance(event, GcPause)),
@@ -280,8 +280,7 @@ def _read_summary(path: Path) -> Summary | None:
     if not path.is_file():
         return None
     stored = decode_json(path, _StoredSummary)
-    _check(path, "arm", stored.arm, ArmShape)
-    _check(path, "verdict", stored.verdict, VerdictShape)
+    _check(path, "arm", stored.arm, ArmChoices)
     metrics: dict[str, Distribution | Ratio] = {}
     for name, value in stored.metrics.items():
         kind: type[Distribution] | type[Ratio] = Ratio if "value" in value else Distribution

@@ -1,7 +1,7 @@
-"""The shapes of what stands in a run's folder: what is read of each file, with its type.
+"""The records of a run's folder, and the shape of its config: what is read, with its type.
 
-A file may hold more than its shape names (notes, fields of a later version); what a shape names
-must be there and of its type.
+A file may hold more than is named here (notes, fields of a later version), except for
+``summary.json`` and a gate; what is named must be there and of its type.
 """
 
 from __future__ import annotations
@@ -10,58 +10,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
-Status = Literal["none", "pass", "inconclusive", "invalid", "fail"]
+from harness.metrics import Distribution, Ratio
 
-
-class ModelShape(msgspec.Struct):
-    model: str
-    random_weights: bool
-    device: str | None = None
-    dtype: str | None = None
-    weights: str | None = None
-    cadence_ms: float | None = None
-    model_delay_ms: float = 0.0
-
-
-class DatasetShape(msgspec.Struct):
-    name: str
-    clips: Count
-    sha256: str | None = None
-    timings_sha256: str | None = None
-
-
-class ArmShape(msgspec.Struct):
-    chunking: str
-    model: str
-    dataset: str
-    session: Literal["turn", "live"]
-
-
-class EnvironmentShape(msgspec.Struct):
-    """``environment.json``."""
-
-    schema: int
-    metrics_version: Annotated[str, msgspec.Meta(pattern=r"^\d{1,4}$")]
-    made_at: str
-    machine: dict[str, Any]
-    python: str
-    packages: dict[str, str | None]
-    clock_resolution_ns: int
-    arm: ArmShape
-    model: ModelShape
-    dataset: DatasetShape
-    config_identity: str
-    seed: Count
-    injected: bool
-    simulated: bool
-    harness_floor_ms: float | None
-    git_revision: str | None = None
-    gpu: dict[str, str] | None = None
-    arms_of_this_go: list[str] = []
-    overrides: list[str] = []
-    normalisers: dict[str, str] | list[str] | None = None
-    outside: dict[str, dict[str, Any]] = {}
+Status = Annotated[str, msgspec.Meta(pattern="^(none|pass|inconclusive|invalid|fail)$")]
 
 
 class ReplayShape(msgspec.Struct):
@@ -91,18 +42,64 @@ class ConfigShape(msgspec.Struct):
     dataset: dict[str, Any] = {}
 
 
-class RuleShape(msgspec.Struct):
-    rule: str
-    status: Status
-
-
-class VerdictShape(msgspec.Struct):
-    status: Status
-    rules: list[RuleShape] = []
-
-
 class ArmNames(msgspec.Struct):
     """``comparison.json``: the arms' folders, in the order in which they were compared."""
 
     schema: int
     arms: list[Annotated[str, msgspec.Meta(pattern=r"^[^/\\]+$", max_length=255)]]
+
+
+class RuleVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule of a gate."""
+
+    rule: str  # as it was written
+    status: Status  # none: not asked of this arm
+    why: str  # one sentence: what was seen against what was allowed
+    next: str = ""  # what to do about it; empty when it passed
+    observed: float | None = None  # in `unit`; for a comparison: the change, or the factor
+    limit: float | None = None  # what was allowed
+    unit: str = "1"
+    interval: tuple[float | None, float | None] | None = None  # of the observed value
+    interval_confidence: float | None = None
+    n: int = 0  # samples
+    clips: int = 0  # clips that the samples come from
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """A gate's answer for one arm, as it stands in ``summary.json``."""
+
+    status: Status  # the worst of its rules
+    gate: str = "none"
+    confidence: float | None = None  # a wrong PASS, or any wrong FAIL, has at most the rest
+    rules: tuple[RuleVerdict, ...] = ()
+    baseline: str | None = None  # the name of what it was compared with
+    allowed: tuple[str, ...] = ()  # mismatches with the baseline that were allowed by hand
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """``summary.json``."""
+
+    schema: int
+    metrics_version: str
+    arm: dict[str, str]  # chunking, model, dataset, session
+    clips: int
+    repeats: int
+    failed: int
+    simulated: bool  # virtual time
+    injected: bool  # made worse on purpose
+    random_weights: bool  # text means nothing
+    harness_floor_ms: float | None  # TTFT of the null engine through the same loop, just before
+    validity: tuple[str, ...]  # what makes the run invalid, each with its remedy; empty: valid
+    warnings: tuple[str, ...]  # what a reader should know, each with its remedy
+    metrics: dict[str, Distribution | Ratio]
+    verdict: Verdict
+
+    def __getitem__(self, metric: str) -> Distribution | Ratio:
+        """The figures of one metric: ``summary["ttft_ms"].p50``.
+
+        Raises:
+            KeyError: no metric is called so.
+        """
+        if metric not in self.metrics:
+            raise KeyError(f"no metric {metric!r}; there are: {', '.join(self.metrics)}")
+        return self.metrics[metric]

@@ -9,11 +9,12 @@ import msgspec
 
 from harness.machine.gpu import GpuTelemetry, NoGpu
 from harness.machine.host import memory_slope, most_memory_mib, others_cpu
-from harness.metrics import METRICS_VERSION, Distribution, Ratio, Summary
+from harness.metrics import METRICS_VERSION, Distribution, Ratio
 from harness.metrics.instants import Missing
 from harness.metrics.latency import as_recorded, clip_metrics
 from harness.metrics.summary import summarise
 from harness.runs.folder import Run
+from harness.runs.records import Summary, Verdict
 from harness.runs.validity import RunFacts, check_validity
 from harness.stats.estimates import Slope
 
@@ -23,36 +24,36 @@ def summarise_run(run: Run) -> Summary:
     environment, replayed = run.environment, run.config["replay"]
     repeats = _repeats(run)
     host = _host(run)
-    served = environment["model"].get("device") == "remote"  # on this machine: one of the others
+    served = environment.model.device == "remote"  # on this machine: one of the others
     facts = RunFacts(
-        planned=environment["dataset"]["clips"] * repeats,
+        planned=environment.dataset.clips * repeats,
         pace=replayed["pace"],
         gc_pauses_ns=tuple((pause.start_ns, pause.end_ns) for pause in run.gc_pauses),
-        clock_resolution_ns=environment["clock_resolution_ns"],
-        cadence_ms=environment["model"].get("cadence_ms"),
+        clock_resolution_ns=environment.clock_resolution_ns,
+        cadence_ms=environment.model.cadence_ms,
         throttled=run.telemetry.throttled if isinstance(run.telemetry, GpuTelemetry) else {},
         others_cpu=None if served or not host else host["others_cpu"].value,
     )
     validity, warnings = check_validity(run.traces, run.clips, facts)
     return Summary(
         schema=1,
-        metrics_version=environment["metrics_version"],  # that measured the clips
-        arm=environment["arm"],
-        clips=environment["dataset"]["clips"],
+        metrics_version=environment.metrics_version,  # that measured the clips
+        arm=msgspec.structs.asdict(environment.arm),
+        clips=environment.dataset.clips,
         repeats=repeats,
         failed=sum(clip.failed is not None for clip in run.clips),
-        simulated=environment["simulated"],
-        injected=environment["injected"],
-        random_weights=environment["model"]["random_weights"],
-        harness_floor_ms=environment["harness_floor_ms"],
+        simulated=environment.simulated,
+        injected=environment.injected,
+        random_weights=environment.model.random_weights,
+        harness_floor_ms=environment.harness_floor_ms,
         validity=validity,
         warnings=warnings,
         metrics={
-            **summarise(run.clips, seed=environment["seed"]),
+            **summarise(run.clips, seed=environment.seed),
             **_gpu_memory(run),
             **host,
         },
-        verdict={"status": "invalid" if validity else "none", "rules": []},
+        verdict=Verdict(status="invalid" if validity else "none"),
     )
 
 
@@ -62,14 +63,14 @@ def measured_again(run: Run) -> Run:
     The verdict is the stored one. A run of another version of the metrics stays as it was measured.
     """
     environment, replayed = run.environment, run.config["replay"]
-    if run.summary is None or environment["metrics_version"] != METRICS_VERSION:
+    if run.summary is None or environment.metrics_version != METRICS_VERSION:
         return run
-    recorded = environment.get("recorded_under_metrics", METRICS_VERSION)
+    recorded = environment.recorded_under_metrics or METRICS_VERSION
     clips = tuple(
         as_recorded(
             clip_metrics(
                 trace,
-                random_weights=bool(environment["model"]["random_weights"]),
+                random_weights=environment.model.random_weights,
                 pace=replayed["pace"],
             ),
             recorded,

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from harness.errors import BaselineError, StorageError, UsageError
+from harness.machine.environment import Environment
 from harness.metrics import METRICS_VERSION, ClipMetrics
 from harness.metrics.registry import by_name
 from harness.runs.folder import load_run, write_text
 from harness.runs.reading import decode_json, refuse_absurd
-from harness.runs.records import EnvironmentShape
 from harness.runs.summarise import measured_again
 
 FOLDER = Path("reports/baselines")
@@ -54,15 +54,9 @@ class Baseline(msgspec.Struct, frozen=True):
 
     name: str
     run: str  # the run's folder name, as a label
-    environment: dict[str, Any]
+    environment: Environment
     clips: tuple[ClipMetrics, ...]
     schema: int = 1
-
-
-class _Shape(msgspec.Struct):
-    """What must be in a baseline's file, with its type."""
-
-    environment: EnvironmentShape
 
 
 class Mismatch(NamedTuple):
@@ -97,9 +91,9 @@ def save_baseline(
         reason = "it did not finish"
     elif run.summary.validity:
         reason = f"it is not valid: {run.summary.validity[0]}"
-    elif run.environment["injected"]:
+    elif run.environment.injected:
         reason = "it was made worse on purpose (inject.*)"
-    elif (version := run.environment["metrics_version"]) != METRICS_VERSION:
+    elif (version := run.environment.metrics_version) != METRICS_VERSION:
         reason = f"it was measured by version {version} of the metrics, rules are about version"
         reason += f" {METRICS_VERSION}"
     elif all(clip.failed is not None for clip in run.clips):
@@ -151,7 +145,6 @@ def load_baseline(name: str, folder: Path = FOLDER) -> Baseline:
         )  # fmt: skip
     try:
         found = decode_json(path, Baseline)
-        decode_json(path, _Shape)
         for clip in found.clips:
             refuse_absurd(f"{path}, {clip.clip}", msgspec.structs.asdict(clip).items())
     except StorageError as error:
@@ -163,7 +156,7 @@ def load_baseline(name: str, folder: Path = FOLDER) -> Baseline:
 
 
 def check_comparable(
-    baseline: Mapping[str, Any], run: Mapping[str, Any], allow: Iterable[str] = ()
+    baseline: Environment, run: Environment, allow: Iterable[str] = ()
 ) -> list[Mismatch]:
     """The fields of FIELDS in which two environments differ, less what is allowed.
 
@@ -193,7 +186,7 @@ def check_comparable(
 
 
 def require_comparable(
-    baseline: Baseline, environment: Mapping[str, Any], allow: Iterable[str] = ()
+    baseline: Baseline, environment: Environment, allow: Iterable[str] = ()
 ) -> tuple[str, ...]:
     """Refuse a comparison by naming what differs; returns the fields that were allowed to.
 
@@ -221,9 +214,9 @@ def _covers(field: str, name: str) -> bool:
     return name == field or name.startswith(f"{field}.")
 
 
-def field_of(environment: Mapping[str, Any], path: str) -> object:
+def field_of(environment: Environment, path: str) -> object:
     """What an environment says of one of FIELDS; None: nothing."""
     value: Any = environment
     for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
+        value = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
     return value

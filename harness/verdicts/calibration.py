@@ -20,15 +20,17 @@ import numpy as np
 from scipy import special
 
 from harness.config import CalibrateConfig, GateConfig
-from harness.errors import BaselineError, ConfigError, UsageError
-from harness.machine.environment import identity
+from harness.errors import BaselineError, ConfigError, StorageError, UsageError
+from harness.machine.environment import Environment, identity
 from harness.metrics import ClipMetrics
 from harness.metrics.summary import samples_by_clip
 from harness.runs.folder import write_json
+from harness.runs.reading import decode_json
 from harness.stats.estimates import percentile
 from harness.verdicts.baselines import FIELDS, field_of
 from harness.verdicts.gates import judge
-from harness.verdicts.rules import BASELINE, NoWorse, parse_rules
+from harness.verdicts.rules import BASELINE, parse_rules
+from harness.verdicts.rules.no_worse import NoWorse
 
 FOLDER = Path("reports/calibration")
 LEAST_RUNS = 3  # the spread of two runs has one degree of freedom: its band is 13 sigma wide
@@ -169,7 +171,7 @@ def typical_ttft_ms(runs: Sequence[Sequence[ClipMetrics]]) -> float:
     return typical
 
 
-def fingerprint(environment: Mapping[str, Any], repeats: int) -> str:
+def fingerprint(environment: Environment, repeats: int) -> str:
     """What a calibration holds for: the runs that a baseline could be compared with, as long.
 
     Fewer repeats have more noise: their band would let regressions of a longer run pass.
@@ -179,7 +181,7 @@ def fingerprint(environment: Mapping[str, Any], repeats: int) -> str:
 
 def calibrate(
     runs: Sequence[Sequence[ClipMetrics]],
-    environment: Mapping[str, Any],
+    environment: Environment,
     rule: str = CalibrateConfig.rule,
     *,
     planned_repeats: int | None = None,
@@ -285,7 +287,7 @@ def save_calibration(calibration: Calibration, folder: Path = FOLDER) -> Path:
 
 
 def load_calibration(
-    environment: Mapping[str, Any], repeats: int, folder: Path = FOLDER
+    environment: Environment, repeats: int, folder: Path = FOLDER
 ) -> Calibration | None:
     """The calibration that holds for a run of so many planned repeats; None where there is none.
 
@@ -296,19 +298,19 @@ def load_calibration(
     if not path.is_file():
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Calibration)
-    except (OSError, msgspec.MsgspecError) as error:
+        return decode_json(path, Calibration)
+    except StorageError as error:
         raise BaselineError(
-            f"{path} cannot be read: {error}", hint="run calibrate again"
+            error.what, value=error.value, allowed=error.allowed, hint="run calibrate again"
         ) from error
 
 
-def how_to_calibrate(environment: Mapping[str, Any]) -> str:
+def how_to_calibrate(environment: Environment) -> str:
     """For a run without a calibration: the command that makes the one it would use."""
-    if "rechunked_from" in environment:
+    if environment.rechunked_from:
         return "calibrate and gate a run of this chunking; recorded tokens are not measured again"
     not_asked = ("gate", "report", "inject", "replay.until", "replay.most_repeats")
-    asked = [o for o in environment.get("overrides", []) if not o.startswith(not_asked)]
+    asked = [o for o in environment.overrides if not o.startswith(not_asked)]
     return shlex.join(["python", "-m", "harness", "calibrate", *asked])
 
 

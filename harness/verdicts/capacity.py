@@ -16,8 +16,9 @@ import msgspec
 from harness.errors import ConfigError, UsageError
 from harness.metrics import ClipMetrics
 from harness.stats.estimates import binomial_interval, design_effect
-from harness.verdicts.objectives import is_good, never_measured
-from harness.verdicts.rules import Within, parse_rules
+from harness.verdicts.rules import parse_rules
+from harness.verdicts.rules.goodput import is_good, never_measured
+from harness.verdicts.rules.within import Within
 
 GOOD, BAD, UNDECIDED, INVALID = "good", "bad", "undecided", "invalid"
 

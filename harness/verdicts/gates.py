@@ -1,4 +1,4 @@
-"""From evidence to a verdict: PASS, FAIL, INCONCLUSIVE or INVALID, for every rule and the run.
+"""From results of rules to a verdict of each rule and of the run.
 
 With alpha = 1 - the gate's confidence:
 
@@ -19,30 +19,11 @@ from typing import TypedDict, Unpack
 from harness.config import GateConfig
 from harness.errors import ConfigError
 from harness.metrics import Distribution, Ratio
+from harness.runs.records import RuleVerdict, Verdict
 from harness.stats.estimates import holm
-from harness.verdicts import RuleVerdict, Verdict, worst
-from harness.verdicts.comparisons import against
-from harness.verdicts.evidence import (
-    Clips,
-    Material,
-    RuleResult,
-    every_clip,
-    every_slope,
-    goodput,
-    memory,
-    within,
-)
-from harness.verdicts.rules import (
-    BASELINE,
-    EveryClip,
-    EverySlope,
-    Goodput,
-    Memory,
-    OfOneArm,
-    Rule,
-    Within,
-    parse_rules,
-)
+from harness.verdicts import worst
+from harness.verdicts.rules import BASELINE, ComparingRule, Rule, parse_rules
+from harness.verdicts.rules.rule import Clips, Material, RuleResult
 
 _NO_BASELINE = "no baseline is named: gate.baseline=NAME, --baseline NAME, or `compare`"
 
@@ -159,7 +140,7 @@ def check_arm(gate: GateConfig, arms: Sequence[Mapping[str, str]]) -> None:
 def check_references(gate: GateConfig, arms: Sequence[str]) -> None:
     """Raises ConfigError: a rule names an arm that is none of ``arms``, or is no rule."""
     for rule in parse_rules(gate.rules):
-        if isinstance(rule, OfOneArm):
+        if not isinstance(rule, ComparingRule):
             continue
         if rule.reference not in (None, BASELINE, *arms):
             raise ConfigError(
@@ -173,12 +154,11 @@ def check_references(gate: GateConfig, arms: Sequence[str]) -> None:
 def _why_not_asked(
     rule: Rule, arm: Mapping[str, str], references: Mapping[str, Clips], *, is_reference: bool
 ) -> str | None:
-    """An arm is not compared with itself, nor a run that is alone with a baseline nobody named.
+    """An arm is not compared with itself, nor a single run with a baseline if none is named.
 
-    A gate of which no rule at all can be asked for want of a baseline is asked all the same: that
-    is INCONCLUSIVE, not nothing to judge.
+    If every rule needs a baseline and none is given, the result is INCONCLUSIVE.
     """
-    if isinstance(rule, OfOneArm):
+    if not isinstance(rule, ComparingRule):
         return None
     if is_reference and (rule.reference in (None, BASELINE) or rule.reference in arm.values()):
         return "this arm is what the others are compared with"
@@ -192,7 +172,7 @@ def _why_not_asked(
 
 def _broken_reference(rule: Rule, invalid: Mapping[str, str]) -> str | None:
     """Why what a rule compares with cannot be relied on; None: it can, or it compares nothing."""
-    if isinstance(rule, OfOneArm):
+    if not isinstance(rule, ComparingRule):
         return None
     named = invalid if rule.reference is None else {rule.reference}
     return next((f"{name}: {invalid[name]}" for name in named if name in invalid), None)
@@ -201,7 +181,7 @@ def _broken_reference(rule: Rule, invalid: Mapping[str, str]) -> str | None:
 def _invalid(rule: Rule, why: str) -> RuleVerdict:
     return RuleVerdict(
         rule=rule.text, status="invalid", why=f"what it is compared with is not valid, {why}",
-        next="mend what made that invalid",
+        next="fix the cause of the invalid reference run",
     )  # fmt: skip
 
 
@@ -212,11 +192,11 @@ def _not_asked(rule: Rule, why: str) -> RuleVerdict:
 def _judge_rules(
     rules: Sequence[Rule], material: Material, validity: Sequence[str]
 ) -> list[RuleVerdict]:
-    evidence = [_examine(rule, material) for rule in rules]
-    estimates = [e for e in evidence if not e.exact]
+    results = [rule.judge(material) for rule in rules]
+    estimates = [e for e in results if not e.exact]
     corrected = iter(holm([e.p_fail for e in estimates]))
     verdicts = []
-    for rule, seen in zip(rules, evidence, strict=True):
+    for rule, seen in zip(rules, results, strict=True):
         p_fail = seen.p_fail if seen.exact else next(corrected)
         if validity:
             status = "invalid"
@@ -228,32 +208,14 @@ def _judge_rules(
     return verdicts
 
 
-def _examine(rule: Rule, material: Material) -> RuleResult:
-    if isinstance(rule, Within):
-        return within(rule, material)
-    if isinstance(rule, EverySlope):
-        return every_slope(rule, material)
-    if isinstance(rule, Memory):
-        return memory(rule, material)
-    if isinstance(rule, EveryClip):
-        return every_clip(rule, material.clips)
-    if isinstance(rule, Goodput):
-        return goodput(rule, material)
-    return against(rule, material)
-
-
 def _verdict(rule: Rule, seen: RuleResult, status: str, validity: Sequence[str]) -> RuleVerdict:
     why, what_next = seen.seen, ""
     if status == "invalid":
-        why, what_next = f"the run is not valid: {validity[0]}", "mend what made the run invalid"
+        why, what_next = f"the run is not valid: {validity[0]}", "fix the cause of the invalid run"
     elif status == "inconclusive":
         what_next = seen.next or "several rules share the risk of a false alarm: add clips"
     elif status == "fail":
-        what_next = (
-            "host.jsonl, of a GPU telemetry.json, has its course over the run"
-            if isinstance(rule, Memory)
-            else "see the report for where the time or the text was lost"
-        )
+        what_next = rule.after_fail
     return RuleVerdict(
         rule=rule.text,
         status=status,

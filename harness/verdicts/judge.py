@@ -5,16 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from harness.config import GateConfig
 from harness.errors import BaselineError
-from harness.metrics import METRICS_VERSION, Summary
+from harness.machine.environment import Environment
+from harness.metrics import METRICS_VERSION
 from harness.runs.folder import Run, RunWriter, load_run
+from harness.runs.records import Summary, Verdict
 from harness.runs.summarise import summarise_run
-from harness.verdicts import Verdict
 from harness.verdicts.baselines import FOLDER, Baseline, load_baseline, require_comparable
 from harness.verdicts.calibration import load_calibration
 from harness.verdicts.gates import JudgingContext, check_arm, check_references, judge
@@ -31,7 +31,7 @@ class BaselineReference(msgspec.Struct, frozen=True):
 
 def load_against(
     gate: GateConfig,
-    environment: dict[str, Any],
+    environment: Environment,
     name: str | None = None,
     folder: Path = FOLDER,
 ) -> BaselineReference | None:
@@ -96,7 +96,7 @@ def judge_runs(
             validity=summary.validity,
             figures=summary.metrics,
             share=_share(run),
-            seed=run.environment["seed"],
+            seed=run.environment.seed,
             **_context(run, runs, reference, invalid),
         )
         for run, summary, arm in zip(runs, summaries, names, strict=True)
@@ -135,7 +135,7 @@ def _reference(runs: Sequence[Run], against: BaselineReference | None) -> Judgin
 
 def _require_our_metrics(runs: Sequence[Run]) -> None:
     for run in runs:
-        version = run.environment["metrics_version"]
+        version = run.environment.metrics_version
         if version != METRICS_VERSION:
             raise BaselineError(
                 f"{run.folder} was measured by another version of the metrics than rules are about",
@@ -155,10 +155,10 @@ def _share(run: Run) -> float:
 def _compare_command(run: Run, gate: GateConfig, against: BaselineReference) -> str:
     """What tells a slower program from a slower machine: both revisions, in one comparison."""
     old = against.baseline.environment
-    if old["config_identity"] != run.environment["config_identity"]:
+    if old.config_identity != run.environment.config_identity:
         # both revisions would get this run's config
         return "measure both configs in one comparison: compare"
-    made_of = old["git_revision"]
+    made_of = old.git_revision
     if made_of is None:
         return (
             "measure old and new in one comparison: compare --against REVISION"
@@ -166,7 +166,7 @@ def _compare_command(run: Run, gate: GateConfig, against: BaselineReference) -> 
         )
     own = gate_of(run)
     dropped = ("gate.baseline", "gate.allow") if gate.rules == own.rules else ("gate",)
-    overrides = [o for o in run.environment.get("overrides", []) if not o.startswith(dropped)]
+    overrides = [o for o in run.environment.overrides if not o.startswith(dropped)]
     if gate.name != "none" and not any(override.startswith("gate=") for override in overrides):
         overrides.append(f"gate={gate.name}")
     if gate.rules != own.rules and gate.name in ("none", own.name):  # rules given by hand
@@ -209,7 +209,7 @@ def judge_again(
 
 
 def judged(summary: Summary, verdict: Verdict) -> Summary:
-    return msgspec.structs.replace(summary, verdict=msgspec.to_builtins(verdict))
+    return msgspec.structs.replace(summary, verdict=verdict)
 
 
 def finish_arms(

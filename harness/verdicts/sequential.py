@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import msgspec
 
-from harness.verdicts import RuleVerdict, Verdict, worst
-from harness.verdicts.rules import NoWorse, parse_rules
+from harness.runs.records import RuleVerdict, Verdict
+from harness.verdicts import worst
+from harness.verdicts.rules import parse_rules
+from harness.verdicts.rules.no_worse import NoWorse
 
 
 class SequentialPlan(msgspec.Struct, frozen=True):

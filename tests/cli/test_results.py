@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from harness.cli.results import print_verdicts
-from harness.verdicts import RuleVerdict, Verdict
+from harness.runs.records import RuleVerdict, Verdict
 
 FOREIGN = "\x1b[2J\x1b]0;pwned [red]a[/red] [x]"
 SHOWN = "␛[2J␛]0;pwned [red]a[/red] [x]"

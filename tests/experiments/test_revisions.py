@@ -90,10 +90,10 @@ def test_what_was_made_slower_since_a_revision_is_found(
     assert "both sides in this environment" in captured.err
     assert json.loads(Path("out/comparison.json").read_text(encoding="utf-8"))["arms"] == [old, new]
     runs = [load_run(Path("out", name)) for name in (old, new)]
-    assert [run.environment["git_revision"] for run in runs] == [commit, f"{commit}+dirty"]
+    assert [run.environment.git_revision for run in runs] == [commit, f"{commit}+dirty"]
     assert [run.config["engine"]["first_ms"] for run in runs] == [50, 90]
-    verdict: dict[str, Any] = dict(runs[1].summary.verdict) if runs[1].summary else {}
-    assert verdict["rules"][0]["observed"] == pytest.approx(40, abs=5)
+    assert runs[1].summary is not None
+    assert runs[1].summary.verdict.rules[0].observed == pytest.approx(40, abs=5)
     assert [run.summary.validity for run in runs if run.summary] == [(), ()]
     whole = sorted(starts(runs[0].folder) + starts(runs[1].folder))
     assert len({order for order, _, _ in whole}) == len(whole) == 2 * 6
@@ -205,7 +205,7 @@ def test_old_and_new_take_turns(in_process: Sequence[str]) -> None:
     run = load_run(folder)
     assert run.summary is not None
     assert (run.summary.repeats, len(run.clips)) == (3, 33)
-    assert run.environment["warmup_sessions_discarded"] == 3
+    assert run.environment.warmup_sessions_discarded == 3
 
 
 def test_one_repeat_on_a_gpu_that_lowered_its_clocks_is_enough(
@@ -237,7 +237,7 @@ def test_a_revision_with_other_metrics_is_measured_by_ours(
         if side.name.startswith("new"):
             return block
         return msgspec.structs.replace(
-            block, environment=block.environment | {"metrics_version": "0"}
+            block, environment=msgspec.structs.replace(block.environment, metrics_version="0")
         )
 
     monkeypatch.setattr(against._Blocks, "_replay", older)

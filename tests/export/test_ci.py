@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 from harness.export.github import markdown, workflow_commands
 from harness.export.junit import junit_xml
-from harness.verdicts import RuleVerdict, Verdict
+from harness.runs.records import RuleVerdict, Verdict
 
 VERDICTS = {
     "1word": Verdict(

@@ -16,7 +16,7 @@ from traces import gpu_that_said
 from harness.clock import NS_PER_MS, RealWorld, VirtualWorld
 from harness.experiments import run as experiment
 from harness.machine import environment
-from harness.machine.environment import describe_gpu
+from harness.machine.environment import Gpu, describe_gpu
 from harness.machine.gpu import GpuSample, GpuSampler, GpuTelemetry, NoGpu, joined, throttle_reasons
 
 
@@ -169,7 +169,7 @@ def test_a_gpu_that_is_lost_takes_no_sample_away() -> None:
 def test_the_gpu_of_the_device_is_meant_not_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "_cuda_uuid", {"cuda": "a", "cuda:1": "b"}.get)
     for device, handle in (("cuda", "GPU-a"), ("cuda:1", "GPU-b"), ("cpu", "gpu0"), (None, "gpu0")):
-        found = {"name": f"NVIDIA Test {handle}", "driver": "999.1"}
+        found = Gpu(name=f"NVIDIA Test {handle}", driver="999.1")
         assert describe_gpu(device, FakeNvml()) == found
     sampler = GpuSampler(RealWorld(), "cuda:1", nvml=FakeNvml())
     sampler.start()

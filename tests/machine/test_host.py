@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from harness.__main__ import main
@@ -197,7 +198,9 @@ def test_others_at_work_are_a_warning_unless_they_may_be_the_server(tmp_path: Pa
         " compare arms in one comparison (interleaved), never with a stored baseline"
     )
     assert run.summary.validity == ()
-    run.environment["model"]["device"] = "remote"
+    model = msgspec.structs.replace(run.environment.model, device="remote")
+    environment = msgspec.structs.replace(run.environment, model=model)
+    run = msgspec.structs.replace(run, environment=environment)
     assert "busy_machine" not in str(summarise_run(run).warnings)
 
 

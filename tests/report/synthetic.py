@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 from msgspec.structs import replace
 
@@ -25,10 +26,12 @@ from harness.events import (
     Trace,
     Word,
 )
+from harness.machine.environment import Environment
 from harness.machine.host import HostSample
 from harness.metrics import METRICS_VERSION
 from harness.metrics.latency import clip_metrics
 from harness.runs.folder import Run, RunWriter
+from harness.runs.records import Verdict
 from harness.runs.summarise import summarise_run
 
 MS = 1_000_000
@@ -192,9 +195,9 @@ def make_run(
     )
     summary = summarise_run(run)
     if validity:
-        summary = replace(summary, validity=validity, verdict={"status": "invalid", "rules": []})
+        summary = replace(summary, validity=validity, verdict=Verdict(status="invalid"))
     if verdict:
-        summary = replace(summary, verdict=verdict)
+        summary = replace(summary, verdict=msgspec.convert(verdict, Verdict))
     return replace(run, summary=summary)
 
 
@@ -217,8 +220,8 @@ def save_run(run: Run, folder: Path) -> Path:
     return writer.folder
 
 
-def make_environment(name: str, clips: int, kind: SessionKind) -> dict[str, Any]:
-    return {
+def make_environment(name: str, clips: int, kind: SessionKind) -> Environment:
+    stored = {
         "schema": 1,
         "metrics_version": METRICS_VERSION,
         "made_at": "2026-01-01T00:00:00+00:00",
@@ -243,3 +246,4 @@ def make_environment(name: str, clips: int, kind: SessionKind) -> dict[str, Any]
         "injected": False,
         "seed": 0,
     }  # fmt: skip
+    return msgspec.convert(stored, Environment)

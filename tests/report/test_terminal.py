@@ -3,6 +3,7 @@ import itertools
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 from rich.console import Console
@@ -89,10 +90,10 @@ def table_of(runs: list[Run], width: int, *names: str) -> str:
 
 def _named(run: Run, name: str) -> Run:
     """A run of another name, which is also its arm's."""
-    arm = run.environment["arm"] | {"chunking": name}
-    environment = run.environment | {"name": name, "arm": arm}
+    arm = msgspec.structs.replace(run.environment.arm, chunking=name)
+    environment = msgspec.structs.replace(run.environment, name=name, arm=arm)
     assert run.summary is not None
-    summary = replace(run.summary, arm=arm)
+    summary = replace(run.summary, arm=msgspec.structs.asdict(arm))
     return replace(run, folder=Path(name), environment=environment, summary=summary)
 
 

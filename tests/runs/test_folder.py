@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from conftest import make_clip
 from traces import gpu_that_said
-from verdicts.clips import ARM, ENVIRONMENT
+from verdicts.clips import ARM, ENVIRONMENT, environment_with
 
 from harness.chunking import Words
 from harness.clock import VirtualWorld
@@ -21,10 +21,11 @@ from harness.engines import scripted
 from harness.engines.scripted import ScriptedOptions
 from harness.errors import StorageError, UsageError
 from harness.events import GcPause, SessionKind, Ticks, Trace
-from harness.metrics import Distribution, Ratio, Summary
+from harness.metrics import Distribution, Ratio
 from harness.metrics.latency import clip_metrics
 from harness.replay import Planned, ReplayArm, replay
 from harness.runs.folder import RunWriter, load_run, write_text
+from harness.runs.records import Summary, Verdict
 from harness.runs.summarise import summarise_run
 from harness.session import Pacing
 
@@ -63,14 +64,26 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_ticks_are_kept_with_their_session(tmp_path: Path) -> None:
-    ticks = (
-        Ticks("watchdog", 5, 20, (3, 9000), cpu_us={1: 70}, asleep_us={1: 8}),
-        Ticks("loop", 7, 20, (1, 2)),
-    )
     first, second = some_traces()
+    t0_ns, late_us = first.session.t0_ns, (3, 9000, *[1] * 200)
+    ticks = (
+        Ticks("watchdog", t0_ns, 20_000_000, late_us, cpu_us={1: 70}, asleep_us={1: 8}),
+        Ticks("loop", t0_ns + 7, 20_000_000, late_us),
+    )
     first = msgspec.structs.replace(first, ticks=ticks)
     write_run(tmp_path / "run", [first, second]).close()
     assert load_run(tmp_path / "run").traces == (first, second)
+
+
+@pytest.mark.parametrize("late_us", [(), (3,) * 20, (-1,) * 200])
+def test_ticks_that_do_not_cover_their_session_are_refused(
+    tmp_path: Path, late_us: tuple[int, ...]
+) -> None:
+    (trace,) = some_traces(1)
+    ticks = (Ticks("watchdog", trace.session.t0_ns, 20_000_000, late_us),)
+    write_run(tmp_path / "run", [msgspec.structs.replace(trace, ticks=ticks)]).close()
+    with pytest.raises(StorageError, match="watchdog"):
+        load_run(tmp_path / "run")
 
 
 def test_every_event_line_says_whose_it_is(tmp_path: Path) -> None:
@@ -156,7 +169,7 @@ SUMMARY = Summary(
         "ttft_ms": Distribution(unit="ms", n=1, of=1, max=3.0),
         "wer": Ratio(unit="1", value=None, why_null="no words"),
     },
-    verdict={"status": "none"},
+    verdict=Verdict(status="none"),
 )  # fmt: skip
 
 
@@ -204,12 +217,12 @@ def test_of_two_runs_that_take_a_folder_at_once_one_gets_it_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.runs.folder.refuse_used", lambda _: None)  # both have looked
-    first = RunWriter(tmp_path / "run", YAML, ENVIRONMENT | {"seed": 1})
+    first = RunWriter(tmp_path / "run", YAML, environment_with(seed=1))
     with pytest.raises(UsageError, match="cannot be written"):
-        RunWriter(tmp_path / "run", YAML, ENVIRONMENT | {"seed": 2})
+        RunWriter(tmp_path / "run", YAML, environment_with(seed=2))
     first.close()
     run = load_run(tmp_path / "run")
-    assert run.environment["seed"] == 1
+    assert run.environment.seed == 1
 
 
 def test_a_folder_that_could_not_be_begun_can_be_tried_again(tmp_path: Path) -> None:
@@ -265,9 +278,9 @@ def test_a_file_of_another_version_is_told_as_such(
 
 
 def test_a_gpu_that_lowered_its_clocks_makes_a_run_invalid(tmp_path: Path) -> None:
-    dataset = {**ENVIRONMENT["dataset"], "clips": 1}
+    dataset = msgspec.structs.replace(ENVIRONMENT.dataset, clips=1)
     config = replace(Config(), replay=ReplayConfig(repeats=1))
-    environment = ENVIRONMENT | {"dataset": dataset, "metrics_version": "1"}
+    environment = environment_with(dataset=dataset, metrics_version="1")
     writer = RunWriter(tmp_path / "run", config_yaml(config), environment)
     (trace,) = some_traces(1)
     writer.append(trace, clip_metrics(trace))
@@ -278,7 +291,7 @@ def test_a_gpu_that_lowered_its_clocks_makes_a_run_invalid(tmp_path: Path) -> No
     assert run.telemetry == telemetry
     summary = summarise_run(run)
     assert "throttled: the GPU lowered its clocks in some samples: power_cap 50%" in str(summary)
-    assert summary.verdict["status"] == "invalid"
+    assert summary.verdict.status == "invalid"
     memory = summary.metrics["gpu_memory_mib"]
     assert isinstance(memory, Ratio)
     assert (memory.unit, memory.value) == ("MiB", 3072)

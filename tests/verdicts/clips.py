@@ -22,14 +22,16 @@ from harness.events import (
     Trace,
     trace_events,
 )
-from harness.metrics import METRICS_VERSION, ClipMetrics, Edits, Summary
+from harness.machine.environment import Environment
+from harness.metrics import METRICS_VERSION, ClipMetrics, Edits
 from harness.metrics.summary import summarise
 from harness.runs.folder import write_json
+from harness.runs.records import Summary, Verdict
 
 WORDS = 10
 TEXT = "one two three four five six seven eight nine ten"
 ARM = {"chunking": "1word", "model": "null", "dataset": "made_up", "session": "turn"}
-ENVIRONMENT: dict[str, Any] = {
+_STORED: dict[str, Any] = {
     "schema": 1,
     "clock_resolution_ns": 100,
     "harness_floor_ms": 0.1,
@@ -52,6 +54,11 @@ ENVIRONMENT: dict[str, Any] = {
     "injected": False,
     "simulated": False,
 }  # fmt: skip
+ENVIRONMENT = msgspec.convert(_STORED, Environment)
+
+
+def environment_with(**more: Any) -> Environment:
+    return msgspec.structs.replace(ENVIRONMENT, **more)
 
 
 def _heard(errors: int) -> str:
@@ -99,7 +106,7 @@ def make_summary(clips: Sequence[ClipMetrics], **more: Any) -> Summary:
             "schema": 1, "metrics_version": METRICS_VERSION, "arm": ARM, "clips": 11, "repeats": 3,
             "failed": 0, "simulated": False, "injected": False, "random_weights": False,
             "harness_floor_ms": 0.1, "validity": (), "warnings": (),
-            "metrics": summarise(clips, seed=0), "verdict": {"status": "none", "rules": []},
+            "metrics": summarise(clips, seed=0), "verdict": Verdict(status="none"),
         } | more
     )  # fmt: skip
 
@@ -123,7 +130,7 @@ def write_finished_run(
     (folder / "events.jsonl").write_bytes(b"".join(msgspec.json.encode(e) + b"\n" for e in events))
     lines = [msgspec.json.encode(clip) + b"\n" for clip in clips]
     (folder / "clips.jsonl").write_bytes(b"".join(lines))
-    write_json(folder / "environment.json", ENVIRONMENT | more)
+    write_json(folder / "environment.json", environment_with(**more))
     repeats = max(clip.repeat for clip in clips) + 1
     names = {clip.clip for clip in clips}
     summary = make_summary(clips, validity=validity)

@@ -3,8 +3,9 @@ from __future__ import annotations
 import copy
 import json
 
+import msgspec
 import pytest
-from verdicts.clips import ENVIRONMENT, make_clips, spread, write_finished_run
+from verdicts.clips import ENVIRONMENT, environment_with, make_clips, spread, write_finished_run
 
 from harness.config import Config, GateConfig, ReplayConfig
 from harness.errors import BaselineError, UsageError
@@ -23,14 +24,17 @@ CLIPS = make_clips(spread(), gap_ms=(31.123456, 20.0), send_lateness_ms=(0.1,) *
 
 
 def changed(path, value):
-    environment = copy.deepcopy(ENVIRONMENT)
-    *parents, last = path.split(".")
-    holder = environment
-    for key in parents:
-        holder[key] = holder[key] or {}
-        holder = holder[key]
-    holder[last] = value
-    return environment
+    """The environment with another value, of any type, at a path."""
+
+    def replaced(holder, keys):
+        if not keys:
+            return value
+        key, *rest = keys
+        if isinstance(holder, msgspec.Struct):
+            return msgspec.structs.replace(holder, **{key: replaced(getattr(holder, key), rest)})
+        return {**(holder or {}), key: replaced((holder or {}).get(key), rest)}
+
+    return replaced(ENVIRONMENT, path.split("."))
 
 
 def test_what_is_saved_judges_as_the_run_did(tmp_path):
@@ -133,7 +137,7 @@ def test_a_package_is_named_with_both_versions(version):
 
 
 def test_what_is_being_compared_may_differ():
-    environment = changed("git_revision", "def") | {"seed": 1, "made_at": "later"}
+    environment = environment_with(git_revision="def", seed=1, made_at="later")
     assert check_comparable(ENVIRONMENT, environment) == []
 
 

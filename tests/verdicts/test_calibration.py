@@ -3,10 +3,11 @@ from __future__ import annotations
 import math
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 from scipy import stats
-from verdicts.clips import ENVIRONMENT, make_clips, spread
+from verdicts.clips import ENVIRONMENT, environment_with, make_clips, spread
 
 from harness.errors import BaselineError, ConfigError, UsageError
 from harness.verdicts import calibration
@@ -77,8 +78,8 @@ def test_two_runs_tell_no_spread():
 
 
 OTHERS: dict[str, object] = {
-    "machine": ENVIRONMENT["machine"] | {"cores": 64},
-    "packages": ENVIRONMENT["packages"] | {"torch": "2.14.0"},
+    "machine": msgspec.structs.replace(ENVIRONMENT.machine, cores=64),
+    "packages": ENVIRONMENT.packages | {"torch": "2.14.0"},
     "python": "3.13.0",
     "config_identity": "another chunking, engine, session or pace",
     "metrics_version": "another",
@@ -88,7 +89,7 @@ OTHERS: dict[str, object] = {
 @pytest.mark.parametrize("field", OTHERS)
 def test_a_calibration_is_of_one_machine_software_and_config(tmp_path, calibrated, field):
     save_calibration(calibrated, tmp_path)
-    assert load_calibration(ENVIRONMENT | {field: OTHERS[field]}, 3, tmp_path) is None
+    assert load_calibration(environment_with(**{field: OTHERS[field]}), 3, tmp_path) is None
 
 
 def test_a_session_that_failed_takes_no_calibration_out_of_sight(tmp_path, monkeypatch):
@@ -109,11 +110,11 @@ def test_a_calibration_is_of_a_number_of_repeats(tmp_path, calibrated, repeats):
 def test_a_calibration_is_found_by_later_runs_of_the_same(tmp_path, calibrated):
     save_calibration(calibrated, tmp_path)
     later = {"git_revision": "def", "made_at": "later", "seed": 7, "injected": True, "name": "b"}
-    assert load_calibration(ENVIRONMENT | later, 3, tmp_path) == calibrated
+    assert load_calibration(environment_with(**later), 3, tmp_path) == calibrated
 
 
 def test_what_was_not_measured_as_it_is_names_no_command():
-    assert "gate a run of this chunking" in how_to_calibrate({"rechunked_from": "run"})
+    assert "gate a run of this chunking" in how_to_calibrate(environment_with(rechunked_from="run"))
 
 
 def test_a_broken_calibration_is_named(tmp_path):

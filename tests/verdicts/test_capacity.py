@@ -37,7 +37,7 @@ from harness.verdicts.capacity import (
     require_measured,
     sessions_to_replay,
 )
-from harness.verdicts.objectives import is_good
+from harness.verdicts.rules.goodput import is_good
 
 CLIP_S = 1.0
 

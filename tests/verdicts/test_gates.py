@@ -11,8 +11,8 @@ from harness.config import GateConfig
 from harness.errors import ConfigError
 from harness.metrics import ClipMetrics, Edits, Ratio
 from harness.verdicts import exit_code, worst
-from harness.verdicts.evidence import _slope_within
 from harness.verdicts.gates import check_arm, check_references, judge
+from harness.verdicts.rules.slopes import slope_within
 
 NO_WORSE = "ttft_ms p50 vs baseline: at most +5 % and +10 ms"
 FASTER = "ttft_ms p50 vs arm 6word: at least 3 times faster"
@@ -206,7 +206,7 @@ def test_a_limit_that_varies_is_named_where_the_interval_suggests_another_answer
     (rule,) = ask(make_clips(spread(slower=1.05)), NO_WORSE, baseline=make_clips(spread())).rules
     assert rule.status == "pass"  # on no clip more than 5 %
     assert rule.interval[1] > rule.limit
-    assert "the rise less that was tested" in rule.why
+    assert "the test is of the rise minus it" in rule.why
     fixed = "ttft_ms p50 vs baseline: at most +0 % and +17.5 ms"
     (rule,) = ask(make_clips(spread(slower=1.05)), fixed, baseline=make_clips(spread())).rules
     assert rule.status == "inconclusive"
@@ -541,7 +541,7 @@ def test_a_session_without_a_slope_is_no_pass():
 @pytest.mark.parametrize("points", [5, 20, math.inf])
 @pytest.mark.parametrize(("high", "alpha"), [(25.0, 0.05), (60.0, 0.01), (10.0, 0.2)])
 def test_what_a_slope_shows_is_by_scipys_distributions(points, high, alpha):
-    p_value, interval = _slope_within(30.0, (10.0, 60.0), high, alpha, points)
+    p_value, interval = slope_within(30.0, (10.0, 60.0), high, alpha, points)
     law = stats.norm() if math.isinf(points) else stats.t(points - 2)
     z95, side = stats.norm.ppf(0.975), 30.0 if high >= 30 else 20.0
     assert p_value == pytest.approx(law.cdf(z95 * (30.0 - high) / side), rel=1e-12)

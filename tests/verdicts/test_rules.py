@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,19 +8,18 @@ import yaml
 
 from harness.config import GateConfig
 from harness.errors import ConfigError
-from harness.verdicts.rules import (
-    Delta,
-    EveryClip,
-    EverySlope,
-    Faster,
-    Goodput,
-    NoWorse,
-    TextParity,
-    Within,
-    parse_rules,
-)
+from harness.verdicts.rules import KINDS, parse_rules
+from harness.verdicts.rules.delta import Delta
+from harness.verdicts.rules.every_clip import EveryClip
+from harness.verdicts.rules.every_slope import EverySlope
+from harness.verdicts.rules.faster import Faster
+from harness.verdicts.rules.goodput import Goodput
+from harness.verdicts.rules.no_worse import NoWorse
+from harness.verdicts.rules.text_parity import TextParity
+from harness.verdicts.rules.within import Within
 
-GATES = sorted((Path(__file__).parents[2] / "configs" / "gate").glob("*.yaml"))
+ROOT = Path(__file__).parents[2]
+GATES = sorted((ROOT / "configs" / "gate").glob("*.yaml"))
 
 
 def parse(text):
@@ -200,3 +200,28 @@ def test_every_shipped_gate_parses(path):
     gate = GateConfig(**yaml.safe_load(path.read_text(encoding="utf-8")))
     assert gate.name == path.stem
     assert bool(parse_rules(gate.rules)) == (path.stem != "none")
+
+
+# --- the kinds ------------------------------------------------------------------------------------
+
+
+def test_each_kind_is_one_class_with_its_grammar():
+    for name, kind in KINDS.items():
+        assert kind.__module__ == f"harness.verdicts.rules.{name}"
+        assert kind.forms
+    openings = [opening for kind in KINDS.values() for opening in kind.openings]
+    assert len(openings) == len(set(openings))
+
+
+def test_every_form_of_every_kind_is_in_the_methodology():
+    grammar = (ROOT / "docs" / "methodology.md").read_text(encoding="utf-8").split("```")[1]
+    documented = {re.split(r"\s{2,}", line)[0] for line in grammar.splitlines() if line}
+    forms = {form for kind in KINDS.values() for form in kind.forms}
+    symbols = {"STATISTIC", "QUANTITY", "RATIO", "MEMORY", "REFERENCE", "OBJECTIVE"}
+    assert documented == forms | symbols
+
+
+def test_the_example_gate_has_a_rule_of_every_kind():
+    text = (ROOT / "configs" / "gate" / "example.yaml").read_text(encoding="utf-8")
+    shown = yaml.safe_load(re.sub(r"^(\s*)# (- .*)$", r"\1\2", text, flags=re.MULTILINE))
+    assert {rule.kind for rule in parse_rules(shown["rules"])} == set(KINDS)

@@ -14,7 +14,7 @@ from harness.events import ServedEngine, ServerTiming
 RATE_HZ = 16_000
 
 
-class Kind(enum.Enum):
+class EventKind(enum.Enum):
     CREATED = "created"  # the server greets
     CONFIGURED = "configured"  # it has taken the configuration
     TEXT = "text"  # a delta, possibly empty
@@ -24,7 +24,7 @@ class Kind(enum.Enum):
 
 
 class ServerEvent(msgspec.Struct, frozen=True):
-    kind: Kind
+    kind: EventKind
     text: str = ""  # of a delta or of the final text, exact; of an error, fit to be shown
     code: str = ""  # of an error, fit to be shown
     steps: int | None = None  # DONE: tokens that the server says it made

@@ -24,7 +24,7 @@ from websockets.exceptions import (
 )
 from websockets.typing import Subprotocol
 
-from harness.engines.remote.adapter import Adapter, Kind, ServerEvent
+from harness.engines.remote.adapter import Adapter, EventKind, ServerEvent
 from harness.engines.remote.link import Link
 from harness.engines.remote.loop_watch import Receipt
 from harness.engines.remote.options import RealtimeOptions
@@ -189,11 +189,11 @@ async def connected(access: Access) -> AsyncIterator[ConfiguredSocket]:
 async def _configure(link: Link, access: Access) -> ServedEngine | None:
     served, adapter = None, access.adapter
     if adapter.greets:
-        served = (await receive(link, access, Kind.CREATED)).served
+        served = (await receive(link, access, EventKind.CREATED)).served
     for message in adapter.configure():
         await link.send(message)
     if adapter.acknowledged:
-        await receive(link, access, Kind.CONFIGURED)
+        await receive(link, access, EventKind.CONFIGURED)
     return served
 
 
@@ -212,7 +212,7 @@ async def probe(access: Access) -> ServedEngine | None:
             if messages := access.adapter.probe():
                 for message in messages:
                     await session.link.send(message)
-                await receive(session.link, access, Kind.CONFIGURED)
+                await receive(session.link, access, EventKind.CONFIGURED)
             return session.served
     except TimeoutError as error:
         raise Fault(setup_timeout(config)) from error
@@ -220,14 +220,14 @@ async def probe(access: Access) -> ServedEngine | None:
         raise Fault(explain_loss(error, config, access.credentials)) from error
 
 
-async def receive(link: Link, access: Access, wanted: Kind) -> ServerEvent:
+async def receive(link: Link, access: Access, wanted: EventKind) -> ServerEvent:
     """Wait for an event of this kind; others are passed over, an error is a ``Fault``."""
     while True:
         message, _ = await link.take()
         event = parse(access.adapter, message, access.credentials)
         if event.kind is wanted:
             return event
-        if event.kind is Kind.ERROR:
+        if event.kind is EventKind.ERROR:
             raise Fault(explain_error(event))
 
 
@@ -244,7 +244,7 @@ def parse(adapter: Adapter, message: str | bytes, credentials: Credentials) -> S
         event = adapter.parse(message)
     except ValueError as error:
         raise Fault(f"garbage from the server: {error}") from error
-    if has_key and event.kind in (Kind.TEXT, Kind.DONE):
+    if has_key and event.kind in (EventKind.TEXT, EventKind.DONE):
         raise Fault(KEY_CAME_BACK)
     return event
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from harness.engines.remote.adapter import Kind, ServerEvent
+from harness.engines.remote.adapter import EventKind, ServerEvent
 from harness.events import ServedEngine, ServerTiming
 from harness.text import shorten
 
@@ -94,7 +94,9 @@ def nested_error(event: dict[str, Any]) -> ServerEvent:
     message = error.get("message")
     if isinstance(message, dict):  # Mistral: {"detail": ...}
         message = message.get("detail")
-    return ServerEvent(Kind.ERROR, shown(message), shown(error.get("code") or error.get("type")))
+    return ServerEvent(
+        EventKind.ERROR, shown(message), shown(error.get("code") or error.get("type"))
+    )
 
 
 def with_query(url: str, **query: str) -> str:

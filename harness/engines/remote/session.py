@@ -31,7 +31,7 @@ from websockets.exceptions import ConnectionClosed
 
 from harness.clock import NS_PER_MS, NS_PER_S, World
 from harness.engines import Listener, Samples
-from harness.engines.remote.adapter import RATE_HZ, Kind, ServerEvent
+from harness.engines.remote.adapter import RATE_HZ, EventKind, ServerEvent
 from harness.engines.remote.connection import (
     KEY_CAME_BACK,
     Access,
@@ -300,13 +300,13 @@ class RemoteStream:
                 self._check_kind(event.timing.kind)
                 self._tell_timing(event.timing, at_ns)
             match event.kind:
-                case Kind.TEXT:
+                case EventKind.TEXT:
                     self._take(event.text, receipt)
-                case Kind.DONE:
+                case EventKind.DONE:
                     self._check(event)
                     self._tell_ended()
                     return
-                case Kind.ERROR:
+                case EventKind.ERROR:
                     raise Fault(explain_error(event))
             if self._end_fed:
                 self._expect_answer()
@@ -316,7 +316,7 @@ class RemoteStream:
         lasted_s = (at_ns - self._listening_ns) / NS_PER_S
         if self._received > _MOST_MESSAGES + _MESSAGES_PER_S * lasted_s:
             raise Fault(f"garbage from the server: {self._received} messages in {lasted_s:.1f} s")
-        if event.kind is not Kind.TEXT:
+        if event.kind is not EventKind.TEXT:
             return
         self._text_length += len(event.text)
         if self._text_length > _MOST_TEXT:

@@ -21,7 +21,7 @@ from websockets.frames import Frame, Opcode
 from harness.clock import RealWorld
 from harness.engines.remote import connect_realtime
 from harness.engines.remote import session as stream
-from harness.engines.remote.adapter import Kind, ServerEvent, make_adapter
+from harness.engines.remote.adapter import EventKind, ServerEvent, make_adapter
 from harness.engines.remote.connection import Credentials
 from harness.engines.remote.engine import RealtimeClient
 from harness.engines.remote.options import RealtimeOptions
@@ -168,7 +168,7 @@ def test_any_object_is_an_event_or_garbage(
         return
     assert isinstance(event, ServerEvent)
     assert isinstance(event.text, str)
-    if event.kind is Kind.ERROR:
+    if event.kind is EventKind.ERROR:
         assert f"{event.text}{event.code}".isprintable()
 
 

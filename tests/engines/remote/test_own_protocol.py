@@ -9,7 +9,13 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from harness.clock import RealWorld
-from harness.engines.remote.adapter import Adapter, Kind, ServerEvent, make_adapter, pcm16
+from harness.engines.remote.adapter import (
+    Adapter,
+    EventKind,
+    ServerEvent,
+    make_adapter,
+    pcm16,
+)
 from harness.engines.remote.engine import RealtimeClient
 from harness.engines.remote.options import PROTOCOLS, RealtimeOptions
 from harness.errors import ConfigError
@@ -39,7 +45,7 @@ class Binary(Adapter):
 
     def parse(self, message):
         event = json.loads(message)
-        kind = Kind.DONE if event["final"] else Kind.TEXT
+        kind = EventKind.DONE if event["final"] else EventKind.TEXT
         return ServerEvent(kind, event["text"])
 
 

@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 
 from harness.clock import RealWorld, VirtualWorld
 from harness.engines.remote import connect_realtime
-from harness.engines.remote.adapter import Kind, make_adapter, pcm16
+from harness.engines.remote.adapter import EventKind, make_adapter, pcm16
 from harness.engines.remote.engine import RealtimeClient
 from harness.engines.remote.options import RealtimeOptions
 from harness.errors import ConfigError, UsageError
@@ -678,14 +678,14 @@ def test_mistral_messages() -> None:
         "input_audio.flush",
         "input_audio.end",
     ]
-    assert adapter.parse('{"type":"session.created","session":{}}').kind is Kind.CREATED
-    assert adapter.parse('{"type":"session.updated","session":{}}').kind is Kind.CONFIGURED
+    assert adapter.parse('{"type":"session.created","session":{}}').kind is EventKind.CREATED
+    assert adapter.parse('{"type":"session.updated","session":{}}').kind is EventKind.CONFIGURED
     assert adapter.parse('{"type":"transcription.text.delta","text":"a"}').text == "a"
-    assert adapter.parse('{"type":"transcription.segment","text":"a"}').kind is Kind.OTHER
+    assert adapter.parse('{"type":"transcription.segment","text":"a"}').kind is EventKind.OTHER
     assert adapter.parse('{"type":"transcription.done","text":"a b"}').text == "a b"
     for message in ('"bad"', '{"detail":"bad"}'):
         refused = adapter.parse(f'{{"type":"error","error":{{"message":{message},"code":3}}}}')
-        assert (refused.kind, refused.text, refused.code) == (Kind.ERROR, "bad", "3")
+        assert (refused.kind, refused.text, refused.code) == (EventKind.ERROR, "bad", "3")
 
 
 def test_openai_messages_and_resampling() -> None:
@@ -712,11 +712,11 @@ def test_openai_messages_and_resampling() -> None:
     prefix = "conversation.item.input_audio_transcription"
     assert adapter.parse(f'{{"type":"{prefix}.delta",{item},"delta":"a"}}').text == "a"
     done = adapter.parse(f'{{"type":"{prefix}.completed",{item},"transcript":"a b"}}')
-    assert (done.kind, done.text) == (Kind.DONE, "a b")
+    assert (done.kind, done.text) == (EventKind.DONE, "a b")
     failed = adapter.parse(
         f'{{"type":"{prefix}.failed",{item},"error":{{"message":"x","code":"y"}}}}'
     )
-    assert (failed.kind, failed.text, failed.code) == (Kind.ERROR, "x", "y")
+    assert (failed.kind, failed.text, failed.code) == (EventKind.ERROR, "x", "y")
 
 
 @pytest.mark.parametrize("protocol", ["mistral", "openai"])

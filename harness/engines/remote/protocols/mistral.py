@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.engines import Samples
-from harness.engines.remote.adapter import RATE_HZ, Adapter, Kind, ServerEvent, pcm16
+from harness.engines.remote.adapter import RATE_HZ, Adapter, EventKind, ServerEvent, pcm16
 from harness.engines.remote.messages import (
     decode,
     nested_error,
@@ -46,13 +46,13 @@ class Mistral(Adapter):
         event = decode(message)
         match event.get("type"):
             case "transcription.text.delta":
-                return ServerEvent(Kind.TEXT, text_of(event, "text"))
+                return ServerEvent(EventKind.TEXT, text_of(event, "text"))
             case "transcription.done":
-                return ServerEvent(Kind.DONE, text_of(event, "text"))
+                return ServerEvent(EventKind.DONE, text_of(event, "text"))
             case "session.created":
-                return ServerEvent(Kind.CREATED)
+                return ServerEvent(EventKind.CREATED)
             case "session.updated":
-                return ServerEvent(Kind.CONFIGURED)
+                return ServerEvent(EventKind.CONFIGURED)
             case "error":
                 return nested_error(event)
-        return ServerEvent(Kind.OTHER)
+        return ServerEvent(EventKind.OTHER)

@@ -10,7 +10,7 @@ import numpy as np
 import soxr
 
 from harness.engines import Samples
-from harness.engines.remote.adapter import RATE_HZ, Adapter, Kind, ServerEvent, pcm16
+from harness.engines.remote.adapter import RATE_HZ, Adapter, EventKind, ServerEvent, pcm16
 from harness.engines.remote.messages import (
     decode,
     nested_error,
@@ -61,13 +61,13 @@ class OpenAI(Adapter):
         event = decode(message)
         match event.get("type"):
             case "conversation.item.input_audio_transcription.delta":
-                return ServerEvent(Kind.TEXT, text_of(event, "delta"))
+                return ServerEvent(EventKind.TEXT, text_of(event, "delta"))
             case "conversation.item.input_audio_transcription.completed":
-                return ServerEvent(Kind.DONE, text_of(event, "transcript"))
+                return ServerEvent(EventKind.DONE, text_of(event, "transcript"))
             case "session.created" | "transcription_session.created":
-                return ServerEvent(Kind.CREATED)
+                return ServerEvent(EventKind.CREATED)
             case "session.updated" | "transcription_session.updated":
-                return ServerEvent(Kind.CONFIGURED)
+                return ServerEvent(EventKind.CONFIGURED)
             case "error" | "conversation.item.input_audio_transcription.failed":
                 return nested_error(event)
-        return ServerEvent(Kind.OTHER)
+        return ServerEvent(EventKind.OTHER)

@@ -7,7 +7,7 @@ Source: vLLM 0.32, ``entrypoints/speech_to_text/realtime``. Talked to: vLLM's CP
 from __future__ import annotations
 
 from harness.engines import Samples
-from harness.engines.remote.adapter import Adapter, Kind, ServerEvent, pcm16
+from harness.engines.remote.adapter import Adapter, EventKind, ServerEvent, pcm16
 from harness.engines.remote.messages import (
     decode,
     nested_error,
@@ -45,16 +45,18 @@ class Vllm(Adapter):
         event = decode(message)
         match event.get("type"):
             case "transcription.delta":
-                return ServerEvent(Kind.TEXT, text_of(event, "delta"), timing=timing_of(event))
+                return ServerEvent(EventKind.TEXT, text_of(event, "delta"), timing=timing_of(event))
             case "transcription.done":
                 text, timing = text_of(event, "text"), timing_of(event)
-                return ServerEvent(Kind.DONE, text, steps=steps_of(event), timing=timing)
+                return ServerEvent(EventKind.DONE, text, steps=steps_of(event), timing=timing)
             case "session.created":
-                return ServerEvent(Kind.CREATED, served=served_of(event))
+                return ServerEvent(EventKind.CREATED, served=served_of(event))
             case "error" if event.get("code") == "unknown_event":
-                return ServerEvent(Kind.CONFIGURED)
+                return ServerEvent(EventKind.CONFIGURED)
             case "error":
                 if isinstance(event.get("error"), dict):
                     return nested_error(event)
-                return ServerEvent(Kind.ERROR, shown(event.get("error")), shown(event.get("code")))
-        return ServerEvent(Kind.OTHER)
+                return ServerEvent(
+                    EventKind.ERROR, shown(event.get("error")), shown(event.get("code"))
+                )
+        return ServerEvent(EventKind.OTHER)
