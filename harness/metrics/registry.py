@@ -29,7 +29,7 @@ _OURS = (
         ),
     ),
     (_LATENCY, ("send_lateness_ms",)),
-    (_CORPUS, ("rtf", "rtfx", "wer", "cer")),
+    (_CORPUS, ("messages_per_s", "rtf", "rtfx", "wer", "cer")),
 )  # fmt: skip
 
 FUNCTIONS: Registry[Callable[..., Any]] = Registry(

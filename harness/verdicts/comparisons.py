@@ -121,10 +121,11 @@ def _faster_or_rise(
             )
         method = _method(quantile(rule.statistic))
         factor = Bootstrap(lambda w: old_of(w) / new_of(w), clips, method, seed=material.seed)
-        return estimated(
+        found = estimated(
             factor, f"{name} of {rule.reference} divided by this one", "1", material.alpha,
             low=rule.times, high=None, n=n,
         )  # fmt: skip
+        return _with_both(found, new_of(everything), old_of(everything))
     return _rise(rule, material, new_of, old_of, clips=clips, n=n)
 
 
@@ -158,7 +159,7 @@ def _rise(
     if varies and _seems_otherwise(found, interval, limit, material.alpha):
         widened += ", which varies with the clips as well: the rise less that was tested"
     return msgspec.structs.replace(
-        found, observed=rise.value, limit=limit, interval=interval,
+        found, observed=rise.value, limit=limit, interval=interval, old=old, new=old + rise.value,
         seen=f"{name} went from {say(old, unit)} to {say(old + rise.value, unit)}:"
         f" {share}{rise.value:+.1f} {unit} {say_interval(interval, unit)},"
         f" allowed +{say(limit, unit)}{widened}; n = {n} from {clips} clips",
@@ -232,10 +233,16 @@ def _delta(rule: Delta, material: Material, reference: Clips) -> Evidence:
     change = Bootstrap(
         lambda w: rates[0](w) - rates[1](w), len(shared), "percentile", seed=material.seed
     )
-    return estimated(
+    found = estimated(
         change, f"{name} less that of {rule.reference}", "1", material.alpha,
         low=None, high=rule.high, n=len(shared),
     )  # fmt: skip
+    everything = np.ones((1, len(shared)))
+    return _with_both(found, rates[0](everything), rates[1](everything))
+
+
+def _with_both(found: Evidence, new: Floats, old: Floats) -> Evidence:
+    return msgspec.structs.replace(found, new=float(new[0]), old=float(old[0]))
 
 
 def _text_parity(clips: Clips, references: Mapping[str, Clips]) -> Evidence:
