@@ -20,6 +20,7 @@ from harness.report.style import (
     NoPlot,
     Plot,
     finish,
+    legend,
     legend_height_in,
     new_figure,
 )
@@ -88,14 +89,18 @@ def instrument_plot(arms: Sequence[Arm]) -> Plot | NoPlot:
     panels: NDArray[Any] = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
     for panel, watched in zip(panels, drawn, strict=True):
         _draw(panel, [(arm, np.sort(found)) for arm, found in values[watched] if found])
-        panel.set_title(label_of(watched))
-        panel.set_xlabel("ms")
+        panel.set_xlabel(f"{label_of(watched).lower()}, ms")
     panels[0].set_ylabel("share of values")
     panels[0].yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f} %")
-    if arms[1:]:
-        handles = {label: handle for panel in panels for handle, label in
-                   zip(*panel.get_legend_handles_labels(), strict=True)}  # fmt: skip
-        figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=columns)
+    if arms[1:] and len(drawn) == 1:
+        legend(panels[0], columns=columns)
+    elif arms[1:]:
+        handles = {
+            label: handle
+            for panel in panels
+            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=columns)
     words = [
         f"{label_of(watched)} ({WATCHED[watched]}): {_all_arms(arms, watched)}."
         for watched in WATCHED
