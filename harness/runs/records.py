@@ -10,6 +10,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from harness.metrics import ClipMetrics
+
+RENAMED = {"rewrites": "split_words"}  # metrics: what a recorded run may call them -> today's name
+
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
 Status = Literal["none", "pass", "inconclusive", "invalid", "fail"]
 
@@ -89,6 +93,19 @@ class ConfigShape(msgspec.Struct):
     gate: GateShape
     report: dict[str, Any] = {}
     dataset: dict[str, Any] = {}
+
+
+class RecordedClip(ClipMetrics, frozen=True, kw_only=True):
+    """A line of ``clips.jsonl``, with the names that metrics had in earlier versions."""
+
+    rewrites: int | None = None
+
+    def today(self) -> ClipMetrics:
+        """The same figures by the names of today."""
+        figures = {name: getattr(self, name) for name in ClipMetrics.__struct_fields__}
+        if self.rewrites is not None:
+            figures["split_words"] = self.rewrites
+        return ClipMetrics(**figures)
 
 
 class RuleShape(msgspec.Struct):
