@@ -117,7 +117,8 @@ def pronounced(word: str) -> list[str]:
             "a numeral in text", value=word, hint="write numbers as they are spoken: `two`, not `2`"
         )
     plain = composed(word).lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    return pattern(_SPOKEN).findall(plain)
+    found: list[str] = pattern(_SPOKEN).findall(plain)
+    return found
 
 
 def align_clip(samples: Samples, text: str, aligner: Aligner) -> tuple[Word, ...]:

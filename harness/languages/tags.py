@@ -1,4 +1,4 @@
-"""Language tags (BCP 47), reduced to their primary subtag: ``en-US``, ``EN``, ``eng`` are ``en``."""
+"""Language tags (BCP 47), reduced to the primary subtag: ``en-US``, ``EN``, ``eng`` are ``en``."""
 
 from __future__ import annotations
 

@@ -140,6 +140,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]  # what a reader should know, each with its remedy
     metrics: dict[str, Distribution | Ratio]
     verdict: dict[str, object]
+    error_rate: str = "wer"  # the one that is told; cer: most texts are of scripts without spaces
 
     def __getitem__(self, metric: str) -> Distribution | Ratio:
         """The figures of one metric: ``summary["ttft_ms"].p50``.

@@ -19,7 +19,7 @@ def wer(clip: ClipMetrics) -> tuple[float, float] | Missing:
     return _error_share(clip, clip.word_edits, "wer")
 
 
-@metric_function(unit="1", label="CER", scope="corpus", edits="char_edits")
+@metric_function(unit="1", label="CER", scope="corpus", edits="char_edits", headline=("value",))
 def cer(clip: ClipMetrics) -> tuple[float, float] | Missing:
     """Sum of character substitutions, deletions, insertions / sum of reference characters.
 

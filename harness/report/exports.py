@@ -10,7 +10,7 @@ from harness.metrics import Distribution, Ratio
 from harness.metrics.comparison import Difference
 from harness.report.arms import Arm
 from harness.report.style import NoPlot, Plot
-from harness.report.table import Row, headline, show_ratio, wer_words
+from harness.report.table import Row, error_words, headline, show_ratio
 from harness.report.text import DASH, TIMES, judged_by, ms, n_of, plural
 from harness.text import csv_cell, escape_markdown
 
@@ -37,7 +37,7 @@ def markdown(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot]) -> str:
     lines += [
         f"- {escape_markdown(arm.label)}: {words}."
         for arm in arms
-        if (words := wer_words(arm.summary.metrics.get("wer")))
+        if (words := error_words(arm.summary))
     ]
     for plot in plots:
         if isinstance(plot, Plot):

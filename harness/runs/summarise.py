@@ -10,6 +10,7 @@ import msgspec
 from harness.machine.gpu import NoGpu, Telemetry
 from harness.machine.host import memory_slope, most_memory_mib, others_cpu
 from harness.metrics import METRICS_VERSION, Distribution, Ratio, Summary
+from harness.metrics.accuracy import told_as_cer
 from harness.metrics.instants import Missing
 from harness.metrics.latency import as_recorded, clip_metrics
 from harness.metrics.summary import summarise
@@ -53,6 +54,7 @@ def summarise_run(run: Run) -> Summary:
             **host,
         },
         verdict={"status": "invalid" if validity else "none", "rules": []},
+        error_rate="cer" if told_as_cer(clip.reference for clip in run.clips) else "wer",
     )
 
 

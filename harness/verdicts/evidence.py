@@ -15,8 +15,9 @@ from typing import cast
 import msgspec
 from scipy import special
 
+from harness.languages.units import is_blank, is_spoken, words_of
 from harness.metrics import ClipMetrics, Ratio
-from harness.metrics.instants import FLOOD, Missing
+from harness.metrics.instants import FLOOD, NO_WORD, Missing
 from harness.metrics.metric import Metric
 from harness.metrics.summary import samples_by_clip, shares_by_clip
 from harness.stats.bootstrap import Bootstrap, mean_of, ratio_of_sums
@@ -135,7 +136,7 @@ def every_clip(rule: EveryClip, clips: Clips) -> Evidence:
         what, judged = "failed", clips
     elif rule.fact == "chunks":
         # What has fewer words cannot come in so many chunks.
-        judged = [c for c in answered if len(c.reference.split()) >= rule.least]
+        judged = [c for c in answered if len(list(words_of(c.reference))) >= rule.least]
         broken = [f"{_name(c)}: {c.chunks}" for c in judged if c.chunks < rule.least]
         what = f"have fewer than {rule.least} chunks"
     else:
@@ -143,7 +144,7 @@ def every_clip(rule: EveryClip, clips: Clips) -> Evidence:
         if answered and not live:
             return Evidence(seen="no live session: in a turn, text comes after the audio",
                             next="run with session=live")  # fmt: skip
-        judged = [clip for clip in live if clip.reference.strip()]  # others have nothing to say
+        judged = [clip for clip in live if is_spoken(clip.reference)]  # others: nothing to say
         if any(clip.why_null.get("ttft_ms") == FLOOD for clip in judged):
             return Evidence(seen=f"when text came was not measured: {FLOOD}",
                             next="run with replay.pace=realtime")  # fmt: skip
@@ -290,8 +291,9 @@ def samples(metric: Metric, clips: Clips) -> dict[str, list[float]]:
         for clip in clips:
             if metric.name == "response_ms" and clip.session == "live":
                 continue  # there is none to wait for
-            silent = clip.figure(metric.name) is None and not clip.hypothesis.strip()
-            if clip.failed is not None or (silent and clip.reference.strip()):
+            no_word = clip.why_null.get(metric.name) == NO_WORD.reason
+            silent = clip.figure(metric.name) is None and (no_word or is_blank(clip.hypothesis))
+            if clip.failed is not None or (silent and is_spoken(clip.reference)):
                 groups.setdefault(clip.clip, []).append(math.inf)
     return groups
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from harness.languages.units import is_blank, is_spoken
 from harness.metrics import ClipMetrics
 from harness.stats.estimates import percentile
 from harness.verdicts.rules import Within, quantile
@@ -15,14 +16,14 @@ from harness.verdicts.rules import Within, quantile
 
 def is_good(clip: ClipMetrics, objectives: Sequence[Within]) -> bool:
     """Whether a session met every objective; one that failed, or did not answer, did not."""
-    answered = bool(clip.hypothesis.strip()) or not clip.reference.strip()
+    answered = not is_blank(clip.hypothesis) or not is_spoken(clip.reference)
     return clip.failed is None and answered and all(_keeps(clip, o) for o in objectives)
 
 
 def _keeps(clip: ClipMetrics, objective: Within) -> bool:
     values = _values(clip, objective)
     if not values:  # no gap where there is one chunk; no TTFT where nothing was said
-        return objective.metric.scope == "series" or not clip.reference.strip()
+        return objective.metric.scope == "series" or not is_spoken(clip.reference)
     q = quantile(objective.statistic or "mean")
     value = sum(values) / len(values) if q is None else percentile(values, q)
     low = -math.inf if objective.low is None else objective.low
@@ -42,7 +43,7 @@ def never_measured(
 
     Where no session ended with text, nothing can be said of any.
     """
-    ended = [clip for clip in clips if clip.failed is None and clip.hypothesis.strip()]
+    ended = [clip for clip in clips if clip.failed is None and not is_blank(clip.hypothesis)]
     for objective in objectives if ended else ():
         if not any(_values(clip, objective) for clip in ended):
             return objective, ended[0].why_null.get(objective.metric.name, "no sample")
