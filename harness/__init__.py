@@ -75,9 +75,9 @@ _PUBLIC = {
     "TorchOptions": "harness.engines.torch.options",
     "RealtimeOptions": "harness.engines.remote.options",
     "PythonOptions": "harness.engines.python",
-    "Adapter": "harness.engines.remote.protocols",
-    "EventKind": "harness.engines.remote.protocols",
-    "ServerEvent": "harness.engines.remote.protocols",
+    "Adapter": "harness.engines.remote.adapter",
+    "EventKind": "harness.engines.remote.adapter",
+    "ServerEvent": "harness.engines.remote.adapter",
     "ManifestDataset": "harness.datasets",
     "HubDataset": "harness.datasets",
     "TurnSession": "harness.engines.sessions",
@@ -121,10 +121,10 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from harness.engines.inject import InjectConfig as InjectConfig
     from harness.engines.null import NullOptions as NullOptions
     from harness.engines.python import PythonOptions as PythonOptions
+    from harness.engines.remote.adapter import Adapter as Adapter
+    from harness.engines.remote.adapter import EventKind as EventKind
+    from harness.engines.remote.adapter import ServerEvent as ServerEvent
     from harness.engines.remote.options import RealtimeOptions as RealtimeOptions
-    from harness.engines.remote.protocols import Adapter as Adapter
-    from harness.engines.remote.protocols import EventKind as EventKind
-    from harness.engines.remote.protocols import ServerEvent as ServerEvent
     from harness.engines.scripted import ScriptedOptions as ScriptedOptions
     from harness.engines.sessions import AlignAttSession as AlignAttSession
     from harness.engines.sessions import LiveSession as LiveSession

@@ -20,6 +20,7 @@ import gc
 import heapq
 import itertools
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ Action = Callable[[], None]
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
+SWITCH_NS = 500_000  # what one thread may cost another, while something is timed
 
 
 class Timeline(Protocol):
@@ -292,6 +294,20 @@ def collect_garbage() -> None:
         signal.signal(signal.SIGINT, handler)
     if asked:
         handler(*asked[0])
+
+
+@contextmanager
+def prompt_threads() -> Iterator[None]:
+    """Let no thread wait longer than ``SWITCH_NS`` for another that runs Python; restored after.
+
+    The interpreter's default is 5 ms: by so much a busy engine or driver delayed every stamp.
+    """
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_NS / NS_PER_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before_s)
 
 
 @contextmanager

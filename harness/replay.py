@@ -22,7 +22,7 @@ from typing import NamedTuple
 import msgspec
 
 from harness.chunking import Chunker
-from harness.clock import NS_PER_S, World, collect_garbage, frozen_gc
+from harness.clock import NS_PER_S, World, collect_garbage, frozen_gc, prompt_threads
 from harness.datasets.load import Clip
 from harness.engines import Engine
 from harness.errors import HarnessError
@@ -98,7 +98,11 @@ def replay(
     Returns:
         The pauses of the garbage collector, of which none should fall into a session.
     """
-    with frozen_gc(collect_first=not world.simulated) as pauses, watched(world) as watch:
+    with (
+        prompt_threads(),
+        frozen_gc(collect_first=not world.simulated) as pauses,
+        watched(world) as watch,
+    ):
         _Driver(world, watch, arms, plan, keep, first_order).run(starts_ns or [0] * streams)
     return pauses
 

@@ -49,3 +49,16 @@ def rtfx(clip: ClipMetrics) -> tuple[float, float] | Missing:
     """Sum of audio / sum of compute time, the inverse of `rtf`. Missing: no spans."""
     share = rtf(clip)
     return share if isinstance(share, Missing) else (share[1], share[0])
+
+
+@metric_function(unit="1/s", label="Messages/s", scope="corpus", unpaced=True, headline=("value",))
+def messages_per_s(clip: ClipMetrics) -> tuple[float, float] | Missing:
+    """Sum of non-blank chunks / sum of seconds of audio: the messages that a client must handle.
+
+    Missing: failed; no text.
+    """
+    if clip.failed is not None:
+        return Missing(f"failed: {clip.failed}")
+    if clip.chunks == 0:
+        return Missing("no text")
+    return float(clip.chunks), clip.duration_s

@@ -30,7 +30,7 @@ _OURS = (
     ),
     (_LATENCY, ("send_lateness_ms",)),
     ("harness.metrics.instrument", ("receipt_error_ms", "loop_lag_ms")),
-    (_CORPUS, ("rtf", "rtfx", "wer", "cer")),
+    (_CORPUS, ("messages_per_s", "rtf", "rtfx", "wer", "cer")),
 )  # fmt: skip
 
 FUNCTIONS: Registry[Callable[..., Any]] = Registry(

@@ -6,7 +6,9 @@ matplotlib longer than for its own work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +59,25 @@ def write_arms(
     embed_audio: bool = False,
 ) -> list[Path]:
     """As :func:`write_report`, for arms that have been compared already."""
+    with _uncollected():
+        return _write_arms(arms, out, trace, audio if embed_audio else None, audio)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection: libraries that are loaded and figures are no garbage yet."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _write_arms(
+    arms: Sequence[Arm], out: Path, trace: bool, embedded: Audio | None, audio: Audio | None
+) -> list[Path]:
     from harness.report.exports import comparison_csv, markdown
     from harness.report.page import page
     from harness.report.perfetto import trace_json
@@ -75,7 +96,7 @@ def write_arms(
             hint="choose another folder with report --out FOLDER",
         ) from error
     texts = {
-        "report.html": page(arms, plots, audio if embed_audio else None),
+        "report.html": page(arms, plots, embedded),
         "report.md": markdown(arms, plots),
     }
     if len(arms) > 1:
@@ -90,7 +111,7 @@ def write_arms(
 
 def draw_plots(arms: Sequence[Arm], audio: Audio | None = None) -> list[Plot | NoPlot]:
     """Every plot, in the order of the page; one that has no data says why."""
-    from harness.report import causes, distributions, timeline, tradeoffs
+    from harness.report import causes, distributions, instrument, timeline, tradeoffs
     from harness.report.style import styled
 
     what_if = tradeoffs.WhatIf(arms[0])
@@ -106,5 +127,5 @@ def draw_plots(arms: Sequence[Arm], audio: Audio | None = None) -> list[Plot | N
             causes.word_delay(arms),
             tradeoffs.word_errors(arms),
             causes.drift(arms),
-            distributions.lateness_ecdf(arms),
+            instrument.instrument_plot(arms),
         ]

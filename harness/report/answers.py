@@ -48,7 +48,7 @@ def _faster(arms: Sequence[Arm]) -> Answer:
         []
         if len(arms) > 3
         else [  # of more arms, the table tells it better
-            f"{arm.label} less {arms[0].label}: {ms_signed(change.difference)}"
+            f"{arm.label} minus {arms[0].label}: {ms_signed(change.difference)}"
             f" {interval(change.difference_ci95, ms_signed)}, paired over"
             f" {n_of(change.clips, change.of)} clips"
             for arm, change in changes
@@ -81,7 +81,8 @@ def _ttft_line(arm: Arm) -> str:
     figure = _ttft(arm)
     bounds = interval(figure.ci95.get("p50"), ms)
     p95 = f"p95 {ms(figure.p95)}" if figure.p95 is not None else f"no p95: {_why(figure, 'p95')}"
-    return f"{arm.label}: median {ms(figure.p50)} {bounds}, {p95}, n = {n_of(figure.n, figure.of)}"
+    median = f"median {ms(figure.p50)} {bounds}".strip()
+    return f"{arm.label}: {median}, {p95}, n = {n_of(figure.n, figure.of)}"
 
 
 def _why(figure: Distribution, statistic: str) -> str:
@@ -130,7 +131,7 @@ def _wer_line(arm: Arm) -> str:
         why = figure.why_null if isinstance(figure, Ratio) else None
         return f"{arm.label}: no WER: {why or 'not measured'}"
     bounds = interval(figure.ci95, percent)
-    return f"{arm.label}: {percent(figure.value)} {bounds}, {wer_words(figure)}"
+    return f"{arm.label}: {f'{percent(figure.value)} {bounds}'.strip()}, {wer_words(figure)}"
 
 
 def _trusted(arms: Sequence[Arm]) -> Answer:

@@ -70,7 +70,11 @@ def latency_budget(arms: Sequence[Arm]) -> Plot | NoPlot:
         panel.grid(visible=False, axis="y")
     for panel in list(panels.flat)[len(arms) :]:
         panel.set_axis_off()
-    figure.supxlabel("ms after the request, mean over sessions", fontsize=9)
+    axis = "ms after the request, mean over sessions"
+    if len(arms) == 1:
+        panels[0, 0].set_xlabel(axis)
+    else:
+        figure.supxlabel(axis, fontsize=9)
     return finish(name, title, _budget_caption(arms, totals), figure)
 
 
@@ -188,7 +192,7 @@ def word_delay(arms: Sequence[Arm]) -> Plot | NoPlot:
     for panel in list(panels.flat)[len(found) :]:
         panel.set_axis_off()
     for panel in panels[-1]:
-        panel.set_xlabel("when the word was spoken, s of audio")
+        panel.set_xlabel("spoken at, s of audio")
     handles = panels.flat[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower left", ncols=5, handlelength=1.2)
     figure.supylabel("word delay, ms", fontsize=9)

@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 _CURVE_POINTS = 400  # a curve of more samples is drawn through this many of its quantiles
 _BAND_POINTS = 120
 _RESAMPLES = 500
-_AXIS_QUANTILE = 0.995  # the axis ends just beyond it; what lies further is counted in the caption
+AXIS_QUANTILE = 0.995  # the axis ends just beyond it; what lies further is counted in the caption
 
 
 def ttft_ecdf(arms: Sequence[Arm]) -> Plot | NoPlot:
@@ -59,19 +59,6 @@ def gaps_ecdf(arms: Sequence[Arm]) -> Plot | NoPlot:
     )
 
 
-def lateness_ecdf(arms: Sequence[Arm]) -> Plot | NoPlot:
-    return _ecdf(
-        arms,
-        "send_lateness_ms",
-        name="send_lateness",
-        title="Send lateness: was the replay itself in time?",
-        axis="instant a frame was handed over - instant it was due, ms",
-        share="share of frames",
-        missing="Latencies count from the intended instant, so lateness here is inside them.",
-        of_sessions=False,
-    )
-
-
 def _ecdf(
     arms: Sequence[Arm],
     metric: str,
@@ -89,7 +76,7 @@ def _ecdf(
         return NoPlot(name, title, "no session of any arm has this figure")
     pooled = [np.sort(np.concatenate(groups)) for _, groups in drawn]
     low = min(0.0, *(float(values[0]) for values in pooled))
-    high = max(float(np.quantile(values, _AXIS_QUANTILE)) for values in pooled)
+    high = max(float(np.quantile(values, AXIS_QUANTILE)) for values in pooled)
     high = high * 1.04 if high > low else low + 1.0
     beyond = sum(int((values > high).sum()) for values in pooled)
 
@@ -103,7 +90,7 @@ def _ecdf(
         band = _band(groups, grid, share_shown=len(values) / total)
         if band is not None:
             axes.fill_between(grid, *band, color=colour, alpha=0.14, linewidth=0, step="post")
-        x, y = _steps(values, total, low, high)
+        x, y = steps(values, total, low, high)
         axes.plot(
             x, y, color=colour, linestyle=dash, drawstyle="steps-post",
             label=_ecdf_label(arm, metric, values, total, of_sessions=of_sessions),
@@ -137,7 +124,7 @@ def _groups(arm: Arm, metric: str) -> list[Floats]:
     return [np.array(group) for group in by_clip.values()]
 
 
-def _steps(values: Floats, total: int, low: float, high: float) -> tuple[Floats, Floats]:
+def steps(values: Floats, total: int, low: float, high: float) -> tuple[Floats, Floats]:
     """The curve's corners, thinned to quantiles where there are more than can be seen."""
     rank = np.arange(1, len(values) + 1)
     if len(values) > _CURVE_POINTS:

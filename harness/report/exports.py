@@ -9,18 +9,27 @@ from collections.abc import Sequence
 from harness.metrics import Distribution, Ratio
 from harness.metrics.comparison import Difference
 from harness.report.arms import Arm
+from harness.report.facts import facts, marks
+from harness.report.instrument import instrument
 from harness.report.style import NoPlot, Plot
 from harness.report.table import Row, headline, show_ratio, wer_words
 from harness.report.text import DASH, TIMES, judged_by, ms, n_of, plural
+from harness.report.verdict import NO_GATE, Card, card, word
 from harness.text import csv_cell, escape_markdown
 
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99", "max")
 
 
 def markdown(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot]) -> str:
+    """The verdict first, then figures, then plots."""
     first = arms[0].summary
     names = " against ".join(escape_markdown(arm.label) for arm in arms)
-    lines = [f"# {names}", ""]
+    judged = card(arms)
+    title = names if judged.status == NO_GATE else f"{judged.short}: {names}"
+    lines = [f"# {title}", ""]
+    for mark in marks(arms):
+        lines += [f"> **{escape_markdown(mark)}**", ""]
+    lines += _rules(arms, judged)
     for arm in arms:
         lines.append(f"- **{escape_markdown(arm.label)}**: {_verdict(arm)}")
         lines += [f"  - {escape_markdown(notice)}" for notice in _notices(arm)]
@@ -29,7 +38,8 @@ def markdown(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot]) -> str:
         for key in ("dataset", "model", "session")
     )
     size = f"{plural(first.clips, 'clip')} {TIMES} {plural(first.repeats, 'repeat')}"
-    lines += ["", f"{size}; {setting}. In brackets: 95 % interval."]
+    made = "; ".join(f"{name} {escape_markdown(value)}" for name, value in facts(arms))
+    lines += ["", f"{size}; {setting}; {made}. In brackets: 95 % interval."]
     if len(arms) > 1:
         lines.append(f"Second lines: difference to {escape_markdown(arms[0].label)}, and ratio.")
     lines.append("")
@@ -47,15 +57,42 @@ def markdown(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _rules(arms: Sequence[Arm], judged: Card) -> list[str]:
+    """Every rule that was asked, the failing ones first."""
+    rows = [row for row in (*judged.open, *judged.rest) if row.status != NO_GATE]
+    if not rows:
+        return []
+    lines = [f"{judged.counts}.", ""]
+    many = len(arms) > 1
+    head = ["verdict", *(["arm"] if many else []), "rule", "old", "new", "allowed"]
+    lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in rows:
+        cells = [f"**{word(row.status)}**", *([escape_markdown(row.arm)] if many else [])]
+        cells += [f"<code>{escape_markdown(row.rule)}</code>"]
+        cells += map(escape_markdown, (row.old, row.new, row.allowed))
+        lines.append("| " + " | ".join(cells) + " |")
+    lines.append("")
+    for row in judged.open:
+        name = f"{escape_markdown(row.arm)}: " if many else ""
+        what_next = f". Next: {escape_markdown(row.next)}" if row.next else ""
+        rule = f"<code>{escape_markdown(row.rule)}</code>"
+        lines.append(f"- {word(row.status)}: {name}{rule}: {escape_markdown(row.why)}{what_next}")
+    return [*lines, ""] if judged.open else lines
+
+
 def _verdict(arm: Arm) -> str:
     summary = arm.summary
     status = summary.verdict.status.upper()
     by = f" {by}" if (by := escape_markdown(judged_by(summary.verdict))) else ""
     parts = ["no gate was asked for" if status == "NONE" else status + by]
-    parts.append("INVALID" if summary.validity else "valid")
+    if not summary.validity:
+        parts.append("valid")
+    elif status != "INVALID":
+        parts.append("INVALID")
     if summary.failed:
         parts.append(f"{summary.failed} sessions failed")
     parts.append(f"harness floor {ms(summary.harness_floor_ms)}")
+    parts += [f"{watch.label.lower()} {watch.arms[0]}" for watch in instrument([arm])]
     return ", ".join(parts)
 
 

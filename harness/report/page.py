@@ -18,11 +18,14 @@ from harness.metrics.registry import all_metrics
 from harness.report.answers import answers
 from harness.report.arms import Arm
 from harness.report.clips import clip_views
+from harness.report.facts import facts, marks
+from harness.report.instrument import instrument
 from harness.report.playback import playback
 from harness.report.style import NoPlot, Plot, inline_svg
 from harness.report.table import headline, show_ratio
-from harness.report.text import DASH, TIMES, judged_by, ms, n_of, percent, plural
+from harness.report.text import DASH, TIMES, ms, n_of, percent, plural
 from harness.report.timeline import Audio
+from harness.report.verdict import card, word
 from harness.stats.estimates import percentile
 from harness.text import visible
 from harness.verdicts.calibration import how_to_calibrate, load_calibration
@@ -43,6 +46,9 @@ def page(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot], audio: Audio | Non
         .render(
             arms=arms,
             title=" against ".join(arm.label for arm in arms),
+            facts=facts(arms),
+            marks=marks(arms),
+            card=card(arms),
             answers=answers(arms),
             rows=headline(arms),
             plots=[
@@ -54,6 +60,7 @@ def page(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot], audio: Audio | Non
             clips=clip_views(arms),
             environments=_environments(arms),
             spreads=[_repeat_spread(arm) for arm in arms],
+            instrument=instrument(arms),
             calibrations=[_calibration(arm) for arm in arms],
             metrics=all_metrics(),
             budget=" ".join((budget_ms.__doc__ or "").split()),
@@ -77,7 +84,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"ms": ms, "plural": plural}
-    made.globals |= {"show_ratio": show_ratio, "n_of": n_of, "judged_by": judged_by}
+    made.globals |= {"show_ratio": show_ratio, "n_of": n_of, "word": word}
     made.globals |= {"DASH": DASH, "TIMES": TIMES}
     return made
 

@@ -12,7 +12,7 @@ from harness.metrics.comparison import Difference
 from harness.metrics.metric import Metric
 from harness.metrics.registry import all_metrics
 from harness.report.arms import Arm
-from harness.report.text import TIMES, interval, ms, ms_signed, percent, points
+from harness.report.text import TIMES, interval, ms, ms_signed, percent, points, with_unit
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -29,18 +29,22 @@ class Row(msgspec.Struct, frozen=True):
     metric: str
     statistic: str
     label: str
-    unit: str  # ms, or 1 for shares
+    unit: str  # ms, 1 for shares, or whatever the metric says
     cells: tuple[Cell, ...]  # one an arm
     differences: tuple[Difference | None, ...]  # of each arm to the first; None: the first itself
 
     def show(self, value: float | None) -> str:
-        return ms(value) if self.unit == "ms" else percent(value)
+        if self.unit == "ms":
+            return ms(value)
+        return percent(value) if self.unit == "1" else with_unit(value, self.unit)
 
     def show_difference(self, difference: Difference | None) -> str:
         """``+76.2 ms [70.1, 82.0]``; empty where there is none."""
         if difference is None or difference.difference is None:
             return ""
-        show = ms_signed if self.unit == "ms" else points
+        show = {"ms": ms_signed, "1": points}.get(self.unit) or (
+            lambda value: with_unit(value, self.unit, signed=True)
+        )
         bounds = interval(difference.difference_ci95, show)
         return f"{show(difference.difference)} {bounds}".strip()
 
@@ -79,7 +83,8 @@ def _cell(figure: Distribution | Ratio | None, statistic: str) -> Cell:
                 why_null=figure.why_null.get(statistic),
             )
         case Ratio():
-            return Cell(figure.value, figure.ci95, figure.words, figure.words, figure.why_null)
+            n, of = (figure.words, figure.words) if figure.words else (figure.n, figure.of)
+            return Cell(figure.value, figure.ci95, n, of, figure.why_null)
         case None:
             return Cell(None, None, 0, 0, "not measured")
 

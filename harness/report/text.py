@@ -14,8 +14,16 @@ def ms(value: float | None, *, signed: bool = False) -> str:
     """Milliseconds at the precision every report states them: 0.12 ms, 9.87 ms, 412.3 ms."""
     if value is None:
         return DASH
+    return with_unit(value, "ms", signed=signed)
+
+
+def with_unit(value: float | None, unit: str, *, signed: bool = False) -> str:
+    """A figure in a unit of its own: 2.91 /s, 12.4 MiB."""
+    if value is None:
+        return DASH
     digits = 2 if abs(value) < 9.995 else 1
-    return f"{value:{'+' if signed else ''},.{digits}f} ms"
+    value = round(value, digits) + 0.0  # no minus before a zero
+    return f"{value:{'+' if signed else ''},.{digits}f} {unit.removeprefix('1')}".rstrip()
 
 
 def ms_signed(value: float | None) -> str:

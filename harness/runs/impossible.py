@@ -59,6 +59,7 @@ def _problems(trace: Trace) -> Iterator[str]:
     if not trace.text.startswith(text) or (not trace.failed and text != trace.text):
         yield "its chunks hold text that no token brought, or lack some"
     yield from _frame_problems(trace)
+    yield from _tick_problems(trace)
 
 
 def _frame_problems(trace: Trace) -> Iterator[str]:
@@ -70,3 +71,14 @@ def _frame_problems(trace: Trace) -> Iterator[str]:
     planned = math.ceil(session.duration_s * 1000 / session.frame_ms - 1e-6)
     if not trace.failed and frames and len(frames) < planned - 1:
         yield f"{planned} frames make up its audio, and {len(frames)} were sent"
+
+
+def _tick_problems(trace: Trace) -> Iterator[str]:
+    for ticks in trace.ticks:
+        if ticks.every_ns <= 0 or any(us < 0 for us in ticks.late_us):
+            yield f"ticks of its {ticks.by} came before they were due"
+            continue
+        ran_until_ns = ticks.began_ns + len(ticks.late_us) * ticks.every_ns
+        begins, ends = trace.session.t0_ns, trace.outcome.at_ns
+        if ticks.began_ns > begins + ticks.every_ns or ran_until_ns < ends - ticks.every_ns:
+            yield f"ticks of its {ticks.by} are missing: they cover less than the session"

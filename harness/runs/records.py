@@ -58,6 +58,8 @@ class RuleVerdict(msgspec.Struct, frozen=True, kw_only=True):
     next: str = ""  # what to do about it; empty when it passed
     observed: float | None = None  # in `unit`; for a comparison: the change, or the factor
     limit: float | None = None  # what was allowed
+    old: float | None = None  # a comparison: the figure of the baseline or of the other arm
+    new: float | None = None  # a comparison: the same figure of this arm
     unit: str = "1"
     interval: tuple[float | None, float | None] | None = None  # of the observed value
     interval_confidence: float | None = None

@@ -16,7 +16,7 @@ import numpy as np
 from harness.clock import NS_PER_MS, resolution_ns
 from harness.events import SessionKind, Trace
 from harness.metrics import ClipMetrics
-from harness.metrics.instants import ms, request_ns, text_chunks, text_tokens
+from harness.metrics.instants import ms, request_ns, text_chunks, text_tokens, words_of
 from harness.metrics.instrument import loop_lateness_ms, stops
 from harness.stats.estimates import percentile, slope
 
@@ -44,7 +44,7 @@ GC_PAUSE_MS = 1.0
 BUSY_SHARE = 0.1
 # Real decoding spreads its tokens over more than this share of the response. Responses that begin
 # within 20 ms are too fast to tell.
-FAKE_SPREAD, FAKE_LEAST_MS, FAKE_LEAST_TOKENS = 0.02, 20.0, 4
+FAKE_SPREAD, FAKE_LEAST_MS, FAKE_LEAST_TOKENS = 0.02, 20.0, 4  # tokens, or words of fewer
 # Below one and a half steps of the cadence, a gap says how often the engine is asked to speak.
 CADENCE_FACTOR = 1.5
 
@@ -268,8 +268,8 @@ def _fake_streaming(run: _Run) -> Finding | None:
 
 def _said_at_once(trace: Trace) -> bool | None:
     """All tokens at the end of the wait; in live sessions, after all audio. None: cannot tell."""
-    tokens = text_tokens(trace)
-    if trace.failed or len(tokens) < FAKE_LEAST_TOKENS or trace.finish is None:
+    tokens, words = text_tokens(trace), len(list(words_of(trace.text)))
+    if trace.failed or max(len(tokens), words) < FAKE_LEAST_TOKENS or trace.finish is None:
         return None
     if trace.session.kind is SessionKind.LIVE:
         return tokens[0].at_ns >= trace.finish.due_ns

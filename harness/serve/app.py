@@ -33,7 +33,7 @@ from harness.clock import World, wall_time
 from harness.config import ServeConfig
 from harness.datasets.load import Clip
 from harness.engines import Engine, Reference
-from harness.engines.remote.protocols import pcm16
+from harness.engines.remote.adapter import pcm16
 from harness.errors import ConfigError
 from harness.events import ServedEngine, SessionKind
 from harness.serve.access import Access, is_loopback

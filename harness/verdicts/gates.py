@@ -223,6 +223,8 @@ def _verdict(rule: Rule, seen: RuleResult, status: str, validity: Sequence[str])
         next=what_next,
         observed=seen.observed,
         limit=seen.limit,
+        old=seen.old,
+        new=seen.new,
         unit=seen.unit,
         interval=None if seen.interval is None else (seen.interval.low, seen.interval.high),
         interval_confidence=None if seen.interval is None else seen.interval.confidence,

@@ -64,14 +64,26 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 def test_ticks_are_kept_with_their_session(tmp_path: Path) -> None:
-    ticks = (
-        Ticks("watchdog", 5, 20, (3, 9000), cpu_us={1: 70}, asleep_us={1: 8}),
-        Ticks("loop", 7, 20, (1, 2)),
-    )
     first, second = some_traces()
+    t0_ns, late_us = first.session.t0_ns, (3, 9000, *[1] * 200)
+    ticks = (
+        Ticks("watchdog", t0_ns, 20_000_000, late_us, cpu_us={1: 70}, asleep_us={1: 8}),
+        Ticks("loop", t0_ns + 7, 20_000_000, late_us),
+    )
     first = msgspec.structs.replace(first, ticks=ticks)
     write_run(tmp_path / "run", [first, second]).close()
     assert load_run(tmp_path / "run").traces == (first, second)
+
+
+@pytest.mark.parametrize("late_us", [(), (3,), (-1,) * 200])
+def test_ticks_that_do_not_cover_their_session_are_refused(
+    tmp_path: Path, late_us: tuple[int, ...]
+) -> None:
+    (trace,) = some_traces(1)
+    ticks = (Ticks("watchdog", trace.session.t0_ns, 20_000_000, late_us),)
+    write_run(tmp_path / "run", [msgspec.structs.replace(trace, ticks=ticks)]).close()
+    with pytest.raises(StorageError, match="watchdog"):
+        load_run(tmp_path / "run")
 
 
 def test_every_event_line_says_whose_it_is(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from harness.chunking import Sentences, Tokens, Words
 from harness.events import Ended, SessionKind
 from harness.metrics.latency import clip_metrics
 from harness.runs.validity import CHECKS, RunFacts, check_validity
@@ -246,6 +247,7 @@ def said_from(first_ms, last_ms, words=FOUR):
         (said_from(491, 500), True), (said_from(490, 500), False),  # 2 % of the wait
         (said_from(20, 20), True), (said_from(19.9, 19.9), False),
         (said_from(491, 500, FOUR[:3]), False),
+        ([("it was the best", 2500)], True), ([("it was the", 2500)], False),  # one piece
     ],
 )  # fmt: skip
 def test_what_is_all_at_once(tokens, fake):
@@ -272,6 +274,13 @@ def test_text_that_comes_after_all_audio_is_no_live_streaming():
     )
     assert judged(run_of(tokens=during, kind=SessionKind.LIVE)) == ([], [])
     assert judged(run_of(tokens=as_it_ends, kind=SessionKind.LIVE)) == ([], ["fake_streaming"])
+
+
+@pytest.mark.parametrize("chunking", [Words(1), Words(6), Tokens(), Sentences()])
+def test_one_piece_after_all_audio_is_no_live_streaming_under_any_chunking(chunking):
+    in_one_piece = [("It was the best of times.", 2030)]
+    traces = run_of(tokens=in_one_piece, kind=SessionKind.LIVE, chunking=chunking)
+    assert "fake_streaming" in judged(traces)[1]
 
 
 def test_gaps_that_are_the_engines_step():

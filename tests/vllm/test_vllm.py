@@ -20,9 +20,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from harness.engines.remote import connect_realtime
+from harness.engines.remote.adapter import make_adapter
 from harness.engines.remote.engine import RealtimeClient
 from harness.engines.remote.options import RealtimeOptions
-from harness.engines.remote.protocols import make_adapter
 from harness.errors import UsageError
 from tests.engines.listening import WORLD, Heard, loud
 

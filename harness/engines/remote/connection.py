@@ -24,10 +24,10 @@ from websockets.exceptions import (
 )
 from websockets.typing import Subprotocol
 
+from harness.engines.remote.adapter import Adapter, EventKind, ServerEvent
 from harness.engines.remote.link import Link
 from harness.engines.remote.loop_watch import Receipt
 from harness.engines.remote.options import RealtimeOptions
-from harness.engines.remote.protocols import Adapter, EventKind, ServerEvent
 from harness.errors import ConfigError
 from harness.events import ServedEngine
 from harness.keys import KnownKeys
@@ -174,6 +174,7 @@ async def connected(access: Access) -> AsyncIterator[ConfiguredSocket]:
         )
     except (OSError, WebSocketException, EOFError, UnicodeError, ImportError) as error:
         raise Fault(_explain_refusal(error, config.url, credentials)) from error
+    assert isinstance(link, Link)  # noqa: S101 made by `create_connection`
     try:
         yield ConfiguredSocket(link, await _configure(link, access))
     finally:

@@ -10,10 +10,11 @@ import msgspec
 
 from harness.clock import World
 from harness.engines import EngineInfo, Listener, Reference
+from harness.engines.remote.adapter import make_adapter
 from harness.engines.remote.connection import Access, Credentials, Fault, probe, read_key
+from harness.engines.remote.handover import Handover
 from harness.engines.remote.loop_watch import LoopWatch
 from harness.engines.remote.options import RealtimeOptions
-from harness.engines.remote.protocols import make_adapter
 from harness.engines.remote.session import RemoteStream
 from harness.errors import ConfigError, UsageError
 from harness.events import ServedEngine, SessionKind, Ticks
@@ -72,6 +73,7 @@ class RealtimeClient:
         self._streams: WeakSet[RemoteStream] = WeakSet()
         self._watch = LoopWatch(world)
         self._loop = self._watch.loop
+        self._handover = Handover(self._loop)
         self._thread = threading.Thread(target=self._run, name="realtime-sockets", daemon=True)
         self._thread.start()
 
@@ -109,7 +111,7 @@ class RealtimeClient:
             listener,
             self._world,
             self._connecting,
-            self._loop,
+            self._handover,
             self._served,
         )
         self._streams.add(stream)

@@ -11,7 +11,7 @@ import asyncio
 import selectors
 from typing import Any, NamedTuple
 
-from harness.clock import NS_PER_S, World
+from harness.clock import NS_PER_S, SWITCH_NS, World
 from harness.events import Ticks
 from harness.ticks import TickLog
 
@@ -35,15 +35,18 @@ class LoopSelector(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, Any]]:
         """As any selector; looks without waiting first, so that it knows which of the two it was.
 
-        What was there at once came after the look before; what was waited for came just now.
+        What was there at once came after the look before. What was waited for came just now, or
+        as long ago as another thread may have kept this one from running.
         """
-        last_look_ns = self._looked_ns
+        since_ns = self._looked_ns
         ready = super().select(0)
-        if not ready and (timeout is None or timeout > 0):
-            ready = super().select(timeout)
-            last_look_ns = self._now_ns()
         self._looked_ns = self._now_ns()
-        self.since_ns = last_look_ns
+        if not ready and (timeout is None or timeout > 0):
+            since_ns = self._looked_ns
+            ready = super().select(timeout)
+            self._looked_ns = self._now_ns()
+            since_ns = max(since_ns, self._looked_ns - SWITCH_NS)
+        self.since_ns = since_ns
         return ready
 
 

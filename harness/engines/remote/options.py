@@ -50,9 +50,9 @@ def _require_websocket_url(name: str, url: str) -> None:
 PROTOCOLS: Registry[Any] = Registry(
     "protocol",
     {
-        "vllm": "harness.engines.remote.protocols:Vllm",
-        "mistral": "harness.engines.remote.protocols:Mistral",
-        "openai": "harness.engines.remote.protocols:OpenAI",
+        "vllm": "harness.engines.remote.protocols.vllm:Vllm",
+        "mistral": "harness.engines.remote.protocols.mistral:Mistral",
+        "openai": "harness.engines.remote.protocols.openai:OpenAI",
     },
     group="harness.protocols",
 )

@@ -31,6 +31,7 @@ from websockets.exceptions import ConnectionClosed
 
 from harness.clock import NS_PER_MS, NS_PER_S, World
 from harness.engines import Listener, Samples
+from harness.engines.remote.adapter import RATE_HZ, EventKind, ServerEvent
 from harness.engines.remote.connection import (
     KEY_CAME_BACK,
     Access,
@@ -41,18 +42,31 @@ from harness.engines.remote.connection import (
     parse,
     setup_timeout,
 )
+from harness.engines.remote.handover import Handover
 from harness.engines.remote.link import Link
 from harness.engines.remote.loop_watch import Receipt
-from harness.engines.remote.protocols import RATE_HZ, EventKind, ServerEvent
 from harness.engines.remote.timing import OWN_NAMES, check_timing
 from harness.events import ServedEngine, ServerTiming, SessionKind
 from harness.text import shorten
 
-_SPEECH_RMS = 0.01  # -40 dBFS: a frame above it counts as speech
 _MAX_QUEUED_S = 600.0  # of audio, however fast it is fed
 # Of what a server sends in one session: an answer may come at once, a live one step by step.
 _MOST_MESSAGES, _MESSAGES_PER_S = 10_000, 1000
 _MOST_TEXT = 2_000_000  # characters: four hours of speech have a tenth of it
+
+
+class _SpeechLevel:
+    """Which frames are speech: within 20 dB of the loudest so far, so the recording's level counts
+    for nothing; before any is louder than -40 dBFS, from -60 dBFS on.
+    """
+
+    def __init__(self) -> None:
+        self._loudest = 1e-4  # mean square
+
+    def is_speech(self, samples: Samples) -> bool:
+        power = float(np.dot(samples, samples)) / max(1, len(samples))
+        self._loudest = max(self._loudest, power)
+        return power > 0.01 * self._loudest
 
 
 class _Queued(NamedTuple):
@@ -72,7 +86,7 @@ class RemoteStream:
         listener: Listener,
         world: World,
         connecting: asyncio.Semaphore,
-        loop: asyncio.AbstractEventLoop,
+        handover: Handover,
         served: ServedEngine | None,
     ) -> None:
         """
@@ -85,7 +99,7 @@ class RemoteStream:
         self._listener = listener
         self._world = world
         self._connecting = connecting
-        self._loop = loop
+        self._handover = handover
         self._telling = threading.RLock()  # `close` returns after a call that is under way
         self._over = False  # ended, failed or closed: the listener is told nothing more
         self._task: asyncio.Task[None] | None = None
@@ -102,6 +116,7 @@ class RemoteStream:
         self._text_end = ""  # of all deltas, where there is a key that it might hold in pieces
         self._began_ns = 0  # to connect
         self._listening_ns = 0  # since when messages are counted
+        self._level = _SpeechLevel()
         self._quiet_since_ns = 0  # the last text that was not blank, or the first audio
         self._quiet_speech_s = 0.0  # speech fed since then
         self._quiet_received = 0  # events since then
@@ -109,24 +124,24 @@ class RemoteStream:
     # --- the driver's thread ---------------------------------------------------------------------
 
     def start(self) -> None:
-        self._loop.call_soon_threadsafe(self._start)
+        self._handover.call(self._start)
 
     def feed(self, samples: Samples) -> None:
-        self._loop.call_soon_threadsafe(self._enqueue, samples)
+        self._handover.call(self._enqueue, samples)
 
     def finish(self) -> None:
-        self._loop.call_soon_threadsafe(self._enqueue, None)
+        self._handover.call(self._enqueue, None)
 
     def close(self) -> None:
         with self._telling:
             self._over = True
-        self._loop.call_soon_threadsafe(self._cancel)
+        self._handover.call(self._cancel)
 
     # --- the asyncio thread ----------------------------------------------------------------------
 
     def _start(self) -> None:
         if not self._over:
-            self._task = self._loop.create_task(self._run())
+            self._task = asyncio.get_running_loop().create_task(self._run())
             self._task.add_done_callback(self._tell_defect)
 
     def _cancel(self) -> None:
@@ -140,7 +155,9 @@ class RemoteStream:
             self._timer.cancel()
             self._timer = None
         if within_s is not None:
-            self._timer = self._loop.call_later(within_s, self._fail, else_complaint)
+            self._timer = asyncio.get_running_loop().call_later(
+                within_s, self._fail, else_complaint
+            )
 
     def _fail(self, complaint: str) -> None:
         self._tell_failed(complaint)
@@ -162,7 +179,7 @@ class RemoteStream:
         async with AsyncExitStack() as stack:  # closes the socket after the listener was told
             try:
                 link = await self._set_up(stack)
-                sending = self._loop.create_task(self._send_audio(link))
+                sending = asyncio.get_running_loop().create_task(self._send_audio(link))
                 sending.add_done_callback(self._tell_defect)
                 stack.callback(sending.cancel)
                 await self._receive(link)
@@ -240,7 +257,7 @@ class RemoteStream:
         """Fail a live session in which speech goes in and nothing comes out."""
         if self._quiet_since_ns == 0:
             self._quiet_since_ns = now_ns
-        if float(np.sqrt(np.mean(samples * samples))) > _SPEECH_RMS:
+        if self._level.is_speech(samples):
             self._quiet_speech_s += len(samples) / RATE_HZ
         if self._config.kind == "turn":
             return

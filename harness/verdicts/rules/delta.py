@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
+import msgspec
+import numpy as np
+
 from harness.metrics.metric import Metric
 from harness.metrics.registry import by_name
 from harness.metrics.summary import shares_by_clip
@@ -46,7 +49,9 @@ class Delta(ComparingRule, frozen=True, kw_only=True):
         change = Bootstrap(
             lambda w: rates[0](w) - rates[1](w), len(shared), "percentile", seed=material.seed
         )
-        return estimated(
+        found = estimated(
             change, f"{name.upper()} minus {reference_name} {name.upper()}", "1", material.alpha,
             low=None, high=self.high, n=len(shared),
         )  # fmt: skip
+        new_rate, old_rate = (float(rate(np.ones((1, len(shared))))[0]) for rate in rates)
+        return msgspec.structs.replace(found, old=old_rate, new=new_rate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
+import msgspec
 import numpy as np
 
 from harness.metrics.registry import by_name
@@ -51,7 +52,9 @@ class Faster(PairedRule, frozen=True, kw_only=True):
         factor = Bootstrap(
             lambda w: pair.old_of(w) / pair.new_of(w), pair.clips, pair.method, seed=material.seed
         )
-        return estimated(
+        found = estimated(
             factor, f"{self.figure} of {self.reference} divided by this one", "1", material.alpha,
             low=self.times, high=None, n=pair.n,
         )  # fmt: skip
+        old, new = float(pair.old_of(everything)[0]), float(pair.new_of(everything)[0])
+        return msgspec.structs.replace(found, old=old, new=new)

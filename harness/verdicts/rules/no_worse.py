@@ -78,6 +78,7 @@ class NoWorse(PairedRule, frozen=True, kw_only=True):
             widened += ", which varies with the clips too: the test is of the rise minus it"
         return msgspec.structs.replace(
             found, observed=rise.value, limit=limit, interval=interval,
+            old=old, new=old + rise.value,
             seen=f"{name} went from {say(old, unit)} to {say(old + rise.value, unit)}:"
             f" {share}{rise.value:+.1f} {unit} {say_interval(interval, unit)},"
             f" allowed +{say(limit, unit)}{widened}; n = {pair.n} from {pair.clips} clips",

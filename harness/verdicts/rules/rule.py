@@ -38,6 +38,8 @@ class RuleResult(msgspec.Struct, frozen=True, kw_only=True):
     exact: bool = False  # a fact, not a guess: no part in the correction for many rules
     observed: float | None = None
     limit: float | None = None
+    old: float | None = None  # a comparison: the figure of the reference
+    new: float | None = None  # a comparison: the figure of this arm
     unit: str = "1"
     interval: Interval | None = None
     n: int = 0

@@ -21,10 +21,10 @@ from websockets.frames import Frame, Opcode
 from harness.clock import RealWorld
 from harness.engines.remote import connect_realtime
 from harness.engines.remote import session as stream
+from harness.engines.remote.adapter import EventKind, ServerEvent, make_adapter
 from harness.engines.remote.connection import Credentials
 from harness.engines.remote.engine import RealtimeClient
 from harness.engines.remote.options import RealtimeOptions
-from harness.engines.remote.protocols import EventKind, ServerEvent, make_adapter
 from harness.engines.remote.timing import check_timing
 from harness.errors import ConfigError, UsageError
 from harness.events import ServedEngine, ServerSpan, ServerTiming, SessionKind

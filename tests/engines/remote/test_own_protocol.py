@@ -9,15 +9,15 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from harness.clock import RealWorld
-from harness.engines.remote.engine import RealtimeClient
-from harness.engines.remote.options import PROTOCOLS, RealtimeOptions
-from harness.engines.remote.protocols import (
+from harness.engines.remote.adapter import (
     Adapter,
     EventKind,
     ServerEvent,
     make_adapter,
     pcm16,
 )
+from harness.engines.remote.engine import RealtimeClient
+from harness.engines.remote.options import PROTOCOLS, RealtimeOptions
 from harness.errors import ConfigError
 from tests.engines.fake_vllm import running
 from tests.engines.remote.test_session import speak

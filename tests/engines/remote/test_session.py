@@ -21,9 +21,9 @@ from websockets.sync.client import connect
 
 from harness.clock import RealWorld, VirtualWorld
 from harness.engines.remote import connect_realtime
+from harness.engines.remote.adapter import EventKind, make_adapter, pcm16
 from harness.engines.remote.engine import RealtimeClient
 from harness.engines.remote.options import RealtimeOptions
-from harness.engines.remote.protocols import EventKind, make_adapter, pcm16
 from harness.errors import ConfigError, UsageError
 from tests.engines.fake_vllm import MODEL, FakeVllm, delta, error, running, send
 from tests.engines.listening import WORLD, Heard, loud
