@@ -222,7 +222,6 @@ TESTED_IN = {
     "experiments/saved": "serve/test_saved.py",
     "experiments/shards": "serve/test_shards.py",
     "metrics/corpus": "metrics/test_accuracy.py",
-    "metrics/glossary": "test_readme.py",
     "metrics/instants": "metrics/test_latency.py",
     "metrics/metric": "test_outside.py",
     "metrics/registry": "test_outside.py",

@@ -18,7 +18,7 @@ from harness.verdicts import EXIT_CODES
 
 WHAT = """\
 Find the largest number of concurrent streams that still meets the objectives, as an interval; every
-number that is looked at leaves a run, and capacity.json and plots/capacity.svg tell the whole.
+number that is tried leaves a run; capacity.json and plots/capacity.svg have the whole result.
 
   python -m harness capacity capacity.most_streams=8
   python -m harness capacity engine=realtime engine.url=ws://HOST:PORT/v1/realtime \\

@@ -94,7 +94,7 @@ class RealtimeClient:
         stated_ms = self._config.delay_ms
         if stated_ms is not None and stated_ms != served.model_delay_ms:
             raise Fault(
-                f"engine.delay_ms={stated_ms}, but the server tells {served.model_delay_ms:g} ms:"
+                f"engine.delay_ms={stated_ms}, but the server reports {served.model_delay_ms:g} ms:"
                 " leave engine.delay_ms out"
             )
         self._served = served

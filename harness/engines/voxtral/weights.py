@@ -167,7 +167,7 @@ class _Source:
         hint = (
             f"look into {where} for it; model.weights=random needs no files"
             if error is None
-            else f"model.weights=FOLDER or random; loading said: {_first_line(error)}"
+            else f"model.weights=FOLDER or random; error of loading: {_first_line(error)}"
         )
         return WeightsError(what, value=self.name, hint=hint)
 

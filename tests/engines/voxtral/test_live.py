@@ -292,7 +292,7 @@ def test_the_factory_wraps_it_for_live_sessions_only(world: VirtualWorld) -> Non
         (random_3b(max_audio_s=60), r"leave model\.max_audio_s out"),
         (random_3b(max_new_tokens=247), r"(?s)max_new_tokens.*247.*248 or more"),
         (WhisperModel(max_new_tokens=247), r"(?s)max_new_tokens.*247.*248 or more"),
-        (VoxtralRealtimeModel(weights="random", size="tiny"), "streams by itself"),
+        (VoxtralRealtimeModel(weights="random", size="tiny"), "is a streaming model"),
     ],
 )
 def test_what_a_live_session_would_not_read_is_refused(
