@@ -37,7 +37,7 @@ def load_voxtral(
     """Voxtral, loaded and warm; returns when both are done.
 
     Args:
-        windows: for live sessions: it watches its attention, which ``transcribe_window`` tells.
+        windows: for live sessions: it records its attention for ``transcribe_window``.
 
     Raises:
         WeightsError, DeviceError, ConfigError: with the next step.

@@ -114,7 +114,7 @@ def load_voxtral_weights(
     """Weights on ``device`` in ``dtype``, with their tokenizer.
 
     Args:
-        cache_bytes: memory that the engine will want beside the weights, from the model's
+        cache_bytes: memory that the engine needs in addition to the weights, from the model's
             configuration: it is checked that there is enough before anything is loaded.
 
     Raises:
