@@ -203,7 +203,7 @@ TESTED_IN = {
     "engines/torch": "engines/voxtral/test_engine.py",
     "export": "export/test_ci.py",
     "serve": "serve/test_app.py",
-    "cli": "cli/test_verbs.py",
+    "cli": "cli/test_run.py",
     # small, and used by what is named here
     "datasets/alignment_ctc": "datasets/test_alignment.py",
     "datasets/hub": "datasets/test_load.py",
@@ -248,3 +248,14 @@ def test_every_module_has_a_test_file() -> None:
     assert untested == [], "write tests for them; or name the file that tests them in TESTED_IN"
     assert set(TESTED_IN) - used == set(), "they have a test file: take them out of TESTED_IN"
     assert [name for name in TESTED_IN.values() if not (tests / name).is_file()] == []
+
+
+def test_one_name_is_one_thing() -> None:
+    """No two classes of the harness share a name, but for the API's run, which can be judged."""
+    seen: dict[str, list[str]] = {}
+    for path in modules():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                seen.setdefault(node.name, []).append(dotted(path))
+    shared = {name: where for name, where in seen.items() if len(where) > 1}
+    assert shared == {"Run": ["harness.api", "harness.runs.folder"]}
