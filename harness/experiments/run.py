@@ -14,6 +14,7 @@ from dataclasses import fields
 
 import msgspec
 
+from harness.addresses import port_here
 from harness.clock import World
 from harness.config import Config
 from harness.datasets.load import Dataset
@@ -201,7 +202,9 @@ def _host_watched(world: World, recorders: Sequence[ArmRecorder]) -> Iterator[No
         for recorder in recorders:
             recorder.writer.append_host([sample])
 
-    sampler = HostSampler(world, keep)
+    urls = (str(recorder.engine.info.details.get("url") or "") for recorder in recorders)
+    port = next((port for url in urls if (port := port_here(url))), None)
+    sampler = HostSampler(world, keep, server_port=port)
     sampler.start()
     try:
         yield

@@ -35,6 +35,7 @@ class HostSample(msgspec.Struct, frozen=True):
     own_cpu_s: float  # that this process has used, all its threads
     all_cpu_s: float | None  # that all cores have been busy; None: time is simulated
     cores: int  # of the machine
+    server_cpu_s: float | None = None  # that the measured server used; None: it is not found here
 
 
 class HostSampler:
@@ -46,10 +47,12 @@ class HostSampler:
         keep: Callable[[HostSample], None],
         *,
         every_ms: float = 1000.0,
+        server_port: int | None = None,
         host: Any = None,
     ) -> None:
         """
         Args:
+            server_port: where a measured server listens on this machine: it is none of the others.
             keep: is given every sample at once: a process that is killed for its memory leaves
                 behind what it held. What it raises ends the sampling, and :meth:`stop` raises it.
             world: in a simulated one a sample is taken every ``every_ms`` of simulated time; how
@@ -66,6 +69,7 @@ class HostSampler:
         self._host = host
         self._process = host.Process()
         self._cores: int = host.cpu_count()
+        self._server = None if server_port is None else self._listener(server_port)
         self._failed: HarnessError | None = None
 
     def start(self) -> None:
@@ -104,7 +108,27 @@ class HostSampler:
             own_cpu_s=own.user + own.system,
             all_cpu_s=None if self._world.simulated else self._busy_s(),
             cores=self._cores,
+            server_cpu_s=None if self._server is None else self._cpu_of_server_s(),
         )
+
+    def _listener(self, port: int) -> Any:
+        """The process that listens at a port; None: none that this user may see."""
+        try:
+            sockets = self._host.net_connections(kind="tcp")
+            pids = {s.pid for s in sockets if s.status == "LISTEN" and s.laddr.port == port}
+            return next((self._host.Process(pid) for pid in pids if pid), None)
+        except self._host.Error:
+            return None
+
+    def _cpu_of_server_s(self) -> float | None:
+        """CPU time of the server and what it started; None: it is gone, or may not be seen."""
+        server: Any = self._server
+        try:
+            family = [server, *server.children(recursive=True)]
+            times = [process.cpu_times() for process in family]
+        except self._host.Error:
+            return None
+        return float(sum(of.user + of.system for of in times))
 
     def _busy_s(self) -> float:
         times = self._host.cpu_times()
@@ -135,7 +159,8 @@ def memory_slope(samples: Sequence[HostSample]) -> Slope | Missing:
 def others_cpu(samples: Sequence[HostSample]) -> float | Missing:
     """Share (0 to 1) of the machine's CPU that others than this process used, mean over the run.
 
-    (CPU time of all - own CPU time) / (cores * time); the kernel and the hypervisor are others.
+    (CPU time of all - own CPU time - that of the measured server, where it runs here) /
+    (cores * time); the kernel and the hypervisor are others.
 
     Missing: in simulated time; less than 5 s.
     """
@@ -147,6 +172,7 @@ def others_cpu(samples: Sequence[HostSample]) -> float | Missing:
             return Missing("time is simulated")
         took_s = (last.at_ns - first.at_ns) / NS_PER_S
         others_s += last.all_cpu_s - first.all_cpu_s - (last.own_cpu_s - first.own_cpu_s)
+        others_s -= (last.server_cpu_s or 0.0) - (first.server_cpu_s or 0.0)
         cores_s += last.cores * took_s
         measured_s += took_s
     if measured_s < LEAST_S:

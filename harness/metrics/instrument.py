@@ -25,7 +25,7 @@ class Stop(NamedTuple):
     lost_ms: float
 
 
-@metric_function(unit="ms", label="Receipt error", scope="series", kept=False)
+@metric_function(unit="ms", label="Receipt error", scope="series")
 def receipt_error_ms(trace: Trace) -> tuple[float, ...] | Missing:
     """How late a receipt may have been stamped, of every token whose text is not blank.
 

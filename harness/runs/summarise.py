@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from harness.addresses import is_loopback
 from harness.machine.gpu import GpuTelemetry, NoGpu
 from harness.machine.host import memory_slope, most_memory_mib, others_cpu
 from harness.metrics import METRICS_VERSION, Distribution, Ratio
@@ -24,15 +25,15 @@ def summarise_run(run: Run) -> Summary:
     environment, replayed = run.environment, run.config["replay"]
     repeats = _repeats(run)
     host = _host(run)
-    served = environment.model.device == "remote"  # on this machine: one of the others
     facts = RunFacts(
         planned=environment.dataset.clips * repeats,
         pace=replayed["pace"],
         gc_pauses_ns=tuple((pause.start_ns, pause.end_ns) for pause in run.gc_pauses),
         clock_resolution_ns=environment.clock_resolution_ns,
         cadence_ms=environment.model.cadence_ms,
+        allow=tuple(run.config["gate"].get("allow", ())),
         throttled=run.telemetry.throttled if isinstance(run.telemetry, GpuTelemetry) else {},
-        others_cpu=None if served or not host else host["others_cpu"].value,
+        others_cpu=host["others_cpu"].value if host and _server_is_known(run) else None,
     )
     validity, warnings = check_validity(run.traces, run.clips, facts)
     return Summary(
@@ -104,6 +105,14 @@ def _host(run: Run) -> dict[str, Ratio]:
         "memory_slope_mib_per_min": _ratio("MiB/min", memory_slope(run.host)),
         "others_cpu": _ratio("1", others_cpu(run.host)),
     }
+
+
+def _server_is_known(run: Run) -> bool:
+    """Whether a measured server is surely none of the other programs on this machine."""
+    url = run.environment.model.details.get("url")
+    if run.environment.model.device != "remote" or not isinstance(url, str):
+        return run.environment.model.device != "remote"
+    return not is_loopback(url) or all(sample.server_cpu_s is not None for sample in run.host)
 
 
 def _ratio(unit: str, found: float | Slope | Missing) -> Ratio:

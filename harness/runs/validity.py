@@ -7,7 +7,7 @@ reader should know. Each names its check, what was seen, the limit, and the reme
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -58,6 +58,10 @@ NOISE_MS = 100.0
 EARLY_MS = 50.0
 
 
+# What a gate may let pass by name (gate.allow): an engine that guesses on purpose.
+ALLOWABLE = ("impossible_speed",)
+
+
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What traces do not say about their run."""
 
@@ -68,6 +72,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     others_cpu: float | None = None  # share of the machine that other programs used; None: unknown
     clock_resolution_ns: int = msgspec.field(default_factory=resolution_ns)
     cadence_ms: float | None = None  # the engine's step in live sessions, if it has one
+    allow: tuple[str, ...] = ()  # checks of ALLOWABLE that the run's gate lets pass
 
 
 class _Run(NamedTuple):
@@ -102,12 +107,20 @@ def check_validity(
     """
     invalid: list[str] = []
     warnings: list[str] = []
+    run = _Run(traces, clips, facts)
     for check in CHECKS:
-        finding = check.find(_Run(traces, clips, facts))
+        finding = check.find(run)
         if finding is not None:
             text = f"{check.id}: {finding.seen}; {finding.remedy or check.remedy}"
-            (invalid if finding.invalid else warnings).append(text)
+            allowed = check.id in ALLOWABLE and check.id in facts.allow
+            (invalid if finding.invalid and not allowed else warnings).append(text)
     return tuple(invalid), tuple(warnings)
+
+
+def not_allowed(validity: Sequence[str], allow: Collection[str]) -> tuple[str, ...]:
+    """What makes a run invalid, less what a gate lets pass by hand."""
+    passes = {check for check in allow if check in ALLOWABLE}
+    return tuple(text for text in validity if text.partition(":")[0] not in passes)
 
 
 def _incomplete(run: _Run) -> Finding | None:

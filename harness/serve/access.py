@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import msgspec
+
+from harness.addresses import is_loopback
 
 _TOKEN_PROTOCOL = "bearer."  # noqa: S105 browsers cannot set headers: a subprotocol carries it
 
@@ -45,16 +46,6 @@ class Access(msgspec.Struct, frozen=True):
         ]
         expected = (self.token or "").encode()
         return any(hmac.compare_digest(token.encode(), expected) for token in offered)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host, with or without a port, is a name of this machine."""
-    try:
-        bare_ipv6 = host.count(":") > 1 and not host.startswith("[")
-        name = host if bare_ipv6 else urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _origin_host(origin: str) -> str | None:

@@ -27,6 +27,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from harness.addresses import is_loopback
 from harness.audio import RATE_HZ
 from harness.chunking import Strategy, Tokens, offered, parse_strategy
 from harness.clock import World, wall_time
@@ -36,7 +37,7 @@ from harness.engines import Engine, Reference
 from harness.engines.remote.adapter import pcm16
 from harness.errors import ConfigError
 from harness.events import ServedEngine, SessionKind
-from harness.serve.access import Access, is_loopback
+from harness.serve.access import Access
 from harness.serve.connection import Connection, Service
 from harness.serve.protocol import Realtime, ServeProtocol, Transcribe, UtteranceLimits
 from harness.serve.quiet import explain

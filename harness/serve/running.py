@@ -10,10 +10,10 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from harness.addresses import is_loopback
 from harness.config import ServeConfig
 from harness.errors import UsageError
 from harness.keys import KnownKeys
-from harness.serve.access import is_loopback
 from harness.serve.app import Server
 from harness.serve.quiet import quiet_log
 from harness.serve.wire import BACKLOG, ConnectionLimits, Door, most_connections, wired

@@ -17,6 +17,7 @@ from harness.metrics.registry import by_name
 from harness.runs.folder import load_run, write_text
 from harness.runs.reading import decode_json, refuse_absurd
 from harness.runs.summarise import measured_again
+from harness.runs.validity import ALLOWABLE
 
 FOLDER = Path("reports/baselines")
 
@@ -163,10 +164,11 @@ def check_comparable(
     Raises:
         UsageError: ``allow`` names a field that is not in the table, or one that must agree.
     """
-    allowed = tuple(allow)
+    allowed = tuple(field for field in allow if field not in ALLOWABLE)
     for field in allowed:
         if not any(_covers(field, name) or _covers(name, field) for name, _ in FIELDS):
-            raise UsageError("--allow", value=field, allowed=", ".join(n for n, _ in FIELDS))
+            known = ", ".join([*(name for name, _ in FIELDS), *ALLOWABLE])
+            raise UsageError("--allow", value=field, allowed=known)
         if any(_covers(field, name) for name in NEVER_ALLOWED):
             raise UsageError(f"--allow {field}: such runs are never compared")
     found = []

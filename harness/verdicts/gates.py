@@ -16,15 +16,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypedDict, Unpack
 
+import msgspec
+
 from harness.config import GateConfig
 from harness.errors import ConfigError
 from harness.metrics import Distribution, Ratio
 from harness.runs.records import RuleVerdict, Verdict
 from harness.stats.estimates import holm
 from harness.verdicts import worst
+from harness.verdicts.instrument import too_close
 from harness.verdicts.rules import BASELINE, ComparingRule, Rule, parse_rules
 from harness.verdicts.rules.rule import Clips, Material, RuleResult
 
+_BETTER_STAMPS = "measure with fewer streams or on an idle machine, or allow more"
 _NO_BASELINE = "no baseline is named: gate.baseline=NAME, --baseline NAME, or `compare`"
 
 
@@ -39,6 +43,7 @@ class JudgingContext(TypedDict, total=False):
     # `baseline` or an arm's name -> why its run is not valid: no comparison with it is possible.
     invalid_references: Mapping[str, str]
     bands: Mapping[str, float] | None  # relative noise between runs, for a stored baseline only
+    reservation: str  # what a reader of every comparison must know as well; empty: nothing
 
 
 def judge(
@@ -118,11 +123,19 @@ def _rule_verdicts(
     if not asked and not broken:
         asked = [rule for rule, why in unasked.items() if why == _NO_BASELINE]
     found = dict(zip(asked, _judge_rules(asked, material, validity), strict=True))
+    if reservation := context.get("reservation"):
+        found = {rule: _with_reservation(rule, one, reservation) for rule, one in found.items()}
     return [
         found.get(rule)
         or (_invalid(rule, broken[rule]) if rule in broken else _not_asked(rule, unasked[rule]))
         for rule in rules
     ]
+
+
+def _with_reservation(rule: Rule, verdict: RuleVerdict, reservation: str) -> RuleVerdict:
+    if not isinstance(rule, ComparingRule):
+        return verdict
+    return msgspec.structs.replace(verdict, why=f"{verdict.why}; {reservation}")
 
 
 def check_arm(gate: GateConfig, arms: Sequence[Mapping[str, str]]) -> None:
@@ -204,6 +217,10 @@ def _judge_rules(
             status = "fail"
         else:
             status = "pass" if seen.p_pass <= material.alpha else "inconclusive"
+        if status in ("pass", "fail") and (why := too_close(rule, seen, material)):
+            open_ = msgspec.structs.replace(seen, seen=f"{seen.seen}; {why}", next=_BETTER_STAMPS)
+            verdicts.append(_verdict(rule, open_, "inconclusive", validity))
+            continue
         verdicts.append(_verdict(rule, seen, status, validity))
     return verdicts
 

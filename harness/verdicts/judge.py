@@ -15,6 +15,7 @@ from harness.metrics import METRICS_VERSION
 from harness.runs.folder import Run, RunWriter, load_run
 from harness.runs.records import Summary, Verdict
 from harness.runs.summarise import summarise_run
+from harness.runs.validity import not_allowed
 from harness.verdicts.baselines import FOLDER, Baseline, load_baseline, require_comparable
 from harness.verdicts.calibration import load_calibration
 from harness.verdicts.gates import JudgingContext, check_arm, check_references, judge
@@ -73,7 +74,7 @@ def judge_runs(
         BaselineError: a run was measured by another version of the metrics.
     """
     _require_our_metrics(runs)
-    reference = _reference(runs, against)
+    reference = _reference(runs, summaries, against)
     names = [
         {"name": run.name, **summary.arm} for run, summary in zip(runs, summaries, strict=True)
     ]
@@ -83,9 +84,11 @@ def judge_runs(
         arms.append(chunking)  # it may lie in a folder of any name
     for run in runs:
         check_references(gate or gate_of(run), arms)
-    invalid = {
-        run.name: s.validity[0] for run, s in zip(runs, summaries, strict=True) if s.validity
+    validity = {
+        run.name: not_allowed(summary.validity, (gate or gate_of(run)).allow)
+        for run, summary in zip(runs, summaries, strict=True)
     }
+    invalid = {name: problems[0] for name, problems in validity.items() if problems}
     if len(runs) > 1 and runs[0].name in invalid:
         invalid[BASELINE] = invalid[runs[0].name]
     verdicts = [
@@ -93,7 +96,7 @@ def judge_runs(
             run.clips,
             gate or gate_of(run),
             arm=arm,
-            validity=summary.validity,
+            validity=validity[run.name],
             figures=summary.metrics,
             share=_share(run),
             seed=run.environment.seed,
@@ -107,6 +110,12 @@ def judge_runs(
     return [_name_next(verdict, command) for verdict in verdicts]
 
 
+def _reservation(summary: Summary) -> str:
+    """A stored baseline was measured at another time: how busy the machine is now matters."""
+    busy = (text for text in summary.warnings if text.startswith("busy_machine: "))
+    return next((text.removeprefix("busy_machine: ").partition(";")[0] for text in busy), "")
+
+
 def _context(
     run: Run, runs: Sequence[Run], reference: JudgingContext, invalid: Mapping[str, str]
 ) -> JudgingContext:
@@ -118,7 +127,9 @@ def _context(
     }
 
 
-def _reference(runs: Sequence[Run], against: BaselineReference | None) -> JudgingContext:
+def _reference(
+    runs: Sequence[Run], summaries: Sequence[Summary], against: BaselineReference | None
+) -> JudgingContext:
     """What rules `vs baseline` compare with: the first of several arms, or a stored baseline."""
     if len(runs) > 1:
         return {"baseline": runs[0].clips, "baseline_name": f"arm {runs[0].name}"}
@@ -130,6 +141,7 @@ def _reference(runs: Sequence[Run], against: BaselineReference | None) -> Judgin
         "baseline_name": against.baseline.name,
         "allowed": against.allowed,
         "bands": calibration.bands if calibration else None,
+        "reservation": _reservation(summaries[0]),
     }
 
 

@@ -16,7 +16,7 @@ from harness.errors import StorageError
 from harness.machine.host import HostSample, HostSampler, memory_slope, most_memory_mib, others_cpu
 from harness.metrics import Ratio
 from harness.metrics.instants import Missing
-from harness.runs.folder import load_run
+from harness.runs.folder import Run, load_run
 from harness.runs.summarise import summarise_run
 from harness.stats.estimates import Interval, Slope
 from tests.report.synthetic import make_run, save_run
@@ -198,10 +198,57 @@ def test_others_at_work_are_a_warning_unless_they_may_be_the_server(tmp_path: Pa
         " compare arms in one comparison (interleaved), never with a stored baseline"
     )
     assert run.summary.validity == ()
-    model = msgspec.structs.replace(run.environment.model, device="remote")
-    environment = msgspec.structs.replace(run.environment, model=model)
-    run = msgspec.structs.replace(run, environment=environment)
+    run = served_at("ws://localhost:8000", run)  # and nobody could tell which process it is
     assert "busy_machine" not in str(summarise_run(run).warnings)
+
+
+def test_a_server_on_this_machine_is_none_of_the_others(tmp_path: Path) -> None:
+    samples = [sample(second, server_cpu_s=0.5 * second) for second in range(60)]
+    run = served_at("ws://127.0.0.1:8000/v1/realtime", make_run(tmp_path, host=samples))
+    metrics = summarise_run(run).metrics
+    assert metrics["others_cpu"] == Ratio(unit="1", value=pytest.approx((0.8 - 0.5) / 4))
+    busier = [sample(second, server_cpu_s=0.1 * second) for second in range(60)]
+    run = msgspec.structs.replace(run, host=busier)
+    assert "busy_machine: other programs used 18%" in str(summarise_run(run).warnings)
+
+
+def test_a_server_elsewhere_hides_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path, host=[sample(second) for second in range(60)])
+    run = served_at("wss://stt.example/v1/realtime", run)
+    assert "busy_machine" in str(summarise_run(run).warnings)
+
+
+def served_at(url: str, run: Run) -> Run:
+    model = msgspec.structs.replace(run.environment.model, device="remote", details={"url": url})
+    environment = msgspec.structs.replace(run.environment, model=model)
+    return msgspec.structs.replace(run, environment=environment)
+
+
+def test_the_process_that_listens_at_the_servers_port_is_found() -> None:
+    class Serving(FakeHost):
+        Error = OSError
+
+        def net_connections(self, kind: str) -> list[Any]:
+            assert kind == "tcp"
+            other = SimpleNamespace(status="LISTEN", laddr=SimpleNamespace(port=1), pid=1)
+            server = SimpleNamespace(status="LISTEN", laddr=SimpleNamespace(port=8000), pid=9)
+            return [other, server]
+
+        def Process(self, pid: int = 7) -> Any:  # noqa: N802 psutil's name
+            if pid == 7:
+                return self
+            assert pid == 9
+            child = SimpleNamespace(cpu_times=lambda: SimpleNamespace(user=1.0, system=0.25))
+            return SimpleNamespace(
+                cpu_times=child.cpu_times, children=lambda *, recursive: [child] * recursive
+            )
+
+    samples: list[HostSample] = []
+    for port in (8000, 8001):
+        sampler = HostSampler(RealWorld(), samples.append, server_port=port, host=Serving())
+        sampler.start()
+        sampler.stop()
+    assert [one.server_cpu_s for one in samples] == [2.5, 2.5, None, None]
 
 
 @pytest.mark.e2e

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from harness.chunking import Sentences, Tokens, Words
 from harness.events import Ended, SessionKind
 from harness.metrics.latency import clip_metrics
-from harness.runs.validity import CHECKS, RunFacts, check_validity
+from harness.runs.validity import CHECKS, RunFacts, check_validity, not_allowed
 from tests.traces import MS, T0_MS, make_trace
 
 SLOW_WORDS = [
@@ -281,6 +281,22 @@ def test_one_piece_after_all_audio_is_no_live_streaming_under_any_chunking(chunk
     in_one_piece = [("It was the best of times.", 2030)]
     traces = run_of(tokens=in_one_piece, kind=SessionKind.LIVE, chunking=chunking)
     assert "fake_streaming" in judged(traces)[1]
+
+
+def early(**more):
+    return run_of(tokens=[(text, 1500 + 40 * k) for k, (text, _) in enumerate(SLOW_WORDS)], **more)
+
+
+def test_text_before_the_turn_ended_makes_a_run_invalid_unless_its_gate_allows_it():
+    assert judged(early())[0] == ["impossible_speed"]
+    assert judged(early(), allow=("impossible_speed",)) == ([], ["impossible_speed"])
+    assert not_allowed(("impossible_speed: x", "stopped: y"), ["impossible_speed", "stopped"]) == (
+        "stopped: y",
+    )
+    late = [*[0.0] * 50, 300.0, *[0.0] * 49]
+    assert judged(early(watchdog_late_ms=late), allow=("impossible_speed", "stopped"))[0] == [
+        "stopped"
+    ]
 
 
 def test_gaps_that_are_the_engines_step():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import ipaddress
 import logging
 import os
 import socket
@@ -24,6 +23,7 @@ from websockets.exceptions import (
 )
 from websockets.typing import Subprotocol
 
+from harness.addresses import is_loopback
 from harness.engines.remote.adapter import Adapter, EventKind, ServerEvent
 from harness.engines.remote.link import Link
 from harness.engines.remote.loop_watch import Receipt
@@ -136,14 +136,6 @@ def read_key(config: RealtimeOptions) -> str | None:
             allowed="wss://, or ws:// to this machine",
         )
     return key
-
-
-def is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @asynccontextmanager
