@@ -89,12 +89,12 @@ def run(
         engine: a class or function that is called with ``world`` and ``options`` and returns an
             engine of your own, in place of ``config.engine``.
         folder: where the run is kept; None: a new folder in ``reports/runs``.
-        progress: told how far the run is; None: nobody is.
+        progress: receives the progress of the run; None: no progress is reported.
         options: keywords for ``engine``.
 
     Raises:
-        UsageError, ConfigError: something asked for is not there, before anything was timed.
-        StorageError: the folder could not be written; what was written before is kept.
+        UsageError, ConfigError: something in the config does not exist; before anything is timed.
+        StorageError: the folder could not be written; finished sessions stay on disk.
     """
     config = config or Config()
     if engine is not None:
@@ -117,7 +117,7 @@ def compare(
         configs: which may differ in anything but dataset, seed and most of ``replay``.
         names: of the arms, in order; empty: what their chunking is called.
         folder: where the arms' folders are made; None: a new folder in ``reports/runs``.
-        progress: told how far the comparison is; None: nobody is.
+        progress: as in :func:`run`.
 
     Raises:
         As :func:`run`; UsageError also for fewer than two configurations or names that are equal.
@@ -125,7 +125,7 @@ def compare(
     names = list(names) or [config.chunking.name for config in configs]
     if len(configs) < 2 or len(names) != len(configs) or len(set(names)) < len(names):
         raise UsageError(
-            "compare needs two configurations or more, each with a name of its own",
+            "compare needs two configurations or more, each with a different name",
             value=", ".join(names) or "none",
             hint="harness.compare(old, new, names=['old', 'new'])",
         )

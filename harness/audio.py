@@ -29,7 +29,7 @@ SHORTEST_SPEECH_MS = 50  # what is shorter is taken for a click
 
 Samples = NDArray[np.float32]  # [n], 16 kHz, mono, -1..1
 
-# Speech is told from noise by level alone, relative to the clip itself: see `speech_bounds`.
+# Speech and noise are separated by level alone, relative to the clip itself: see `speech_bounds`.
 _FRAME = RATE_HZ // 100  # 10 ms = 160 samples
 _PIECE = _FRAME // 5  # 2 ms = 32 samples
 _SPEECH_RUN = SHORTEST_SPEECH_MS // 10  # frames
@@ -37,7 +37,7 @@ _LOUD_RANGE_DB = 10.0  # below the loudest: vowels
 _SPEECH_RANGE_DB = 22.0  # below the median of the loud: the weak sounds of a word
 _NOISE_PERCENT = 2.0  # of the frames between: even fast speech has so many pauses
 _ABOVE_NOISE_DB = 4.0  # what the level of steady noise varies, about its lowest
-_NOISE_IS_APART_DB = 9.0  # speech and noise that differ by less are not told apart
+_NOISE_IS_APART_DB = 9.0  # speech and noise that differ by less are not separated
 _CLEARLY_APART_DB = 15.0  # of faint speech; the rumble of a room varies by 10 dB
 _FAINT_DBFS, _INAUDIBLE_DBFS = -60.0, -90.0
 

@@ -10,7 +10,7 @@ A ``World`` makes timelines and says what time it is:
   action on a timeline costs what it took to compute, times ``compute_scale`` (1: as measured,
   0: nothing, which makes every instant exact), and holds back only its own timeline.
 
-Code that is given a world cannot tell which one it has; that is how the measuring loop is tested
+Code that is given a world does not know which one it has; that is how the measuring loop is tested
 on exact integers and how an hour of audio is examined in the time its compute needs.
 """
 
@@ -225,7 +225,7 @@ class _VirtualTimeline:
         self._world.run()
 
     def start(self) -> None:
-        pass  # whoever calls `run` runs this timeline too
+        pass  # the caller of `run` runs this timeline too
 
     def stop(self) -> None:
         if self._runs:

@@ -109,9 +109,11 @@ class ReportConfig:
 
 @dataclass
 class ServeConfig:
-    host: str = "127.0.0.1"  # loopback: nobody else can reach it; 0.0.0.0: everybody can
+    host: str = (
+        "127.0.0.1"  # loopback: this machine only; 0.0.0.0: every machine that can reach this one
+    )
     port: int = 8000  # 0: any free one
-    max_sessions: int = 64  # one more is refused, and told so
+    max_sessions: int = 64  # at the same time; one more is refused with an error
     max_connections: int | None = None  # open sockets, sessions included; None: max_sessions + 64
     handshake_timeout_s: float = 10.0  # from connecting, or the last answer, to a whole request
     max_audio_s: float = 600.0  # audio of one utterance
@@ -155,10 +157,10 @@ class CalibrateConfig:
 class CapacityConfig:
     """How `capacity` looks for the largest number of streams that still meets the objectives."""
 
-    objectives: list[str] = field(  # what one session must keep, in the grammar of gates
+    objectives: list[str] = field(  # limits for each session (SLOs), in the grammar of gates
         default_factory=lambda: ["ttft_ms p95 <= 900 ms", "gap_ms p95 <= 300 ms"]
     )
-    goodput: float = 0.95  # the share of sessions that must keep every objective
+    goodput: float = 0.95  # the share of sessions that must meet every objective
     confidence: float = 0.95  # both ends of the answer are right with this probability
     most_streams: int = 64  # do not look beyond
     sessions: int = 60  # that count in one look at a number of streams, at least

@@ -8,7 +8,7 @@ _DEFAULT_GROUPS = frozenset({"embedded"})  # extras whose packages `uv sync` alo
 
 
 def in_checkout() -> bool:
-    """Whether the package lies beside its ``pyproject.toml``, not among installed packages."""
+    """Whether the package is in a checkout (next to its ``pyproject.toml``), not installed."""
     return (Path(__file__).parents[1] / "pyproject.toml").is_file()
 
 

@@ -1,4 +1,4 @@
-"""Keys stay out of what is kept or shown: in addresses, and in what the other side sends back.
+"""Keys are never stored or shown: not in addresses, and not in what the other side sends back.
 
 An address is kept with the run, so one whose parameters have the name of a key is refused. A key
 that we know (``engine.api_key_env``, ``serve.token_env``) is taken out of foreign text where that
@@ -119,7 +119,7 @@ class KnownKeys:
 
 _TELLING = 8  # characters from the beginning of a key that no speech has
 _SHORT = 6  # a key of fewer characters may be part of a word: it counts when it stands alone
-_LEAST_BASE64 = 6  # characters of base64 that tell a key
+_LEAST_BASE64 = 6  # characters of base64 that identify a key
 
 
 def _spellings(key: str) -> list[str]:

@@ -13,8 +13,8 @@
     def test_gate_of_the_team(stt_run):
         stt_run("reports/runs/last").check(gate="ci/stt_gate.yaml")
 
-A rule that fails fails the test. One that is inconclusive or cannot be asked of the run, or a run
-that is not valid, fails it too, unless ``undecided="skip"``.
+A rule that fails makes the test fail. So does one that is inconclusive or does not apply to the
+run, and a run that is not valid, unless ``undecided="skip"``.
 
 Imports of the harness are inside functions: pytest loads plugins in every test run, also in
 projects that have a package of their own called ``harness``; only a test that asks for ``stt_run``
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class CheckedRun:
-    """A run that rules can be asked of."""
+    """A run that can be judged by rules."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -70,7 +70,9 @@ class CheckedRun:
             undecided: what becomes of the test when no rule fails and not every rule passes.
         """
         if not rules and gate is None:
-            pytest.fail("no rule was asked; such as `ttft_ms p95 <= 900 ms`", pytrace=False)
+            pytest.fail(
+                "no rule was given; write one such as `ttft_ms p95 <= 900 ms`", pytrace=False
+            )
         with _errors_fail_the_test():
             verdict = self.judge(*rules, gate=gate, **how)
         unmet = [rule for rule in verdict.rules if rule.status != "pass"]

@@ -1,8 +1,8 @@
 """Registries: variants of one kind (engines, chunking strategies, ...) by name.
 
 A variant comes from the harness itself, from an installed package that has an entry point in the
-kind's group, or from Python (:meth:`Registry.add`). Nothing is imported before it is asked for by
-name: a package that cannot be imported costs an error that names it, and only when it is chosen.
+kind's group, or from Python (:meth:`Registry.add`). Nothing is imported before it is chosen by
+name: a package that cannot be imported gives an error that names it, and only when it is chosen.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Registry(Generic[T]):
                 f"the package {_package(point)} is installed, but its {self.kind} {point.name!r}"
                 f" cannot be loaded: {type(error).__name__}: {error}",
                 value=point.value,
-                hint=f"mend or uninstall {_package(point)}; other choices work without it",
+                hint=f"repair or uninstall {_package(point)}; other choices work without it",
             ) from error
         return foreign
 

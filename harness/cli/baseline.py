@@ -1,4 +1,4 @@
-"""The verb ``baseline``: keep named reference runs."""
+"""The verb ``baseline``: named reference runs."""
 
 from __future__ import annotations
 

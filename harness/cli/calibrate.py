@@ -17,17 +17,16 @@ from harness.verdicts import EXIT_CODES
 from harness.verdicts.calibration import Calibration, as_markdown, draw_power, save_calibration
 
 WHAT = """\
-Find out what this machine's noise hides. Runs of the same thing give the noise between runs, which
-gates of that configuration against a stored baseline allow for from then on, and the smallest
-slow-down that is found.
-Then known delays are injected into the engine, and the gate must find what it claims to find.
+Measure this machine's noise. Several runs of one configuration give the noise between runs and the
+smallest slow-down that is found. Later gates of this configuration against a stored baseline allow
+for that noise. Then known delays are injected into the engine, to check that the gate finds them.
 
   python -m harness calibrate
   python -m harness calibrate calibrate.runs=8 replay.repeats=5
 
-Exit code 0: every injected delay from the smallest detectable one on failed the gate, and none
-below what the rule allows did. 3: one of them did not hold. 4: a run was not valid or was cut off,
-or no delay at all can be found with so few clips and repeats."""
+Exit code 0: every delay that is detectable failed the gate, and no delay that the rule allows did.
+3: one of them had another result. 4: a run was not valid or was interrupted, or so few clips and
+repeats find no delay at all."""
 
 
 def calibrate(argv: list[str]) -> int:

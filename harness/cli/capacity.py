@@ -17,14 +17,14 @@ from harness.report.style import styled, write_plot
 from harness.verdicts import EXIT_CODES
 
 WHAT = """\
-Find the largest number of concurrent streams that still meets the objectives, as an interval; every
-number that is looked at leaves a run, and capacity.json and plots/capacity.svg tell the whole.
+Find the largest number of concurrent streams that still meets the objectives, as an interval. Every
+number that is tried leaves a run. capacity.json and plots/capacity.svg have the whole result.
 
   python -m harness capacity capacity.most_streams=8
   python -m harness capacity engine=realtime engine.url=ws://HOST:PORT/v1/realtime \\
     engine.model=NAME capacity.objectives="['ttft_ms p95 <= 900 ms', 'gap_ms p95 <= 300 ms']"
 
-Exit code 0: the answer is known; 3: one stream alone breaks the objectives; 4: it is not known."""
+Exit code 0: the number is known. 3: even one stream misses the objectives. 4: it is not known."""
 
 
 def capacity(argv: list[str]) -> int:

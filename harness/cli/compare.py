@@ -21,8 +21,8 @@ are compared with.
   python -m harness compare chunking=1word,6word
   python -m harness compare engine.dtype=float32,bfloat16 gate=ci
 
-A git revision is compared with the files as they are now by --against; both sides run as processes
-of their own, one repeat in turn, the revision from a worktree with its own environment:
+--against compares a git revision with the current files. Each side runs in its own process, in
+turns, one repeat each. The revision runs from a worktree with its own environment:
 
   python -m harness compare --against main gate=ci"""
 

@@ -57,7 +57,7 @@ class SweepArm(NamedTuple):
 
 
 def _label(key: str, value: str) -> str:
-    """How an arm is told from the others: a choice by its name, a value with its field's."""
+    """The name of an arm among the others: a choice by its name, a value with its field's."""
     label = f"{key.rsplit('.', 1)[-1]}={value}" if "." in key else value
     return re.sub(r"[^\w.+=-]", "_", label)
 

@@ -1,6 +1,6 @@
 """What is in an audio file, whatever its header states about its length.
 
-``links`` tells the container by its first bytes, finds the true end of the sound, takes joined
+``links`` recognises the container by its first bytes, finds the true end of the sound, takes joined
 files apart, and hands over pieces that libsndfile reads to their end. A file of which that cannot
 be done is refused by name, with the next step.
 """
@@ -66,7 +66,11 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"MAC ", "Monkey's Audio, which libsndfile does not read"),
     (0, b"TTA1", "True Audio, which libsndfile does not read"),
     (0, b".RMF", "RealMedia, which libsndfile does not read"),
-    (0, b"\x00\x05\x16\x07", "AppleDouble: what macOS keeps beside a file, without its sound"),
+    (
+        0,
+        b"\x00\x05\x16\x07",
+        "AppleDouble: metadata that macOS stores for a file, without its sound",
+    ),
 )
 _LFS_POINTER = b"version https://git-lfs."
 

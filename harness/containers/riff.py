@@ -245,7 +245,7 @@ def voc_links(content: bytes, name: str) -> Iterator[Link]:
 
 
 def plain_links(content: bytes, name: str) -> Iterator[Link]:
-    """A file of any other kind: whole unless it begins anew in its middle.
+    """A file of any other kind: whole unless a second file begins in its middle.
 
     Raises:
         DatasetError: files were joined.
@@ -253,7 +253,7 @@ def plain_links(content: bytes, name: str) -> Iterator[Link]:
     again = content.find(content[:24], 1) if len(content) >= 48 and any(content[:24]) else -1
     if again >= 0:
         raise DatasetError(
-            f"{name} begins anew at byte {again}: files were joined, of which the first is read",
+            f"{name}: a second file begins at byte {again}; only the first would be read",
             hint="take them apart, or join what they hold with another program",
         )
     yield Link(content, checked=False)

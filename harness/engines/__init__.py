@@ -20,7 +20,7 @@ Samples = NDArray[np.float32]  # [n], 16 kHz, mono, -1..1
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """What was said in a clip: for the scripted engine and for forced decoding, for no other."""
+    """The reference text of a clip: for the scripted engine and for forced decoding only."""
 
     text: str
     words: tuple[Word, ...] = ()  # when each was spoken; empty: unknown
@@ -30,7 +30,7 @@ class Listener(Protocol):
     """Receives what an engine does for one stream, at the instant it happens."""
 
     def ready(self) -> None:
-        """The stream can take audio in real time; said once, before any token.
+        """The stream can take audio in real time; called once, before any token.
 
         A local engine says it inside ``open``; an engine behind a socket once it is connected and
         configured. The replay sets ``t0`` after it; audio fed earlier is kept and sent then.
@@ -50,7 +50,7 @@ class Listener(Protocol):
         """Where time went; may come late (device events resolved afterwards), before ``ended``.
 
         Args:
-            shared_by: how many sessions it was done for at once; each is told of all of it.
+            shared_by: how many sessions it was done for at once; each gets the whole span.
         """
 
     def ended(self) -> None:
@@ -70,7 +70,7 @@ class Stream(Protocol):
         """No more audio follows."""
 
     def close(self) -> None:
-        """Give the stream up, at any time; its listener is told nothing more."""
+        """End the session at any time; its listener is not called any more."""
 
 
 class EngineInfo(msgspec.Struct, frozen=True, kw_only=True):

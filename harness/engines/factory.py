@@ -52,7 +52,7 @@ def load_engine(config: EngineChoice, world: World) -> Engine:
     if setting.live and "policy" not in engine.info.details and config.session != LiveSession():
         engine.close()
         raise ConfigError(
-            f"model={engine.info.model} streams by itself: it has no policy, step, trim or guard",
+            f"model={engine.info.model} is a streaming model without policy, step, trim or guard",
             value=config.session,
             allowed="session=live as it is",
         )

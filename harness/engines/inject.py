@@ -145,7 +145,7 @@ class _HeldListener:
         self._release(self.world.now_ns(), lambda: self._listener.failed(error))
 
     def _release(self, at_ns: int, tell: Callable[[], None]) -> None:
-        """Pass on what was said at ``at_ns``: stretched, delayed, never out of order."""
+        """Pass on what came at ``at_ns``: stretched, delayed, never out of order."""
         stretched_ns = self.input_at_ns + round((at_ns - self.input_at_ns) * self._config.scale)
         due_ns = max(at_ns, stretched_ns) + round(self._config.delay_ms * NS_PER_MS)
         self._last_release_ns = max(self._last_release_ns, due_ns)

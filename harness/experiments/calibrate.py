@@ -1,7 +1,7 @@
 """What this machine's noise hides, and proof that the gate finds what it does not.
 
 Runs of the same, one after the other on an engine that is loaded once; then every injected delay as
-an arm beside one that is left as it is, interleaved. All of them are run folders like any other.
+an arm, interleaved with one without a delay. All of them are ordinary run folders.
 """
 
 from __future__ import annotations

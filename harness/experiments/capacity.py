@@ -123,10 +123,10 @@ class _Looks:
         self._counted: dict[int, list[ClipMetrics]] = {}
 
     def take(self, streams: int, search: Search) -> None:
-        """Replay with so many streams and tell the search.
+        """Replay with so many streams and give the result to the search.
 
         Raises:
-            KeyboardInterrupt: it was interrupted; what was replayed is kept, and does not count.
+            KeyboardInterrupt: it was interrupted; finished sessions stay on disk, and do not count.
         """
         names = self._runs.setdefault(streams, [])
         name = f"streams-{streams}-look-{len(names) + 1}"

@@ -27,7 +27,7 @@ def rechunk_run(source: Run, chunking: Strategy, out: Path) -> Path:
         name=name,
         arm=msgspec.structs.replace(source.environment.arm, chunking=name),
         config_identity=identity([source.environment.config_identity, "rechunked", name]),
-        metrics_version=METRICS_VERSION,  # the recorded events are measured anew
+        metrics_version=METRICS_VERSION,  # the recorded events are measured again
         recorded_under_metrics=recorded,
         normalisers=normaliser_ids(trace.session.language for trace in source.traces),
         rechunked_from=str(source.folder),

@@ -55,7 +55,7 @@ class ArmRecorder:
 
     @cached_property
     def writer(self) -> RunWriter:
-        """Makes the folder when it is first asked for."""
+        """Makes the folder on first use."""
         return RunWriter(self.plan.folder, config_yaml(self.plan.config), self.environment)
 
     def _describe(

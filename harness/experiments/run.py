@@ -51,7 +51,7 @@ def run_arms(plans: Sequence[ArmPlan], progress: Progress) -> list[Summary]:
     """Replay all arms, interleaved in one comparison; returns their summaries, in order.
 
     Raises:
-        UsageError: something asked for is not there, before anything was timed.
+        UsageError: something in the config does not exist; before anything is timed.
         StorageError: a folder could not be written; what was written before is kept.
     """
     _check_arms(plans)
@@ -134,11 +134,11 @@ def _check_arms(plans: Sequence[ArmPlan]) -> None:
 
 
 def _check_gate(plan: ArmPlan) -> None:
-    """Whoever asks for a gate gets one."""
+    """A gate that was chosen must have rules."""
     gate = plan.config.gate
     if not gate.rules and _asks_for_a_gate(plan.overrides):
         raise ConfigError(
-            "the gate that was asked for has no rules",
+            "the chosen gate has no rules",
             value=gate.name,
             allowed="one or more rules",
             hint="configs/gate/example.yaml has every form of rule; gate=none asks for none",
@@ -152,7 +152,7 @@ def _check_gate(plan: ArmPlan) -> None:
 
 
 def _asks_for_a_gate(overrides: Sequence[str]) -> bool:
-    """A file was named, and nobody took its rules away by hand."""
+    """A gate file was chosen, and its rules were not replaced by hand."""
     named = [o for o in overrides if o.startswith("gate=") and o != "gate=none"]
     return bool(named) and not any(o.startswith("gate.rules=") for o in overrides)
 
@@ -180,7 +180,7 @@ def _load_against(recorders: Sequence[ArmRecorder]) -> BaselineReference | None:
 
 @contextmanager
 def _gpu_watched(world: World, recorders: Sequence[ArmRecorder]) -> Iterator[None]:
-    """Sample the GPUs that arms run on meanwhile; each arm keeps what was seen of its own."""
+    """Sample the GPUs during the measurement; each arm stores the samples of its own."""
     devices = {r.engine.info.device for r in recorders}
     samplers = {d: GpuSampler(world, d) for d in sorted(devices) if d.startswith("cuda")}
     for sampler in samplers.values():
@@ -196,7 +196,7 @@ def _gpu_watched(world: World, recorders: Sequence[ArmRecorder]) -> Iterator[Non
 
 @contextmanager
 def _host_watched(world: World, recorders: Sequence[ArmRecorder]) -> Iterator[None]:
-    """Sample the machine meanwhile; the arms share one process, and each keeps what was seen."""
+    """Sample the machine during the measurement; every arm stores the samples."""
 
     def keep(sample: HostSample) -> None:
         for recorder in recorders:
@@ -257,7 +257,7 @@ def _make_schedule(dataset: Dataset, config: Config, arms: int) -> Iterator[list
     """The sessions of one replay after the other: all repeats in one, or each in one of its own.
 
     Per repeat and clip, every arm, in random order: an order that alternates (ABBA) would make
-    neighbouring differences alike where noise lingers, and intervals too narrow.
+    neighbouring differences similar where noise lasts, and intervals too narrow.
     """
     order = random.Random(config.seed)  # noqa: S311 not a secret
     sessions: list[Planned] = []
@@ -316,7 +316,7 @@ def _make_recorder(plan: ArmPlan, rig: Rig, arm_names: list[str]) -> ArmRecorder
 
 
 def _open_again(recorders: Sequence[ArmRecorder], rig: Rig) -> list[ArmRecorder]:
-    """Folders for a second measurement, if a regression is to be confirmed by one."""
+    """Folders for a second measurement, if a regression has to be confirmed."""
     if not to_be_confirmed([recorder.writer.folder for recorder in recorders]):
         return []
     plans = [

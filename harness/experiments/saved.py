@@ -24,7 +24,7 @@ from harness.runs.summarise import summarise_run
 
 
 def imported_to(path: Path) -> Path:
-    """A session saved by the server's page becomes a folder beside its file."""
+    """The folder of a saved session: next to its file."""
     return path.with_suffix("") if path.suffix == ".json" else path
 
 

@@ -71,7 +71,7 @@ class ReplayedDataset(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ArmChoices(msgspec.Struct, frozen=True, kw_only=True):
-    """What tells arms apart, by name."""
+    """The choices by which arms differ, by name."""
 
     chunking: str
     model: str
@@ -80,7 +80,7 @@ class ArmChoices(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):
-    """``environment.json``: machine and software, what ran on it, and how it was asked for."""
+    """``environment.json``: machine and software, what ran on it, and with which options."""
 
     schema: int
     harness_version: str | None = None
@@ -172,7 +172,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
             capture_output=True, text=True, timeout=10, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
-        return None  # no git, or no checkout: the revision is unknown, and said so by null
+        return None  # no git, or no checkout: the revision is unknown (null)
     return done.stdout.strip()
 
 

@@ -15,7 +15,7 @@ import msgspec
 from harness.clock import NS_PER_MS, World
 from harness.machine.environment import find_gpu
 
-# Bits of nvmlDeviceGetCurrentClocksEventReasons that mean "slower than asked for". Idleness and
+# Bits of nvmlDeviceGetCurrentClocksEventReasons that mean "slower than requested". Idleness and
 # clocks that a person has set are not among them.
 THROTTLE_REASONS = {
     0x04: "power_cap",
@@ -27,7 +27,7 @@ THROTTLE_REASONS = {
 
 
 class GpuSample(msgspec.Struct, frozen=True):
-    """One reading; None: this GPU or driver does not tell."""
+    """One reading; None: this GPU or driver does not report it."""
 
     at_ns: int  # on the run's clock
     sm_mhz: int | None  # clock of the streaming multiprocessors
@@ -56,13 +56,13 @@ class GpuTelemetry(msgspec.Struct, frozen=True, tag="gpu"):
     @property
     def throttled(self) -> dict[str, float]:
         """Reason -> share of the samples that say so; empty: the clocks were never lowered."""
-        told = [sample.throttle for sample in self.samples if sample.throttle is not None]
-        seen = sorted({reason for reasons in told for reason in reasons})
-        return {reason: sum(reason in reasons for reasons in told) / len(told) for reason in seen}
+        known = [sample.throttle for sample in self.samples if sample.throttle is not None]
+        seen = sorted({reason for reasons in known for reason in reasons})
+        return {reason: sum(reason in reasons for reasons in known) / len(known) for reason in seen}
 
     @property
     def peak_memory_bytes(self) -> int | None:
-        """The most device memory that was in use; None: NVML did not tell."""
+        """The most device memory that was in use; None: NVML did not report it."""
         used = [s.memory_used_bytes for s in self.samples if s.memory_used_bytes is not None]
         return max(used, default=None)
 

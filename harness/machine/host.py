@@ -19,7 +19,7 @@ from harness.metrics.instants import Missing
 from harness.stats.estimates import Slope, slope_of_series
 
 # Kinds of CPU time in which a core worked, or was taken away by the hypervisor (steal), where the
-# system tells them; `guest` is part of `user`.
+# system reports them; `guest` is part of `user`.
 BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
 LEAST_SAMPLES = 10  # that a slope needs
 # Kernels count CPU time in steps of 10 ms a core: 0.4 % of the machine over 5 s, at most.
@@ -143,12 +143,12 @@ def most_memory_mib(samples: Sequence[HostSample]) -> float:
 def memory_slope(samples: Sequence[HostSample]) -> Slope | Missing:
     """Theil-Sen slope of resident memory [MiB] against time [min], with its 95 % interval.
 
-    Of the medians of blocks of consecutive samples, since neighbours are alike.
+    Of the medians of blocks of consecutive samples: neighbouring samples are correlated.
 
-    Missing: fewer than ten samples; several processes, each of which begins anew.
+    Missing: fewer than ten samples; several processes, each with a start of its own.
     """
     if len({sample.pid for sample in samples}) > 1:
-        return Missing("measured by several processes, each of which begins anew")
+        return Missing("measured by several processes, each with a start of its own")
     if len(samples) < LEAST_SAMPLES:
         return Missing(f"{len(samples)} samples of memory; a slope needs {LEAST_SAMPLES}")
     minutes = np.array([(s.at_ns - samples[0].at_ns) / NS_PER_S / 60 for s in samples])

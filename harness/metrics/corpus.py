@@ -6,7 +6,7 @@ from harness.metrics import ClipMetrics, Edits
 from harness.metrics.instants import Missing
 from harness.metrics.metric import metric_function
 
-NO_SPANS = Missing("the engine tells no compute spans")
+NO_SPANS = Missing("the engine reports no compute spans")
 
 
 @metric_function(unit="1", label="WER", scope="corpus", edits="word_edits", headline=("value",))

@@ -135,7 +135,7 @@ def delivery_ms(trace: Trace) -> tuple[float, ...] | Missing:
     server that does not tell its time.
     """
     found = tuple(ms(span.end_ns - span.start_ns) for span in trace.spans if is_delivery(span))
-    return found or Missing("no server told its time")
+    return found or Missing("the server did not report its times")
 
 
 @metric_function(

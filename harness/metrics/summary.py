@@ -100,7 +100,7 @@ def _median_of_clip_p95(metric: Metric, clips: Sequence[ClipMetrics]) -> Distrib
         return _nothing(metric.unit, len(clips), _why(metric.name, clips))
     p95s = [percentile(group, 0.95) for group in groups.values()]
     interval = percentile_interval([[p95] for p95 in p95s], 0.5, CONFIDENCE)
-    only_median = "of per-clip p95s only the median is told"
+    only_median = "of per-clip p95s only the median is reported"
     return Distribution(
         unit=metric.unit,
         n=len(p95s),

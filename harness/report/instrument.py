@@ -36,7 +36,7 @@ WATCHED = {
 NOT_RECORDED = "not recorded"
 
 
-class Watch(msgspec.Struct, frozen=True):
+class InstrumentFigure(msgspec.Struct, frozen=True):
     """One figure of the instrument, of every arm."""
 
     name: str  # of the metric
@@ -45,9 +45,9 @@ class Watch(msgspec.Struct, frozen=True):
     arms: tuple[str, ...]  # `p50 0.12 ms, p95 0.34 ms`, or that it was not recorded
 
 
-def instrument(arms: Sequence[Arm]) -> list[Watch]:
+def instrument(arms: Sequence[Arm]) -> list[InstrumentFigure]:
     return [
-        Watch(name, label_of(name), what, tuple(_words(arm, name) for arm in arms))
+        InstrumentFigure(name, label_of(name), what, tuple(_words(arm, name) for arm in arms))
         for name, what in WATCHED.items()
     ]
 

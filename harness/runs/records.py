@@ -69,7 +69,7 @@ class RuleVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """One rule of a gate."""
 
     rule: str  # as it was written
-    status: Status  # none: not asked of this arm
+    status: Status  # none: it does not apply to this arm
     why: str  # one sentence: what was seen against what was allowed
     next: str = ""  # what to do about it; empty when it passed
     observed: float | None = None  # in `unit`; for a comparison: the change, or the factor

@@ -93,13 +93,13 @@ def _gpu_memory(run: Run) -> dict[str, Distribution | Ratio]:
     if isinstance(run.telemetry, NoGpu):
         return {"gpu_memory_mib": Ratio(unit="MiB", value=None, why_null=run.telemetry.why)}
     peak = run.telemetry.peak_memory_bytes
-    why = "the driver does not tell" if peak is None else None
+    why = "the driver does not report it" if peak is None else None
     value = None if peak is None else peak / 2**20
     return {"gpu_memory_mib": Ratio(unit="MiB", value=value, why_null=why)}
 
 
 def _host(run: Run) -> dict[str, Ratio]:
-    """Memory of the harness with its engine, and what others used; nothing if it was not kept."""
+    """Memory of the harness with its engine, and the CPU of others; empty: not recorded."""
     if not run.host:
         return {}
     return {

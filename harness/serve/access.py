@@ -22,7 +22,7 @@ class Refusal(msgspec.Struct, frozen=True):
 class Access(msgspec.Struct, frozen=True):
     loopback: bool  # bound to this machine only: then its names are the only hosts
     origins: tuple[str, ...] = ()  # of other pages that may connect
-    token: str | None = None  # None: nobody is asked for one
+    token: str | None = None  # None: no token is required
 
     def refusal(
         self, headers: Mapping[str, str], subprotocols: list[str], *, needs_token: bool = True

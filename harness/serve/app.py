@@ -46,7 +46,7 @@ from harness.serve.telemetry import ServerCounters
 _log = logging.getLogger("harness.serve")
 
 _PAGE = Path(__file__).parent / "page"
-_SUBPROTOCOL = "stt"  # what the page offers beside the one that carries its token
+_SUBPROTOCOL = "stt"  # what the page offers in addition to the one that carries its token
 _ASSETS = ("icon.svg", "page.js", "session.js", "worklet.js", "style.css")
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
@@ -231,7 +231,7 @@ class Server:
         await socket.close(close_code)
 
     async def wind_up(self) -> None:
-        """Take no more sessions; let utterances finish within ``grace_s``; tell everybody."""
+        """Take no more sessions; let utterances finish within ``grace_s``; end them."""
         self._winding_up = True
         await asyncio.gather(*(connection.wind_up() for connection in self._connections))
 
@@ -289,7 +289,7 @@ def read_token(config: ServeConfig) -> str | None:
     """The bearer token that clients must show; None: none.
 
     Raises:
-        ConfigError: the variable that is to hold it does not.
+        ConfigError: the variable that should hold it is not set.
     """
     if config.token_env is None:
         return None

@@ -1,4 +1,4 @@
-"""One client's socket: a reader, a writer with a bounded queue, and an end that is always told."""
+"""One client's socket: a reader, a writer with a bounded queue, and a reported end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from harness.serve.utterance import Utterance
 
 _log = logging.getLogger("harness.serve")
 
-_LEAVING_S = 2.0  # for a session that was told to leave
+_LEAVING_S = 2.0  # for a session that was asked to end
 _BAD_MESSAGES = (64, 1)  # that are answered: at once, and a second after that
 
 

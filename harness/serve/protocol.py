@@ -1,4 +1,4 @@
-"""What clients may say and what they are told: two protocols as state machines, without a socket.
+"""Messages from and to clients: two protocols as state machines, without a socket.
 
 A session is idle, listening (an utterance was begun) or answering (its audio is complete). Each
 message of a client becomes actions; one that is malformed, too large or out of order becomes an
@@ -6,7 +6,7 @@ error event, changes nothing, and the session goes on.
 
 * ``Realtime`` speaks vLLM's ``/v1/realtime``. Where vLLM keeps silent or dies (a final commit that
   was never begun, audio while it answers, a binary frame) this one answers with an error event.
-  Its greeting says what is served (``engine``), and beside its text it says where its time went
+  Its greeting says what is served (``engine``), and each text comes with the times it took
   (``timing``); other clients pass over both.
 * ``Transcribe`` speaks the chunk messages of the system that this project began with: binary PCM16
   or base64 in; ``text_chunk`` messages out, of which the last says ``is_final``.
@@ -110,7 +110,7 @@ class _Base:
         self._limits = limits
         self._served = served
         self._audio_samples = 0
-        self._is_full = False  # the client was told that the utterance is longer than allowed
+        self._is_full = False  # an error was sent: the utterance is longer than allowed
 
     def receive(self, message: str | bytes) -> list[Action]:
         try:
@@ -271,8 +271,8 @@ class Transcribe(_Base):
         self._model = model
 
     def greeting(self, session: str) -> str:
-        told = {"kind": self._kind, "model": self._model, "engine": self._served}
-        return _json(type="ready", session=session, **told)
+        facts = {"kind": self._kind, "model": self._model, "engine": self._served}
+        return _json(type="ready", session=session, **facts)
 
     def _receive(self, message: str | bytes) -> list[Action]:
         if isinstance(message, bytes):

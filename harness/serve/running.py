@@ -21,15 +21,15 @@ from harness.serve.wire import BACKLOG, ConnectionLimits, Door, most_connections
 _log = logging.getLogger("harness.serve")
 
 _PING_S = 20.0
-_SPARE_CONNECTIONS = 64  # beside those of sessions: for the page, for refusals
-_CLOSING_S = 1  # for what is left of HTTP requests, after every session was told
+_SPARE_CONNECTIONS = 64  # in addition to those of sessions: for the page, for refusals
+_CLOSING_S = 1  # for what is left of HTTP requests, after every session was ended
 
 
 def run_server(app: Starlette, announce: Callable[[str], None] = _log.info) -> None:
-    """Serve until interrupted, then wind up: utterances under way are finished, sessions told.
+    """Serve until interrupted, then shut down: running utterances are finished, sessions ended.
 
     Args:
-        announce: is told the page's address once clients can connect.
+        announce: called with the page's address once clients can connect.
 
     Raises:
         UsageError: the address cannot be bound.
@@ -79,7 +79,7 @@ def make_uvicorn(app: Starlette, announce: Callable[[str], None] = _log.info) ->
 
 
 class _WindingUp(uvicorn.Server):
-    """uvicorn closes sockets the moment it is told to stop; here sessions are wound up first."""
+    """uvicorn closes sockets at once when it stops; here sessions are ended first."""
 
     announce: Callable[[str], None]
 

@@ -19,7 +19,7 @@ class SavedSession(msgspec.Struct, frozen=True):
     model: str  # of the server
     client: str  # the browser, as it calls itself
     arms: dict[str, list[Event]]  # chunking strategy -> its events; instants are the browser's
-    engine: ServedEngine | None = None  # as the server told it; None: saved by an older page
+    engine: ServedEngine | None = None  # from the server's greeting; None: saved by an older page
 
 
 def read_saved(path: Path) -> tuple[SavedSession, dict[str, Trace]]:

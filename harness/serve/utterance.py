@@ -22,7 +22,7 @@ _LONGEST_LOGGED = 500  # characters of a chunk
 
 
 class Client(Protocol):
-    """Whoever an utterance is told to; called on the asyncio thread."""
+    """Receives the results of an utterance; called on the asyncio thread."""
 
     def chunk(
         self, lane: str, text: str, message: ChunkMessage, token_ns: int, timing: ServerTiming
@@ -75,7 +75,7 @@ class Utterance:
         self._stream: Stream | None = None
         self._request_ns: int | None = None  # the instant that latencies count from
         self._texts: list[str] = []  # of every token
-        self._spans: list[Span] = []  # that the client was not told of yet
+        self._spans: list[Span] = []  # that were not sent to the client yet
         self._spoke = False  # a token that is not blank has come
         self._over = False
 
@@ -98,7 +98,7 @@ class Utterance:
             self._stream.finish()
 
     def close(self) -> None:
-        """Give it up; the client is told nothing more."""
+        """End it; nothing more is sent to the client."""
         self._over = True
         for lane in self._lanes:
             if lane.wake is not None:

@@ -29,7 +29,7 @@ from harness.serve.telemetry import ServerCounters
 _log = logging.getLogger("harness.serve")
 
 BACKLOG = 128  # connections that the kernel keeps, and that one turn of the loop accepts
-_OTHER_FILES = 32  # that the server itself may need, beside what is open when it starts
+_OTHER_FILES = 32  # that the server itself may need, in addition to what is open when it starts
 
 _FRAMES_AT_ONCE = 64  # parsed in one turn of the event loop: a millisecond or two
 _BYTES_AT_ONCE = 4096  # of HTTP
@@ -41,7 +41,7 @@ _PARTS = (256, 64)
 _HTTP_BYTES = (65_536, 32_768)
 _ANSWER_BYTES = 256  # that each piece of an answer is charged as: a request is short, its cost not
 
-_LEAVING_S = 2.0  # for a client that was told to leave
+_LEAVING_S = 2.0  # for a client that was asked to leave
 _FLUSHING_S = 5.0  # for a client to take what was sent before the end
 _POLICY = 1008  # close code: policy violation
 
@@ -268,7 +268,7 @@ class Wire(asyncio.Protocol):
             self.drop("timeout", f"nothing was asked or taken for {within_s:g} s")
 
     def drop(self, reason: str, text: str) -> None:
-        """End it without a word: there is nobody who listens."""
+        """End it without a message: the client is gone."""
         if not self._over:
             self._door.refused(reason, text)
         self._door.leave(self)

@@ -4,7 +4,7 @@ Three questions:
 
 * *Which value do q of the samples not exceed?* :func:`percentile`, with
   :func:`percentile_interval` from the binomial distribution of order statistics: no assumption on
-  the shape of the latencies. Samples of one clip are alike, so they count for less than their
+  the shape of the latencies. Samples of one clip are correlated, so they count for less than their
   number: :func:`design_effect` says how much less.
 * *Does a session fall behind?* :func:`slope_of_series`.
 * *Which of several claims stand?* :func:`holm`.
@@ -74,7 +74,7 @@ def design_effect(groups: Groups, limit: float | None = None) -> float:
     """How many samples count as one independent sample, >= 1.
 
     Variance of the samples' mean rank when whole clips are drawn, over its variance if samples
-    were independent. Ranks, because the share beyond a far limit is too rare to tell; with
+    were independent. Ranks, because the share beyond a far limit is too rare to estimate it; with
     ``limit`` also that share, the larger of the two. Counts divided by it go into the exact
     binomial, as by Korn and Graubard (1998). One sample per clip: exactly 1; at most what it is
     when all samples of a clip are the same.
@@ -113,7 +113,7 @@ def _effect_beyond(groups: Groups, q: float) -> float:
 
     Samples at the percentile are beyond it or not, whichever has the larger effect. Few clips tell
     their variance badly: times the square of t(clips - 1) / t(samples - 1), as by Korn and Graubard
-    (1998), if there is any variance to tell. At most what it is when all samples of a clip are the
+    (1998), if there is any variance. At most what it is when all samples of a clip are the
     same.
     """
     values = np.concatenate([np.asarray(group, float) for group in groups])
@@ -223,8 +223,8 @@ class Quantile:
 class Share:
     """What sessions say about the share of good ones; the same questions as ``Bootstrap``.
 
-    All sessions of a clip count as one, as if they were the same: what is rare is too rare to tell
-    how alike they are.
+    All sessions of a clip count as one, as if they were the same: rare events are too few to
+    estimate their correlation.
     """
 
     def __init__(self, groups: Sequence[Sequence[bool]]) -> None:
@@ -256,8 +256,8 @@ class Share:
 def slope(x: Sequence[float] | Floats, y: Sequence[float] | Floats, confidence: float) -> Slope:
     """Theil-Sen slope with Sen's (1968) interval, which assumes independent residuals.
 
-    Needs two different x. Where neighbours are alike, see :func:`slope_of_series`. The values are
-    those of ``scipy.stats.theilslopes``, which alone would take a second to import.
+    Needs two different x. Where neighbours are correlated, see :func:`slope_of_series`. The values
+    are those of ``scipy.stats.theilslopes``, which alone would take a second to import.
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
     run, rise = np.subtract.outer(x, x), np.subtract.outer(y, y)
@@ -284,10 +284,10 @@ def _kendall_term(count: int) -> int:
 
 
 def slope_of_series(x: Floats, y: Floats, confidence: float) -> Slope:
-    """As :func:`slope`, for a series in time whose neighbours are alike; ten points at least.
+    """As :func:`slope`, for a series in time whose neighbours are correlated; ten points at least.
 
-    Of the medians of 5 to 20 blocks of consecutive points: what makes neighbours alike is within a
-    block, unless it lasts longer.
+    Of the medians of 5 to 20 blocks of consecutive points: the correlation of neighbours is within
+    a block, unless it lasts longer.
     """
     blocks = blocks_of(len(x))
     of_blocks = [
@@ -299,7 +299,7 @@ def slope_of_series(x: Floats, y: Floats, confidence: float) -> Slope:
 def simes(p_values: Sequence[float]) -> float:
     """P-value against "all of these claims are false" (Simes 1986): some of them is true.
 
-    Valid where the tests are independent or alike; many that are nearly decided decide together.
+    Valid where the tests are independent or positively dependent; many small effects add up.
     """
     ordered = sorted(p_values)
     return min(1.0, *(len(ordered) * p / rank for rank, p in enumerate(ordered, start=1)))

@@ -1,4 +1,4 @@
-"""Verdicts: may what was measured be relied on, and does it keep what was promised?
+"""Verdicts: is the run valid, and does it meet the rules of its gate?
 
 ``rules`` parses what a gate asks and says what the clips show for and against each rule, one file a
 kind; ``gates`` decides. ``baselines`` keeps

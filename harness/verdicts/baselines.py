@@ -159,7 +159,7 @@ def load_baseline(name: str, folder: Path = FOLDER) -> Baseline:
 def check_comparable(
     baseline: Environment, run: Environment, allow: Iterable[str] = ()
 ) -> list[Mismatch]:
-    """The fields of FIELDS in which two environments differ, less what is allowed.
+    """The fields of FIELDS in which two environments differ, without those that are allowed to.
 
     Raises:
         UsageError: ``allow`` names a field that is not in the table, or one that must agree.

@@ -75,7 +75,7 @@ INJECTIONS = (
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gate said of an injected delay."""
+    """The gate's result for an injected delay."""
 
     injection: Injection
     status: str  # of the rule
@@ -84,7 +84,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def holds(self) -> bool:
-        """The gate said what it had to; an arm that is not valid proves nothing."""
+        """The result is the expected one; an arm that is not valid proves nothing."""
         if self.expected == "any":
             return True
         return (self.status == "fail") == (self.expected == "fail") and self.status != "invalid"

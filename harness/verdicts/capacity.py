@@ -1,7 +1,7 @@
 """How many streams at once still get what was promised? Decided by intervals, not by one run.
 
 A *look* replays sessions with a number of streams; a *point* is all looks at one number. A session
-is good when it did not fail and keeps every objective; goodput is the share of good ones. A point
+is good when it did not fail and meets every objective; goodput is the share of those. A point
 is shown good (bad) when the whole interval of its goodput reaches (misses) the goal, and undecided
 otherwise. More streams never help, so two points are the answer: the largest number shown good and
 the smallest shown bad. ``docs/decisions/0009-capacity.md`` says why it is done like this.
@@ -23,7 +23,7 @@ from harness.verdicts.rules.within import Within
 GOOD, BAD, UNDECIDED, INVALID = "good", "bad", "undecided", "invalid"
 
 # A look lasts so many rounds of all its streams at least: sessions of one round share the queue
-# that they wait in, and only rounds tell how alike they are.
+# that they wait in, and only several rounds show how similar they are.
 ROUNDS = 5
 # What the harness does to itself. Sessions that fail or say nothing are the system's: bad ones.
 _OWN_FAULTS = ("late_replay", "loop_lag", "stopped", "coarse_clock")
@@ -33,13 +33,13 @@ _OWN_FAULTS = ("late_replay", "loop_lag", "stopped", "coarse_clock")
 
 
 def parse_objectives(texts: Sequence[str], goal: float) -> tuple[Within, ...]:
-    """What one session must keep, in the grammar of gates.
+    """Per-session limits (SLOs), in the grammar of gates.
 
     A percentile or mean of a series (``gap_ms p95``) is the session's own. Of a metric with one
     figure a session (``ttft_ms p95``) it is that over all sessions, so it must be the goal's.
 
     Raises:
-        ConfigError: not a rule, or one that a session by itself cannot keep or break.
+        ConfigError: not a rule, or not a rule that applies to one session.
     """
     rules = parse_rules(texts)
     if not rules:
@@ -53,7 +53,7 @@ def parse_objectives(texts: Sequence[str], goal: float) -> tuple[Within, ...]:
         if rule.metric.scope == "clip" and rule.statistic != f"p{100 * goal:g}":
             raise ConfigError(
                 f"objective {rule.text!r}: a session has one {rule.metric.name}",
-                allowed=f"p{100 * goal:g}: what capacity.goodput={goal:g} of the sessions keep",
+                allowed=f"p{100 * goal:g}: the share of capacity.goodput={goal:g}",
             )
     return tuple(rule for rule in rules if isinstance(rule, Within))
 
@@ -119,7 +119,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     good: int  # of these
     goodput: float | None
     interval: tuple[float, float] | None  # of the goodput, at the level that decides
-    effect: float  # so many sessions tell as much as one that knows nothing of the others
+    effect: (
+        float  # design effect: so many sessions carry the information of one independent session
+    )
     why: str  # what the harness did wrong, if no look is valid
 
 
@@ -249,7 +251,7 @@ class Search:
 
     def _why(self, good: int | None, bad: int | None) -> str:
         if good == self._most:
-            return f"{good} streams, the most that were asked for, still meet the objectives"
+            return f"{good} streams, the largest number that was allowed, still meet the objectives"
         if bad == 1:
             return "one stream alone does not meet the objectives"
         invalid = next((p for p in self.points if p.status == INVALID), None)
@@ -259,7 +261,7 @@ class Search:
                 f"{known}; with {invalid.streams} the harness itself was at fault ({invalid.why})"
             )
         if good is None or bad is None:
-            return "too few sessions to tell; raise capacity.sessions or capacity.looks"
+            return "too few sessions to decide; raise capacity.sessions or capacity.looks"
         if bad == good + 1:
             return f"{good} streams meet the objectives, {bad} do not"
         return f"{good} streams meet the objectives, {bad} do not; between them it is too close"

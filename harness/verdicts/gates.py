@@ -38,7 +38,7 @@ class JudgingContext(TypedDict, total=False):
     baseline: Clips | None  # what rules `vs baseline` compare with, stored or of this comparison
     baseline_name: str | None  # how the verdict calls it
     allowed: Sequence[str]  # mismatches with the baseline that were allowed by hand
-    is_reference: bool  # others are compared with this arm: rules `vs baseline` are not asked
+    is_reference: bool  # others are compared with this arm: rules `vs baseline` do not apply
     other_arms: Mapping[str, Clips]  # by name, for rules `vs arm NAME` and `text parity`
     # `baseline` or an arm's name -> why its run is not valid: no comparison with it is possible.
     invalid_references: Mapping[str, str]
@@ -87,7 +87,7 @@ def judge(
     )
     verdicts = _rule_verdicts(rules, material, arm, validity, context)
     return Verdict(
-        # An arm of which nothing is asked may still be what others were compared with.
+        # An arm without rules may still be what others were compared with.
         status=worst([verdict.status for verdict in verdicts] + ["invalid" for _ in validity]),
         gate=gate.name,
         confidence=gate.confidence,
@@ -104,7 +104,7 @@ def _rule_verdicts(
     validity: Sequence[str],
     context: JudgingContext,
 ) -> list[RuleVerdict]:
-    """One a rule: asked, not asked of this arm, or compared with a run that is not valid."""
+    """One per rule: judged, not applicable to this arm, or against a run that is not valid."""
     is_reference, invalid = (
         context.get("is_reference", False),
         context.get("invalid_references", {}),

@@ -165,7 +165,7 @@ def _share(run: Run) -> float:
 
 
 def _compare_command(run: Run, gate: GateConfig, against: BaselineReference) -> str:
-    """What tells a slower program from a slower machine: both revisions, in one comparison."""
+    """The command that measures both revisions in one comparison: is it the code or the machine?"""
     old = against.baseline.environment
     if old.config_identity != run.environment.config_identity:
         # both revisions would get this run's config
@@ -190,7 +190,7 @@ def _compare_command(run: Run, gate: GateConfig, against: BaselineReference) -> 
 
 
 def _name_next(verdict: Verdict, what: str) -> Verdict:
-    """``verdict``, its regressions saying what to do about them."""
+    """``verdict`` with a next step for each regression."""
     regressed = to_confirm(verdict)
     rules = [
         msgspec.structs.replace(rule, next=what) if rule.rule in regressed else rule
@@ -199,11 +199,11 @@ def _name_next(verdict: Verdict, what: str) -> Verdict:
     return msgspec.structs.replace(verdict, rules=tuple(rules))
 
 
-CONFIRM = "confirm"  # the folder, beside the arms', of what was measured again
+CONFIRM = "confirm"  # folder of the second measurement, next to the arms' folders
 
 
 def to_be_confirmed(folders: Sequence[Path]) -> bool:
-    """Did arms regress, and is that to be measured again before it is said (``gate.confirm``)?"""
+    """Whether regressions have to be confirmed by a second measurement (``gate.confirm``)."""
     if len(folders) == 1:
         return False
     runs = [load_run(folder) for folder in folders]

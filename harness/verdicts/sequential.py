@@ -33,7 +33,7 @@ class SequentialPlan(msgspec.Struct, frozen=True):
         return 1 / max(1, self.most - self.first + 1)
 
     def looks(self, repeats: int) -> bool:
-        """Is the gate to be asked after so many repeats?"""
+        """Whether the gate is evaluated after so many repeats."""
         return self.first <= repeats <= self.most
 
     def stops(self, repeats: int, verdict: Verdict) -> bool:
@@ -63,6 +63,6 @@ def confirm(first: Verdict, again: Verdict) -> Verdict:
 
 
 def _confirm_rule(first: RuleVerdict, again: RuleVerdict) -> RuleVerdict:
-    said = "confirmed by" if again.status == "fail" else "not confirmed by"
-    why = f"{again.why} ({said} an interleaved re-run; at first: {first.why})"
+    outcome = "confirmed by" if again.status == "fail" else "not confirmed by"
+    why = f"{again.why} ({outcome} an interleaved re-run; at first: {first.why})"
     return msgspec.structs.replace(again, why=why)

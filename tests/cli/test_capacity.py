@@ -46,7 +46,7 @@ def test_every_number_of_streams_leaves_a_run(capsys: pytest.CaptureFixture[str]
     assert Path("out/plots/capacity.svg").stat().st_size > 1000
     assert Path("out/plots/capacity.png").is_file()
     told = capsys.readouterr()
-    assert "2 streams, the most that were asked for, still meet the objectives" in told.out
+    assert "2 streams, the largest number that was allowed, still meet" in told.out
     assert "note: 1 different clips" in told.err
     assert main(["gate", "out", "gate=ci"]) == 2  # one after the other: no comparison
     assert "were not compared" in capsys.readouterr().err
@@ -100,7 +100,7 @@ def test_an_interrupted_search_says_what_is_known(monkeypatch: pytest.MonkeyPatc
     ("overrides", "says"),
     [
         (["capacity.objectives=['wer <= 0.1']"], "no limit on the sessions' own figures"),
-        (["capacity.objectives=['ttft_ms p95 <= 900 ms']"], "p50: what capacity.goodput=0.5"),
+        (["capacity.objectives=['ttft_ms p95 <= 900 ms']"], "p50: the share of"),
         (["capacity.goodput=95"], "at most 0.9999"),
         (["gate=ci"], "leave gate=... out"),
         (["replay.pace=flood"], "realtime, virtual"),

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from harness.cli.compose import choices_of, compose_alone, groups, to_config
 from harness.config import config_yaml
-from tests.cli.test_verbs import MUST_BE_GIVEN
+from tests.cli.verbs import MUST_BE_GIVEN
 
 
 @pytest.mark.parametrize("group", groups())

@@ -18,6 +18,9 @@ from transformers.tokenization_mistral_common import MistralCommonBackend
 
 from harness.clock import VirtualWorld
 from harness.engines import Engine, Reference, Samples
+from harness.engines.torch.cuda_graphs import StepOptions
+from harness.engines.torch.decoding import TokenText
+from harness.engines.voxtral.net import VoxtralNet
 from harness.engines.voxtral.tokenizer import (
     TINY_VOCABULARY,
     random_tokenizer,
@@ -28,6 +31,8 @@ from harness.engines.voxtral.weights import Loaded, random_config, random_model
 
 CPU = torch.device("cpu")
 RATE_HZ = 16_000
+NEW_TOKENS = 24  # at most, after a prompt
+EAGER = StepOptions(cuda_graphs=False, compile=False, batching=False)
 
 
 def noise(seconds: float, seed: int = 0) -> Samples:
@@ -68,6 +73,59 @@ def processor(kind: Any, folder: Path, vocabulary: int = TINY_VOCABULARY) -> Any
     if kind == "voxtral":
         return VoxtralProcessor(WhisperFeatureExtractor(feature_size=128), tokenizer)
     return VoxtralRealtimeProcessor(VoxtralRealtimeFeatureExtractor(), tokenizer)
+
+
+def net_of(
+    loaded: Loaded, *, blocks: int = 1, new_tokens: int = NEW_TOKENS, watch: bool = False
+) -> VoxtralNet:
+    """The 3B's computation on the CPU, step by step.
+
+    Args:
+        blocks: of 30 s, that an utterance may have.
+        watch: keep the attention of the last step.
+    """
+    return VoxtralNet(
+        loaded, blocks=blocks, new_tokens=new_tokens, language="en", device=CPU,
+        dtype=torch.float32, options=EAGER, watch=watch,
+    )  # fmt: skip
+
+
+def generated(loaded: Loaded, inputs: Any, **how: Any) -> tuple[list[int], torch.Tensor]:
+    """transformers' tokens after the prompt, and their logits [n, V].
+
+    Args:
+        how: of ``generate()``, such as ``max_new_tokens``.
+    """
+    with torch.inference_mode():
+        output = loaded.model.generate(
+            **inputs, do_sample=False, return_dict_in_generate=True, output_logits=True, **how
+        )
+    prompt = inputs.input_ids.shape[1]
+    return output.sequences[0, prompt:].tolist(), torch.stack([x[0] for x in output.logits])
+
+
+def generated_turn(
+    loaded: Loaded, processor: Any, audio: Samples, new_tokens: int = NEW_TOKENS
+) -> tuple[list[int], torch.Tensor]:
+    """Of the 3B, asked to transcribe."""
+    inputs = processor.apply_transcription_request(
+        audio=[audio], model_id="tiny", language="en", sampling_rate=RATE_HZ, format=["wav"]
+    )
+    return generated(loaded, inputs, max_new_tokens=new_tokens)
+
+
+def generated_live(
+    loaded: Loaded, processor: Any, audio: Samples
+) -> tuple[list[int], torch.Tensor]:
+    """Of Realtime, to the end of the audio, which it gets at once."""
+    inputs = processor(audio, return_tensors="pt", sampling_rate=RATE_HZ)
+    steps = inputs.input_features.shape[-1] // 8 - inputs.input_ids.shape[1]
+    return generated(loaded, inputs, max_new_tokens=steps, eos_token_id=None)
+
+
+def text_of(loaded: Loaded, tokens: list[int]) -> str:
+    text = TokenText(loaded.token_bytes)
+    return "".join(map(text.push, tokens)) + text.flush()
 
 
 class NoValueRead(TorchDispatchMode):

@@ -32,15 +32,20 @@ from harness.engines.voxtral.realtime_model import (
 from harness.engines.voxtral.tokenizer import STREAMING_PAD
 from harness.engines.voxtral.weights import Loaded
 from harness.machine.gpu import GpuSampler, GpuTelemetry
-from tests.engines.voxtral.test_engine import generated as generated_turn
 from tests.engines.voxtral.test_live import transformers_says
 from tests.engines.voxtral.test_realtime import (
     WINDOWS,
-    generated,
     step_through,
-    text_of,
 )
-from tests.engines.voxtral_oracle import CPU, noise, processor, tiny
+from tests.engines.voxtral_oracle import (
+    CPU,
+    generated_live,
+    generated_turn,
+    noise,
+    processor,
+    text_of,
+    tiny,
+)
 
 pytestmark = [
     pytest.mark.gpu,
@@ -132,7 +137,7 @@ def test_realtime_tokens_and_logits_are_those_of_generate(
 ) -> None:
     audio = noise(7.3)  # far beyond both windows
     realtime.model.to("cpu")
-    expected_tokens, expected_logits = generated(
+    expected_tokens, expected_logits = generated_live(
         realtime, processor("voxtral_realtime", tmp_path), audio
     )
     engine = TorchOptions(device=str(device), **how)
@@ -260,7 +265,9 @@ def test_concurrent_sessions_give_what_each_gives_alone(
     clips = [noise(seconds, seed) for seed, seconds in enumerate((2.0, 3.3, 1.1))]
     realtime.model.to("cpu")
     hugging_face = processor("voxtral_realtime", tmp_path)
-    expected = [text_of(realtime, generated(realtime, hugging_face, clip)[0]) for clip in clips]
+    expected = [
+        text_of(realtime, generated_live(realtime, hugging_face, clip)[0]) for clip in clips
+    ]
     engine = VoxtralRealtimeEngine(
         VoxtralRealtimeModel(weights="random", size="tiny", max_streams=4),
         moved(realtime, device),

@@ -155,7 +155,7 @@ def test_processes_that_measured_in_turn() -> None:
     assert others_cpu([*first, *second]) == pytest.approx((8 + 60) / (4 * 40))
     assert most_memory_mib([*first, *second]) == pytest.approx(53)
     slope = memory_slope([*first, *second])
-    assert slope == Missing("measured by several processes, each of which begins anew")
+    assert slope == Missing("measured by several processes, each with a start of its own")
 
 
 # --- of a run ---

@@ -179,7 +179,7 @@ def test_the_way_to_a_server_and_back_is_delivery():
     }
     assert clip.why_null.get("delivery_ms") is None
     local = clip_metrics(make_trace(tokens, ended_ms=2130))
-    assert local.why_null["delivery_ms"] == "no server told its time"
+    assert local.why_null["delivery_ms"] == "the server did not report its times"
 
 
 def test_what_was_done_before_t0_or_while_text_came_is_not_on_its_way():
@@ -239,7 +239,7 @@ def test_an_engine_without_spans_has_no_budget():
     clip = clip_metrics(make_trace(HELLO))
 
     assert clip.budget_ms is None
-    assert clip.why_null["budget_ms"] == "the engine tells no compute spans"
+    assert clip.why_null["budget_ms"] == "the engine reports no compute spans"
 
 
 def test_live_budget_says_how_long_audio_was_waited_for():

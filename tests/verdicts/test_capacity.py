@@ -289,7 +289,7 @@ def test_a_good_session_meets_every_objective(
     ("objectives", "says"),
     [
         ([], "one or more rules"),
-        (["ttft_ms p50 <= 300 ms"], "p95: what capacity.goodput=0.95"),
+        (["ttft_ms p50 <= 300 ms"], "p95: the share of capacity.goodput=0.95"),
         (["wer <= 0.1"], "no limit on the sessions' own figures"),
         (["failed = 0"], "no limit on the sessions' own figures"),
         (["ttft_ms p95 <= 300"], "the unit of ttft_ms"),

@@ -25,7 +25,7 @@ from websockets.typing import Subprotocol
 
 from harness.addresses import is_loopback
 from harness.engines.remote.adapter import Adapter, EventKind, ServerEvent
-from harness.engines.remote.link import Link
+from harness.engines.remote.link import StampedConnection
 from harness.engines.remote.loop_watch import Receipt
 from harness.engines.remote.options import RealtimeOptions
 from harness.errors import ConfigError
@@ -80,7 +80,7 @@ def _password(proxy: str) -> str | None:
         return None
 
 
-class Access(NamedTuple):
+class ConnectionSetup(NamedTuple):
     """What one session connects with."""
 
     config: RealtimeOptions
@@ -92,7 +92,7 @@ class Access(NamedTuple):
 class ConfiguredSocket(NamedTuple):
     """A socket that is configured."""
 
-    link: Link
+    link: StampedConnection
     served: ServedEngine | None  # what our own server says of its engine; other servers: None
 
 
@@ -139,7 +139,7 @@ def read_key(config: RealtimeOptions) -> str | None:
 
 
 @asynccontextmanager
-async def connected(access: Access) -> AsyncIterator[ConfiguredSocket]:
+async def connected(access: ConnectionSetup) -> AsyncIterator[ConfiguredSocket]:
     """A socket whose session is configured as far as the protocol lets a client know.
 
     Raises:
@@ -161,12 +161,12 @@ async def connected(access: Access) -> AsyncIterator[ConfiguredSocket]:
             close_timeout=_CLOSE_TIMEOUT_S,  # of a socket that is dead nothing more comes
             max_size=_MAX_MESSAGE_BYTES,
             max_queue=_MAX_QUEUED,
-            create_connection=functools.partial(Link, stamp),  # type: ignore[arg-type]
+            create_connection=functools.partial(StampedConnection, stamp),  # type: ignore[arg-type]
             logger=_log,
         )
     except (OSError, WebSocketException, EOFError, UnicodeError, ImportError) as error:
         raise Fault(_explain_refusal(error, config.url, credentials)) from error
-    assert isinstance(link, Link)  # noqa: S101 made by `create_connection`
+    assert isinstance(link, StampedConnection)  # noqa: S101 made by `create_connection`
     try:
         yield ConfiguredSocket(link, await _configure(link, access))
     finally:
@@ -178,7 +178,7 @@ async def connected(access: Access) -> AsyncIterator[ConfiguredSocket]:
             link.transport.abort()
 
 
-async def _configure(link: Link, access: Access) -> ServedEngine | None:
+async def _configure(link: StampedConnection, access: ConnectionSetup) -> ServedEngine | None:
     served, adapter = None, access.adapter
     if adapter.greets:
         served = (await receive(link, access, EventKind.CREATED)).served
@@ -189,7 +189,7 @@ async def _configure(link: Link, access: Access) -> ServedEngine | None:
     return served
 
 
-async def probe(access: Access) -> ServedEngine | None:
+async def probe(access: ConnectionSetup) -> ServedEngine | None:
     """Connect and configure once, so that a wrong address, key or model shows before a run.
 
     Returns:
@@ -212,7 +212,9 @@ async def probe(access: Access) -> ServedEngine | None:
         raise Fault(explain_loss(error, config, access.credentials)) from error
 
 
-async def receive(link: Link, access: Access, wanted: EventKind) -> ServerEvent:
+async def receive(
+    link: StampedConnection, access: ConnectionSetup, wanted: EventKind
+) -> ServerEvent:
     """Wait for an event of this kind; others are passed over, an error is a ``Fault``."""
     while True:
         message, _ = await link.take()

@@ -11,7 +11,7 @@ import msgspec
 from harness.clock import World
 from harness.engines import EngineInfo, Listener, Reference
 from harness.engines.remote.adapter import make_adapter
-from harness.engines.remote.connection import Access, Credentials, Fault, probe, read_key
+from harness.engines.remote.connection import ConnectionSetup, Credentials, Fault, probe, read_key
 from harness.engines.remote.handover import Handover
 from harness.engines.remote.loop_watch import LoopWatch
 from harness.engines.remote.options import RealtimeOptions
@@ -94,16 +94,16 @@ class RealtimeClient:
         stated_ms = self._config.delay_ms
         if stated_ms is not None and stated_ms != served.model_delay_ms:
             raise Fault(
-                f"engine.delay_ms={stated_ms}, but the server tells {served.model_delay_ms:g} ms:"
+                f"engine.delay_ms={stated_ms}, but the server reports {served.model_delay_ms:g} ms:"
                 " leave engine.delay_ms out"
             )
         self._served = served
         self.info = msgspec.structs.replace(self.info, **msgspec.structs.asdict(served))
 
-    def _access(self) -> Access:
+    def _access(self) -> ConnectionSetup:
         """What one session connects with."""
         adapter = make_adapter(self._config)
-        return Access(self._config, adapter, self._credentials, self._watch.receipt)
+        return ConnectionSetup(self._config, adapter, self._credentials, self._watch.receipt)
 
     def open(self, listener: Listener, reference: Reference | None = None) -> RemoteStream:
         stream = RemoteStream(

@@ -13,7 +13,7 @@ from websockets.protocol import Event
 from harness.engines.remote.loop_watch import Receipt
 
 
-class Link(ClientConnection):
+class StampedConnection(ClientConnection):
     """Stamps a message when its last byte is taken from the socket, before anybody looks at it."""
 
     def __init__(self, stamp: Callable[[], Receipt], *args: Any, **kwargs: Any) -> None:

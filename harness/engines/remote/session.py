@@ -34,7 +34,7 @@ from harness.engines import Listener, Samples
 from harness.engines.remote.adapter import RATE_HZ, EventKind, ServerEvent
 from harness.engines.remote.connection import (
     KEY_CAME_BACK,
-    Access,
+    ConnectionSetup,
     Fault,
     connected,
     explain_error,
@@ -43,7 +43,7 @@ from harness.engines.remote.connection import (
     setup_timeout,
 )
 from harness.engines.remote.handover import Handover
-from harness.engines.remote.link import Link
+from harness.engines.remote.link import StampedConnection
 from harness.engines.remote.loop_watch import Receipt
 from harness.engines.remote.timing import OWN_NAMES, check_timing
 from harness.events import ServedEngine, ServerTiming, SessionKind
@@ -82,7 +82,7 @@ class RemoteStream:
 
     def __init__(
         self,
-        access: Access,
+        access: ConnectionSetup,
         listener: Listener,
         world: World,
         connecting: asyncio.Semaphore,
@@ -190,7 +190,7 @@ class RemoteStream:
             finally:
                 self._expect(None, "")
 
-    async def _set_up(self, stack: AsyncExitStack) -> Link:
+    async def _set_up(self, stack: AsyncExitStack) -> StampedConnection:
         async with self._connecting:
             self._began_ns = self._world.now_ns()
             self._expect(self._config.connect_timeout_s, setup_timeout(self._config))
@@ -234,7 +234,7 @@ class RemoteStream:
         else:
             self._watch_speech(samples, now_ns)
 
-    async def _send_audio(self, link: Link) -> None:
+    async def _send_audio(self, link: StampedConnection) -> None:
         with suppress(ConnectionClosed):  # the receiver, which sees it too, tells it
             while True:
                 await self._queue_filled.wait()
@@ -288,7 +288,7 @@ class RemoteStream:
             complaint += ", and no message before it: waiting for a slot, or never begun"
         self._expect(within_s, f"{complaint} (engine.answer_timeout_s)")
 
-    async def _receive(self, link: Link) -> None:
+    async def _receive(self, link: StampedConnection) -> None:
         while True:
             message, receipt = await link.take()
             at_ns = receipt.at_ns

@@ -149,7 +149,7 @@ class Laps:
 
 
 class LocalStream:
-    """One session: its jobs run on the worker timeline, and nothing is told after ``close``.
+    """One session: its jobs run on the worker timeline; nothing is reported after ``close``.
 
     It is the listener of its own jobs: they answer through ``self``, which passes on what the
     listener may still hear.
@@ -274,7 +274,7 @@ class LocalEngine:
         Thread pools and kernel caches of the CPU belong to the thread that first used them. A job
         that fails is the end of the engine.
         """
-        if self._world.simulated:  # whoever runs the world runs its workers: there is one thread
+        if self._world.simulated:  # the thread that runs the world runs its workers too
             with torch.inference_mode():
                 return job()
         result: Future[T] = Future()

@@ -25,7 +25,7 @@ class VoxtralModel:
     revision: str | None = None  # of a hub id; None: its default branch
     size: str = "full"  # full | tiny (random weights only): the dimensions of random weights
     decode: str = "greedy"  # greedy | forced: go on with the reference's tokens, at the same cost
-    language: str | None = "en"  # any tag, told to the model as ISO 639-1; None: it finds out
+    language: str | None = "en"  # any tag, given to the model as ISO 639-1; None: it detects it
     max_new_tokens: int = 440  # at most this many tokens an utterance
     max_audio_s: float = 30.0  # longest utterance; the model takes it in blocks of 30 s
 

@@ -37,7 +37,7 @@ def load_voxtral(
     """Voxtral, loaded and warm; returns when both are done.
 
     Args:
-        windows: for live sessions: it watches its attention, which ``transcribe_window`` tells.
+        windows: for live sessions: it records its attention for ``transcribe_window``.
 
     Raises:
         WeightsError, DeviceError, ConfigError: with the next step.
@@ -58,8 +58,8 @@ def load_voxtral(
 def _check_windows(model: VoxtralModel) -> None:
     if model.decode == "forced":
         raise ConfigError(
-            "model.decode=forced is for session=turn: of a live session's windows nobody knows "
-            "what is said in them",
+            "model.decode=forced is for session=turn: for the windows of a live session, the "
+            "reference text is unknown",
             hint="model.decode=greedy, or session=turn",
         )
     block_s = BLOCK_SAMPLES / RATE_HZ

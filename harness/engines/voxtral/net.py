@@ -37,7 +37,7 @@ BLOCK_SAMPLES = 30 * RATE_HZ
 BLOCK_EMBEDDINGS = 375
 EMBEDDING_SAMPLES = BLOCK_SAMPLES // BLOCK_EMBEDDINGS  # 80 ms
 _BLOCK_MEL_FRAMES = 3000
-_PROMPT_TEXT_TOKENS = 64  # the most that the prompt has beside its audio, for planning memory
+_PROMPT_TEXT_TOKENS = 64  # upper limit of prompt tokens that are not audio, for planning memory
 _ROW = slice(0, 1)
 
 

@@ -157,7 +157,7 @@ class VoxtralRealtimeEngine(LocalEngine):
             self._worker.call_soon(self._step_due)
 
     def _step_due(self) -> None:
-        self._posted = False  # before looking: whoever feeds from here on posts again
+        self._posted = False  # before looking: a later feed posts again
         due = self._due()
         groups = [due] if self._batching else [[stream] for stream in due]
         with torch.inference_mode():

@@ -35,7 +35,7 @@ from harness.engines.voxtral.tokenizer import (
 
 STEP_SAMPLES = SAMPLES_PER_TOKEN  # 80 ms
 LOOK_AHEAD_SAMPLES = 40  # half a window past the centre of a step's last frame, less its hop
-RIGHT_PAD_TOKENS = 11  # beside the delay, after the audio: room for one long word
+RIGHT_PAD_TOKENS = 11  # after the audio, in addition to the delay: room for one long word
 SHARED_STEPS = LEFT_PAD_TOKENS - 1  # the last step of silence already hears 40 samples of audio
 
 _STEP_MEL_FRAMES = 8

@@ -54,7 +54,7 @@ def load_tokenizer(path: Path, kind: Kind) -> tuple[Any, tuple[bytes, ...]]:
         token_bytes = _token_bytes(tokenizer)
     except (*BROKEN_FILES, MistralCommonException, AssertionError) as error:
         raise WeightsError(
-            "not a Voxtral tokenizer", value=str(path), hint=f"it said: {error}"
+            "not a Voxtral tokenizer", value=str(path), hint=f"its error: {error}"
         ) from error
     if wrong:
         raise WeightsError(

@@ -114,7 +114,7 @@ def load_voxtral_weights(
     """Weights on ``device`` in ``dtype``, with their tokenizer.
 
     Args:
-        cache_bytes: memory that the engine will want beside the weights, from the model's
+        cache_bytes: memory that the engine needs in addition to the weights, from the model's
             configuration: it is checked that there is enough before anything is loaded.
 
     Raises:
@@ -167,7 +167,7 @@ class _Source:
         hint = (
             f"look into {where} for it; model.weights=random needs no files"
             if error is None
-            else f"model.weights=FOLDER or random; loading said: {_first_line(error)}"
+            else f"model.weights=FOLDER or random; error of loading: {_first_line(error)}"
         )
         return WeightsError(what, value=self.name, hint=hint)
 

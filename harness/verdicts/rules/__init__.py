@@ -24,7 +24,7 @@ from harness.verdicts.rules.within import Within
 from harness.verdicts.rules.words import BASELINE as BASELINE
 from harness.verdicts.rules.words import RuleWords
 
-# In the order in which they are asked whether a rule is theirs.
+# In the order in which they are tried on a rule that opens with a metric.
 KINDS: dict[str, type[Rule]] = {
     kind.kind: kind
     for kind in (

@@ -18,9 +18,9 @@ from harness.stats.estimates import Quantile, Share, least_n
 from harness.verdicts.rules.rule import Clips, RuleResult
 from harness.verdicts.wording import say, say_interval
 
-# With fewer, not even all clips agreeing tells 95 % from chance: 0.5**5 = 0.03.
+# With fewer clips, even complete agreement is no 95 % evidence: 0.5**4 = 0.06, 0.5**5 = 0.03.
 LEAST_CLIPS = least_n(0.5, 0.95)
-_HOPELESS = 100.0  # times the clips at hand: nobody will measure that
+_HOPELESS = 100.0  # times the clips that were measured: not worth suggesting
 
 Estimate = Quantile | Bootstrap | Share
 
@@ -88,7 +88,7 @@ def estimated(
 def _p_values(
     estimate: Estimate, low: float | None, high: float | None, times: float = 1.0
 ) -> tuple[float, float]:
-    """Against "broken" and against "kept", if ``times`` the clips had shown the same.
+    """Against "broken" and against "met", if ``times`` as many clips had shown the same.
 
     Both sides must hold for a pass, each tested in full; either broken is a fail, so the smaller
     p-value counts twice.
@@ -109,7 +109,7 @@ def _more(estimate: Estimate, low: float | None, high: float | None, alpha: floa
 
     few, enough = 1.0, _HOPELESS
     if not decides(enough):
-        return "what was seen is so near the limit that no sensible number of clips decides it"
+        return "the value is so near the limit that no practical number of clips decides it"
     while enough / few > 1.005:
         middle = math.sqrt(few * enough)
         few, enough = (few, middle) if decides(middle) else (middle, enough)
@@ -133,7 +133,7 @@ def nothing(metric: Metric, clips: Clips) -> RuleResult:
 
 def too_few_clips(clips: int) -> RuleResult:
     return RuleResult(
-        seen=f"{clips} clips; from fewer than {LEAST_CLIPS} nothing can be told",
+        seen=f"{clips} clips; at least {LEAST_CLIPS} are needed for a decision",
         next=f"measure {LEAST_CLIPS - clips} more clip{'s' * (LEAST_CLIPS - clips > 1)} at least",
         clips=clips,
     )

@@ -41,7 +41,7 @@ class EverySlope(Rule, frozen=True, kw_only=True):
 
         A session without a slope may have fallen behind: with one there is no pass.
         """
-        found = []  # of each session: p-values against "broken" and "kept", and what was seen
+        found = []  # of each session: p-value against "broken", slope, interval, name
         without = []
         for clip in material.clips:
             slope, bounds = clip.lag_slope_ms_per_min, clip.lag_slope_ci95
@@ -50,7 +50,7 @@ class EverySlope(Rule, frozen=True, kw_only=True):
                 continue
             blocks = blocks_of(len(clip.word_delay_ms))
             p_broken, interval = slope_within(slope, bounds, self.high, material.alpha, blocks)
-            # Of n points in any order one in n! is sorted: no test of a slope tells more.
+            # One of the n! orders of n points is sorted: no test of a slope has a smaller p-value.
             least = 1 / math.factorial(blocks)
             found.append(
                 (min(max(p_broken, least), 1 - least), slope, interval, session_name(clip))

@@ -23,7 +23,7 @@ from harness.verdicts.rules.words import RuleWords
 
 
 class Goodput(Rule, frozen=True, kw_only=True):
-    """At least a share of the sessions keep every objective, each by its own figures."""
+    """At least a share of the sessions meet every objective, each by its own figures."""
 
     kind: ClassVar[str] = "goodput"
     forms: ClassVar[tuple[str, ...]] = ("goodput >= SHARE of OBJECTIVE [and OBJECTIVE ...]",)
@@ -46,7 +46,7 @@ class Goodput(Rule, frozen=True, kw_only=True):
         return cls(text=words.text, least=least, objectives=tuple(objectives))
 
     def judge(self, material: Material) -> RuleResult:
-        """How many sessions kept every objective; a failed one did not."""
+        """A session that failed meets no objective."""
         if unknown := never_measured(material.clips, self.objectives):
             return nothing(unknown[0].metric, material.clips)
         good: dict[str, list[bool]] = {}
@@ -100,7 +100,7 @@ def never_measured(
 ) -> tuple[Within, str] | None:
     """The first objective that no session could break, and why; None: there is none.
 
-    Where no session ended with text, nothing can be said of any.
+    Where no session ended with text, none of them is known.
     """
     ended = [clip for clip in clips if clip.failed is None and not is_blank(clip.hypothesis)]
     for objective in objectives if ended else ():

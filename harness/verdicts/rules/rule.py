@@ -1,7 +1,7 @@
 """What every kind of rule is made of, and what it is judged on.
 
 A rule becomes two p-values: against "the rule is broken" (small: it holds) and against "the rule is
-kept" (small: it is broken). ``gates`` turns them into a status.
+met" (small: it is broken). ``gates`` turns them into a status.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class RuleResult(msgspec.Struct, frozen=True, kw_only=True):
 
     seen: str  # what was seen against what was allowed
     p_pass: float = 1.0  # p-value against "the rule is broken"
-    p_fail: float = 1.0  # p-value against "the rule is kept"
+    p_fail: float = 1.0  # p-value against "the rule is met"
     exact: bool = False  # a fact, not a guess: no part in the correction for many rules
     observed: float | None = None
     limit: float | None = None

@@ -34,8 +34,8 @@ class TextParity(ComparingRule, frozen=True, kw_only=True):
                     compared += 1
                     new, old = _unlike(here[clip], there[clip]), _unlike(there[clip], here[clip])
                     if new or old:
-                        said = _quoted(new or here[clip]), _quoted(old or there[clip])
-                        broken.append(f"{clip}: {said[0]} here, {said[1]} in {name}")
+                        shown = _quoted(new or here[clip]), _quoted(old or there[clip])
+                        broken.append(f"{clip}: {shown[0]} here, {shown[1]} in {name}")
         if not compared:
             return RuleResult(seen="no clip is shared", next="compare runs of the same dataset")
         seen = f"{len(broken)} of {compared} texts differ"
@@ -61,5 +61,5 @@ def _unlike(texts: set[str | None], others: set[str | None]) -> set[str | None]:
 
 
 def _quoted(texts: set[str | None]) -> str:
-    said = sorted(text for text in texts if text is not None)
-    return repr(said[0]) if said else "a failed session"
+    known = sorted(text for text in texts if text is not None)
+    return repr(known[0]) if known else "a failed session"

@@ -44,7 +44,7 @@ class Within(Rule, frozen=True, kw_only=True):
 
     @classmethod
     def takes(cls, words: RuleWords) -> bool:  # noqa: ARG003
-        return True  # asked last
+        return True  # tried last
 
     @classmethod
     def parse(cls, words: RuleWords) -> Self:

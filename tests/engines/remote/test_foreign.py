@@ -332,7 +332,7 @@ def test_the_delay_is_what_the_server_tells_or_else_what_is_stated(
 def test_a_delay_that_is_stated_otherwise_is_refused() -> None:
     with (
         running(greeting_server(TOLD)) as url,
-        pytest.raises(UsageError, match=r"engine\.delay_ms=240, but the server tells 480 ms"),
+        pytest.raises(UsageError, match=r"engine\.delay_ms=240, but the server reports 480 ms"),
     ):
         connect_realtime(replace(TURN, url=url, delay_ms=240), RealWorld())
 

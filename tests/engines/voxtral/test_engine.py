@@ -12,9 +12,7 @@ import pytest
 import torch
 
 from harness.clock import VirtualWorld
-from harness.engines import Reference, Samples
-from harness.engines.torch.cuda_graphs import StepOptions
-from harness.engines.torch.decoding import TokenText
+from harness.engines import Reference
 from harness.engines.torch.options import TorchOptions
 from harness.engines.voxtral import VoxtralModel, weights
 from harness.engines.voxtral.engine import VoxtralEngine, load_voxtral
@@ -32,11 +30,19 @@ from harness.engines.voxtral.tokenizer import (
 from harness.engines.voxtral.weights import Loaded
 from harness.engines.whisper.weights import weights_sha256
 from harness.errors import ConfigError, DeviceError, WeightsError
-from tests.engines.voxtral_oracle import CPU, NoValueRead, noise, processor, replay, tiny
-
-EAGER = StepOptions(cuda_graphs=False, compile=False, batching=False)
-NEW_TOKENS = 24
-
+from tests.engines.voxtral_oracle import (
+    CPU,
+    EAGER,
+    NEW_TOKENS,
+    NoValueRead,
+    generated_turn,
+    net_of,
+    noise,
+    processor,
+    replay,
+    text_of,
+    tiny,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -55,44 +61,12 @@ def hugging_face(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def net(loaded: Loaded) -> VoxtralNet:
     """Room for two blocks of 30 s."""
     with torch.inference_mode():
-        return VoxtralNet(
-            loaded,
-            blocks=2,
-            new_tokens=NEW_TOKENS,
-            language="en",
-            device=CPU,
-            dtype=torch.float32,
-            options=EAGER,
-        )
+        return net_of(loaded, blocks=2)
 
 
 def make_engine(loaded: Loaded, world: VirtualWorld, **model: Any) -> VoxtralEngine:
     config = VoxtralModel(weights="random", size="tiny", **({"max_new_tokens": NEW_TOKENS} | model))
     return VoxtralEngine(config, loaded, CPU, torch.float32, EAGER, world)
-
-
-def generated(
-    loaded: Loaded, processor: Any, audio: Samples, new_tokens: int = NEW_TOKENS
-) -> tuple[list[int], torch.Tensor]:
-    """transformers' tokens after the prompt, and their logits [n, V]."""
-    inputs = processor.apply_transcription_request(
-        audio=[audio], model_id="tiny", language="en", sampling_rate=16_000, format=["wav"]
-    )
-    with torch.inference_mode():
-        output = loaded.model.generate(
-            **inputs,
-            max_new_tokens=new_tokens,
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
-    prompt = inputs.input_ids.shape[1]
-    return output.sequences[0, prompt:].tolist(), torch.stack([x[0] for x in output.logits])
-
-
-def text_of(loaded: Loaded, tokens: list[int]) -> str:
-    text = TokenText(loaded.token_bytes)
-    return "".join(map(text.push, tokens)) + text.flush()
 
 
 @pytest.mark.parametrize("seconds", [2.5, 31.0])
@@ -101,7 +75,7 @@ def test_tokens_and_logits_are_those_of_generate(
     loaded: Loaded, hugging_face: Any, net: VoxtralNet, seconds: float
 ) -> None:
     audio = noise(seconds)
-    expected_tokens, expected_logits = generated(loaded, hugging_face, audio)
+    expected_tokens, expected_logits = generated_turn(loaded, hugging_face, audio)
     blocks = net.upload(audio)
     net.features(blocks)
     net.encode(blocks)
@@ -123,7 +97,7 @@ def test_a_session_says_what_generate_says(
     for clip in clips:
         (heard,) = replay(world, engine, [clip])
         assert heard.outcome == "ended"
-        assert heard.text == text_of(loaded, generated(loaded, hugging_face, clip)[0])
+        assert heard.text == text_of(loaded, generated_turn(loaded, hugging_face, clip)[0])
 
 
 def test_the_end_token_ends_it(
@@ -383,15 +357,7 @@ def test_size_and_revision_are_for_the_weights_they_describe() -> None:
 
 @torch.no_grad()
 def test_no_part_of_an_utterance_waits_for_a_value(loaded: Loaded) -> None:
-    net = VoxtralNet(
-        loaded,
-        blocks=1,
-        new_tokens=NEW_TOKENS,
-        language="en",
-        device=CPU,
-        dtype=torch.float32,
-        options=EAGER,
-    )
+    net = net_of(loaded)
     blocks = net.upload(noise(1.0))
     with NoValueRead():
         net.features(blocks)

@@ -21,7 +21,6 @@ from harness.config import Config, ReplayConfig
 from harness.engines import Samples
 from harness.engines.factory import load_engine
 from harness.engines.sessions import AlignAttSession, LiveSession
-from harness.engines.torch.cuda_graphs import StepOptions
 from harness.engines.torch.options import TorchOptions
 from harness.engines.torch.worker import Laps
 from harness.engines.voxtral import VoxtralModel, VoxtralRealtimeModel
@@ -36,11 +35,20 @@ from harness.engines.windows.policies import WindowToken
 from harness.errors import ConfigError
 from harness.events import SessionKind
 from harness.runs.folder import load_run
-from tests.engines.voxtral.test_engine import generated
-from tests.engines.voxtral_oracle import CPU, RATE_HZ, NoValueRead, noise, processor, replay, tiny
+from tests.engines.voxtral_oracle import (
+    CPU,
+    EAGER,
+    NEW_TOKENS,
+    RATE_HZ,
+    NoValueRead,
+    generated_turn,
+    net_of,
+    noise,
+    processor,
+    replay,
+    tiny,
+)
 
-EAGER = StepOptions(cuda_graphs=False, compile=False, batching=False)
-NEW_TOKENS = 24
 POLICIES = [LiveSession(step_ms=1500), AlignAttSession(step_ms=1500)]
 
 
@@ -120,7 +128,7 @@ def test_a_prefix_is_gone_on_from_as_transformers_goes_on(
     loaded: Loaded, hugging_face: Any, engine: VoxtralEngine
 ) -> None:
     clip = noise(2.5)
-    whole, _ = generated(loaded, hugging_face, clip)
+    whole, _ = generated_turn(loaded, hugging_face, clip)
     assert END not in whole
     for known in (0, 1, 7):
         assert [token.id for token in window(engine, clip, whole[:known])] == whole[known:]
@@ -161,16 +169,7 @@ def test_the_end_token_ends_the_window_unsaid(
 @torch.inference_mode()
 def test_attention_is_that_of_transformers(loaded: Loaded, hugging_face: Any) -> None:
     audio = noise(4.0)
-    net = VoxtralNet(
-        loaded,
-        blocks=1,
-        new_tokens=NEW_TOKENS,
-        language="en",
-        device=CPU,
-        dtype=torch.float32,
-        options=EAGER,
-        watch=True,
-    )
+    net = net_of(loaded, watch=True)
     net.upload(audio)
     net.features(1)
     net.encode(1)
@@ -215,16 +214,7 @@ def test_a_turn_session_computes_no_attention_beside(
 
 @torch.no_grad()
 def test_no_part_of_a_watched_step_waits_for_a_value(loaded: Loaded) -> None:
-    net = VoxtralNet(
-        loaded,
-        blocks=1,
-        new_tokens=NEW_TOKENS,
-        language="en",
-        device=CPU,
-        dtype=torch.float32,
-        options=EAGER,
-        watch=True,
-    )
+    net = net_of(loaded, watch=True)
     net.upload(noise(1.0))
     net.features(1)
     net.encode(1)
@@ -302,7 +292,7 @@ def test_the_factory_wraps_it_for_live_sessions_only(world: VirtualWorld) -> Non
         (random_3b(max_audio_s=60), r"leave model\.max_audio_s out"),
         (random_3b(max_new_tokens=247), r"(?s)max_new_tokens.*247.*248 or more"),
         (WhisperModel(max_new_tokens=247), r"(?s)max_new_tokens.*247.*248 or more"),
-        (VoxtralRealtimeModel(weights="random", size="tiny"), "streams by itself"),
+        (VoxtralRealtimeModel(weights="random", size="tiny"), "is a streaming model"),
     ],
 )
 def test_what_a_live_session_would_not_read_is_refused(

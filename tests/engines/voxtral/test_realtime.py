@@ -15,7 +15,6 @@ from harness.clock import VirtualWorld
 from harness.engines import Reference, Samples
 from harness.engines.torch import ring_cache
 from harness.engines.torch.cuda_graphs import StepOptions
-from harness.engines.torch.decoding import TokenText
 from harness.engines.torch.options import TorchOptions
 from harness.engines.voxtral import VoxtralRealtimeModel
 from harness.engines.voxtral.realtime import VoxtralRealtimeEngine, load_voxtral_realtime
@@ -31,7 +30,16 @@ from harness.engines.voxtral.tokenizer import STREAMING_PAD, STREAMING_WORD
 from harness.engines.voxtral.weights import Loaded
 from harness.errors import ConfigError, DeviceError
 from harness.events import Word
-from tests.engines.voxtral_oracle import CPU, NoValueRead, noise, processor, replay, tiny
+from tests.engines.voxtral_oracle import (
+    CPU,
+    NoValueRead,
+    generated_live,
+    noise,
+    processor,
+    replay,
+    text_of,
+    tiny,
+)
 
 WINDOWS = {"audio": 40, "text": 24}  # 0.8 s and 1.9 s: rings of 64 slots, which wrap soon
 EAGER = StepOptions(cuda_graphs=False, compile=False, batching=True)
@@ -56,28 +64,6 @@ def make_engine(
     config = VoxtralRealtimeModel(weights="random", size="tiny", **model)
     options = StepOptions(cuda_graphs=False, compile=False, batching=batching)
     return VoxtralRealtimeEngine(config, loaded, CPU, torch.float32, options, world)
-
-
-def generated(loaded: Loaded, processor: Any, audio: Samples) -> tuple[list[int], torch.Tensor]:
-    """transformers' tokens after the prompt, and their logits [n, V]; all audio at once."""
-    inputs = processor(audio, return_tensors="pt", sampling_rate=16_000)
-    length = inputs.input_features.shape[-1] // 8
-    with torch.inference_mode():
-        output = loaded.model.generate(
-            **inputs,
-            max_new_tokens=length - inputs.input_ids.shape[1],
-            do_sample=False,
-            eos_token_id=None,
-            return_dict_in_generate=True,
-            output_logits=True,
-        )
-    prompt = inputs.input_ids.shape[1]
-    return output.sequences[0, prompt:].tolist(), torch.stack([x[0] for x in output.logits])
-
-
-def text_of(loaded: Loaded, tokens: list[int]) -> str:
-    text = TokenText(loaded.token_bytes)
-    return "".join(map(text.push, tokens)) + text.flush()
 
 
 def step_through(
@@ -113,7 +99,7 @@ def test_tokens_and_logits_are_those_of_generate_beyond_both_windows(
         loaded.model, rows=1, delay_tokens=6, device=CPU, dtype=torch.float32, options=EAGER
     )
     tokens, logits = step_through(model, 0, audio, 6)
-    expected_tokens, expected_logits = generated(loaded, hugging_face, audio)
+    expected_tokens, expected_logits = generated_live(loaded, hugging_face, audio)
     assert tokens == expected_tokens
     assert len(set(tokens)) > 5
     assert (logits - expected_logits).abs().max() < 1e-4
@@ -131,7 +117,7 @@ def test_reaching_more_of_the_cache_changes_nothing(
     )
     assert len(model._decoder_cache.reaches()) == 4
     tokens, logits = step_through(model, 0, audio, 6)
-    expected_tokens, expected_logits = generated(loaded, hugging_face, audio)
+    expected_tokens, expected_logits = generated_live(loaded, hugging_face, audio)
     assert tokens == expected_tokens
     assert (logits - expected_logits).abs().max() < 1e-4
 
@@ -139,7 +125,7 @@ def test_reaching_more_of_the_cache_changes_nothing(
 @pytest.fixture(scope="module")
 def expected(loaded: Loaded, hugging_face: Any) -> list[int]:
     """What transformers makes of ``noise(3.1, seed=1)``."""
-    return generated(loaded, hugging_face, noise(3.1, seed=1))[0]
+    return generated_live(loaded, hugging_face, noise(3.1, seed=1))[0]
 
 
 @pytest.mark.parametrize("frame_ms", [7, 80, 5000])

@@ -1,4 +1,4 @@
-"""When is a token of a growing transcript certain enough to be said?
+"""When is a token of a growing transcript certain enough to be committed?
 
 A live session over an engine of whole utterances decodes the open audio again and again, each time
 from the tokens that were committed before. A policy sees the tokens of each pass as they come and

@@ -33,7 +33,7 @@ class AlignAtt:
     def end(self, tokens: Sequence[WindowToken]) -> int:
         if self._stopped:
             return last_word_end(tokens, len(tokens) - 1)
-        # The text ended by itself; a full stop there may only mean that the audio did.
+        # The model ended the text; a full stop there may only mean that the audio ended.
         end = len(tokens)
         while end and is_punctuation(tokens[end - 1]):
             end -= 1
