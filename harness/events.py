@@ -7,11 +7,12 @@ anything. ``A(s) = t0_ns + s`` is the instant at which audio up to second ``s`` 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
 
+from harness.display import Display, TakenBack
 from harness.languages.tags import language_of
 
 _LOOP_TICK_NS = 50_000_000  # between two ``LoopTick``s
@@ -49,11 +50,36 @@ class Token(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", 
     after_ns: int | None = None  # sockets: the message came after this instant; None: not known
 
 
-class Chunk(msgspec.Struct, frozen=True, tag_field="event", tag="chunk"):
+class Hypothesis(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag="hypothesis"
+):
+    """A segment's text as the engine has it now; shown in place of what it was before."""
+
+    segment: int  # segments are shown in the order of their numbers, after what tokens brought
+    text: str  # exact, white space included; may be empty
+    final: bool  # it never changes again
+    at_ns: int
+    after_ns: int | None = None  # as a token's
+
+
+class SpeechStarted(msgspec.Struct, frozen=True, tag_field="event", tag="speech_started"):
+    at_ns: int
+
+
+class TurnEnded(msgspec.Struct, frozen=True, tag_field="event", tag="turn_ended"):
+    """Somebody decided that the speaker is done."""
+
+    at_ns: int
+    by: Literal["engine", "endpointer"]
+
+
+class Chunk(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag="chunk"):
     index: int
-    text: str  # exact, white space included: all chunks joined are all tokens joined
+    text: str  # exact, white space included: all chunks joined are the committed text
     at_ns: int  # when the chunking strategy released it to the client
     is_final: bool  # the last chunk of the session
+    segment: int | None = None  # interim: this text replaces the segment's; None: it is appended
+    closes: bool = False  # interim: the segment's text is final
 
 
 class Span(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag="span"):
@@ -159,15 +185,50 @@ class Trace(msgspec.Struct, frozen=True):
     spans: tuple[Span, ...]
     outcome: Ended | Failed
     ticks: tuple[Ticks, ...] = ()  # empty: virtual time, or made by an older harness
+    hypotheses: tuple[Hypothesis, ...] = ()  # empty: the engine only appends
+    speech_started: tuple[SpeechStarted, ...] = ()
+    turns_ended: tuple[TurnEnded, ...] = ()
 
     @property
     def text(self) -> str:
-        """The engine's text, exact."""
-        return "".join(token.text for token in self.tokens)
+        """The final text, exact: what is committed in the end."""
+        return "".join(token.text for token in self.committed)
+
+    @property
+    def committed(self) -> tuple[Token, ...]:
+        """The text as an engine that only appends would have brought it, piece by piece."""
+        return self.tokens if not self.hypotheses else tuple(_committed(self))
+
+    @property
+    def updates(self) -> list[Token | Hypothesis]:
+        """What changed the display, in order of time; at the same instant a token comes first.
+
+        So an engine commits part of what is open in one step: a token and, with the same instant,
+        what is left of the segment's text.
+        """
+        return sorted([*self.tokens, *self.hypotheses], key=lambda event: event.at_ns)
 
     @property
     def failed(self) -> bool:
         return isinstance(self.outcome, Failed)
+
+
+def _committed(trace: Trace) -> Iterator[Token]:
+    display = Display()
+    for event in trace.updates:
+        if isinstance(event, Token):
+            yield event
+            continue
+        try:
+            text = display.hypothesis(event.segment, event.text, final=event.final)
+        except TakenBack:
+            if trace.failed:  # by this
+                return
+            raise
+        if text:
+            yield Token(text, event.at_ns, event.after_ns)
+    if (text := display.end()) and not trace.failed:
+        yield Token(text, trace.outcome.at_ns)
 
 
 class GcPause(msgspec.Struct, frozen=True, tag_field="event", tag="gc_pause"):
@@ -183,6 +244,9 @@ Event = (
     | FrameSent
     | FinishSent
     | Token
+    | Hypothesis
+    | SpeechStarted
+    | TurnEnded
     | Chunk
     | Span
     | Ticks
@@ -201,6 +265,9 @@ def trace_events(trace: Trace) -> list[Event]:
         *finish,
         *trace.spans,
         *trace.tokens,
+        *trace.hypotheses,
+        *trace.speech_started,
+        *trace.turns_ended,
         *trace.chunks,
         *trace.ticks,
         trace.outcome,
@@ -225,6 +292,9 @@ def build_traces(events: list[Event]) -> list[Trace]:
                     chunks=tuple(e for e in block if isinstance(e, Chunk)),
                     spans=tuple(e for e in block if isinstance(e, Span)),
                     outcome=event,
+                    hypotheses=tuple(e for e in block if isinstance(e, Hypothesis)),
+                    speech_started=tuple(e for e in block if isinstance(e, SpeechStarted)),
+                    turns_ended=tuple(e for e in block if isinstance(e, TurnEnded)),
                     ticks=(
                         *(e for e in block if isinstance(e, Ticks)),
                         *_of_loop_ticks([e for e in block if isinstance(e, LoopTick)]),

@@ -27,6 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "containers",
         "keys",
         "languages",
+        "display",
     ),
     ("audio", "events", "registry", "clock", "ticks", "stats"),
     ("chunking", "metrics", "engines"),

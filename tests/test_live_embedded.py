@@ -11,8 +11,9 @@ from rapidfuzz.distance import Levenshtein
 from harness.__main__ import main
 from harness.engines.sessions import LiveSession
 from harness.events import Trace
-from harness.metrics.instants import Missing, audio_ns, shown_words
+from harness.metrics.instants import Missing, audio_ns
 from harness.metrics.live import word_delays
+from harness.metrics.shown import shown_words
 from harness.metrics.words import bare
 from harness.runs.folder import Run, load_run
 

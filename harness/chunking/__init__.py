@@ -2,7 +2,7 @@
 
 Rules that hold under every strategy (property tests in ``tests/chunking/test_strategies.py``):
 
-* Text is kept exactly: all chunks joined are all tokens joined.
+* Text is kept exactly: all chunks joined are all committed text joined.
 * A *word* is a run of non-space characters; in scripts that are written without spaces, one
   grapheme cluster, as ``languages.units`` has it. It is whole once white space follows it, the next
   one begins, or the stream ends, so neither punctuation nor a sub-word token nor a combining mark
@@ -24,13 +24,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from harness.chunking.eager_first import EagerFirst
+from harness.chunking.interim import Interim
+from harness.chunking.release import Released, Releases
 from harness.chunking.sentences import Sentences
 from harness.chunking.strategy import Chunker, Strategy
 from harness.chunking.timed import Timed
 from harness.chunking.tokens import Tokens
 from harness.chunking.words import Words
-from harness.events import Chunk, Token
+from harness.events import Chunk, Hypothesis, Token
 from harness.registry import Registry
 
 STRATEGIES: Registry[type[Strategy]] = Registry(
@@ -41,13 +45,14 @@ STRATEGIES: Registry[type[Strategy]] = Registry(
         "token": "harness.chunking.tokens:Tokens",
         "sentence": "harness.chunking.sentences:Sentences",
         "timed": "harness.chunking.timed:Timed",
+        "interim": "harness.chunking.interim:Interim",
     },
     group="harness.chunking",
 )
 
 __all__ = [
-    "STRATEGIES", "Chunker", "EagerFirst", "Sentences", "Strategy", "Timed", "Tokens", "Words",
-    "offered", "parse_strategy", "rechunk",
+    "STRATEGIES", "Chunker", "EagerFirst", "Interim", "Sentences", "Strategy", "Timed", "Tokens",
+    "Words", "offered", "parse_strategy", "rechunk",
 ]  # fmt: skip
 
 
@@ -74,27 +79,33 @@ def offered() -> list[Strategy]:
     return [strategy for strategy in found if strategy is not None]
 
 
-def rechunk(tokens: Iterable[Token], ended_ns: int, strategy: Strategy) -> tuple[Chunk, ...]:
-    """The chunks another strategy would have released for recorded tokens, delivery at no cost.
+def rechunk(
+    updates: Iterable[Token | Hypothesis], ended_ns: int, strategy: Strategy
+) -> tuple[Chunk, ...]:
+    """The chunks another strategy would have released for recorded text, delivery at no cost.
 
     Args:
-        tokens: in the order in which the engine produced them.
+        updates: in the order in which the engine made them (``Trace.updates``).
         ended_ns: when the engine said it was done: what is still held is released then.
     """
-    chunker = strategy.chunker()
+    releases = Releases(strategy.chunker())
     chunks: list[Chunk] = []
 
-    def release(texts: list[str], at_ns: int) -> None:
-        for text in texts:
-            chunks.append(Chunk(index=len(chunks), text=text, at_ns=at_ns, is_final=False))
+    def keep(released: Iterable[Released], at_ns: int) -> None:
+        for text, segment, closes in released:
+            chunks.append(Chunk(len(chunks), text, at_ns, False, segment, closes))
 
     def wake_before(now_ns: int) -> None:
-        while (due_ns := chunker.deadline_ns) is not None and due_ns <= now_ns:
-            release(chunker.tick(due_ns), due_ns)
+        while (due_ns := releases.deadline_ns) is not None and due_ns <= now_ns:
+            keep(releases.tick(due_ns), due_ns)
 
-    for token in tokens:
-        wake_before(token.at_ns)
-        release(chunker.push(token.text, token.at_ns), token.at_ns)
+    for update in updates:
+        wake_before(update.at_ns)
+        if isinstance(update, Token):
+            keep(releases.token(update.text, update.at_ns), update.at_ns)
+        else:
+            segment, text, final, at_ns = update.segment, update.text, update.final, update.at_ns
+            keep(releases.hypothesis(segment, text, at_ns, final=final), at_ns)
     wake_before(ended_ns)
-    chunks.append(Chunk(index=len(chunks), text=chunker.flush(), at_ns=ended_ns, is_final=True))
-    return tuple(chunks)
+    keep(releases.end(ended_ns), ended_ns)
+    return (*chunks[:-1], msgspec.structs.replace(chunks[-1], is_final=True))

@@ -24,7 +24,10 @@ from harness.languages.units import whole_words
 
 
 class Chunker(Protocol):
-    """One session's state of one strategy."""
+    """One session's state of one strategy.
+
+    With an attribute ``interim = True`` hypotheses are passed on as well (``release``).
+    """
 
     deadline_ns: int | None  # the instant at which `tick` has something to release; None: never
 

@@ -12,9 +12,9 @@ class Tokens(Strategy):
     registered_as = "token"
 
     def chunker(self) -> Chunker:
-        return _TokensChunker()
+        return TokensChunker()
 
 
-class _TokensChunker(WordHolder):
+class TokensChunker(WordHolder):
     def push(self, text: str, at_ns: int) -> list[str]:
         return [text] if text else []

@@ -46,6 +46,32 @@ class Listener(Protocol):
                 then for whoever stamped it; None: nothing can wait unseen.
         """
 
+    def hypothesis(
+        self,
+        segment: int,
+        text: str,
+        final: bool,
+        at_ns: int | None = None,
+        after_ns: int | None = None,
+    ) -> None:
+        """A segment's text as it is heard now: it replaces what the segment was before.
+
+        What an engine may still take back. Segments are shown in the order of their numbers, after
+        what ``token`` brought. To commit part of what is open, call ``token`` and then this with
+        what is left, both with the same ``at_ns``.
+
+        Args:
+            text: exact, white space between segments included; may be empty.
+            final: it never changes again; a change of it later fails the session.
+            at_ns, after_ns: as of ``token``.
+        """
+
+    def speech_started(self) -> None:
+        """The engine has noticed that somebody speaks."""
+
+    def turn_ended(self) -> None:
+        """The engine has decided that the speaker is done."""
+
     def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
         """Where time went; may come late (device events resolved afterwards), before ``ended``.
 

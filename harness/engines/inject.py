@@ -135,6 +135,33 @@ class _HeldListener:
 
         self._release(at_ns, tell)
 
+    def hypothesis(
+        self,
+        segment: int,
+        text: str,
+        final: bool,
+        at_ns: int | None = None,
+        after_ns: int | None = None,
+    ) -> None:
+        at_ns = self.world.now_ns() if at_ns is None else at_ns
+        waited_ns = at_ns - (at_ns if after_ns is None else after_ns)
+        if segment == 0:  # the first words of a session whose text is made of hypotheses
+            kept = next(islice(words_of(text), self._config.drop_words, None), None)
+            text = "" if kept is None else text[kept.start :]
+
+        def tell() -> None:
+            now_ns = self.world.now_ns()
+            after_ = None if after_ns is None else now_ns - waited_ns
+            self._listener.hypothesis(segment, text, final, now_ns, after_)
+
+        self._release(at_ns, tell)
+
+    def speech_started(self) -> None:
+        self._release(self.world.now_ns(), self._listener.speech_started)
+
+    def turn_ended(self) -> None:
+        self._release(self.world.now_ns(), self._listener.turn_ended)
+
     def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
         self._listener.span(name, start_ns, end_ns, shared_by)
 

@@ -37,7 +37,7 @@ def rechunk_run(source: Run, chunking: Strategy, out: Path) -> Path:
     random_weights = environment.model.random_weights
     replayed = source.config["replay"]
     for trace in source.traces:
-        chunks = rechunk(trace.tokens, trace.outcome.at_ns, chunking)
+        chunks = rechunk(trace.updates, trace.outcome.at_ns, chunking)
         if trace.failed:
             chunks = chunks[:-1]  # a stream that failed was never flushed
         again = msgspec.structs.replace(trace, chunks=chunks)

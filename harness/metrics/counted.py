@@ -16,6 +16,7 @@ from harness.events import Trace
 from harness.languages.units import INVISIBLE, is_blank, pattern, words_of
 from harness.metrics.accuracy import normalise
 from harness.metrics.instants import Arrivals
+from harness.metrics.shown import displayed_text, displays, takes_back
 
 # What Whisper's normalisers take out whole, one after the other: annotations, special tokens.
 _ANNOTATIONS = (r"[<\[][^>\]]*[>\]]", r"\([^)]+\)")
@@ -68,7 +69,13 @@ def first_counted(text: str, language: str) -> int | None:
 
 def first_word(trace: Trace) -> FirstWord | None:
     """When the first counted word came and was shown; None: there is none."""
-    at = first_counted("".join(chunk.text for chunk in trace.chunks), trace.session.language)
+    language = trace.session.language
+    if takes_back(trace):
+        for shown in displays(trace):
+            if first_counted(shown.text, language) is not None:
+                return FirstWord(shown.chunk.at_ns, shown.chunk.at_ns)
+        return None
+    at = first_counted(displayed_text(trace), language)
     if at is None:
         return None
     ends = accumulate(len(chunk.text) for chunk in trace.chunks)
@@ -78,10 +85,10 @@ def first_word(trace: Trace) -> FirstWord | None:
 
 def first_words(trace: Trace) -> int:
     """How many counted words the client has once the first is shown; 0: there is none."""
-    text = ""
-    for chunk in trace.chunks:
-        text += chunk.text
-        if not is_blank(chunk.text) and (words := count_words(text, trace.session.language)):
+    for shown in displays(trace):
+        if not is_blank(shown.chunk.text) and (
+            words := count_words(shown.text, trace.session.language)
+        ):
             return words
     return 0
 

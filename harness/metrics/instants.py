@@ -9,13 +9,12 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from typing import NamedTuple
 
 import msgspec
 
 from harness.clock import NS_PER_MS, NS_PER_S
 from harness.events import Chunk, SessionKind, Span, Token, Trace
-from harness.languages.units import is_blank, words_of
+from harness.languages.units import is_blank
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -34,16 +33,6 @@ ONLY_LIVE = Missing("only in live sessions")
 
 # Spans in which the engine does not compute for this session.
 _NOT_COMPUTE = frozenset({"setup", "queue", "injected", "delivery"})
-
-
-class ShownWord(NamedTuple):
-    """A word of the engine's text, and when it became what it is."""
-
-    text: str
-    produced_ns: int  # the token that brought its last character
-    whole_ns: int  # the token that brought white space or a new unit after it, or the end
-    shown_ns: int  # the chunk that brought its last character to the client
-    chunk: int  # which one, of all chunks
 
 
 def audio_ns(trace: Trace, second: float) -> int:
@@ -92,38 +81,19 @@ def text_chunks(trace: Trace) -> list[Chunk]:
 
 
 def text_tokens(trace: Trace) -> list[Token]:
-    """Tokens whose text is not blank: white space and invisible characters are."""
-    return [token for token in trace.tokens if not is_blank(token.text)]
+    """Committed text, piece by piece, that is not blank: white space and invisible signs are."""
+    return [token for token in trace.committed if not is_blank(token.text)]
 
 
 class Arrivals:
-    """Which token brought each character of the engine's text."""
+    """Which token, or which final segment, brought each character of the committed text."""
 
     def __init__(self, trace: Trace) -> None:
-        self._ends = list(accumulate(len(token.text) for token in trace.tokens))
-        self._tokens = trace.tokens
+        self._tokens = trace.committed
+        self._ends = list(accumulate(len(token.text) for token in self._tokens))
         self._ended_ns = trace.outcome.at_ns
 
     def brought_ns(self, character: int) -> int:
         """When the character at this offset came; at the text's end: the end of the stream."""
         index = bisect.bisect_right(self._ends, character)
         return self._tokens[index].at_ns if index < len(self._tokens) else self._ended_ns
-
-
-def shown_words(trace: Trace) -> list[ShownWord]:
-    """Every word of the engine's text; chunks joined are the tokens joined."""
-    arrivals = Arrivals(trace)
-    chunk_ends = list(accumulate(len(chunk.text) for chunk in trace.chunks))
-    found = []
-    for word in words_of(trace.text):
-        chunk = bisect.bisect_right(chunk_ends, word.end - 1)
-        found.append(
-            ShownWord(
-                text=word.text,
-                produced_ns=arrivals.brought_ns(word.end - 1),
-                whole_ns=arrivals.brought_ns(word.end),
-                shown_ns=trace.chunks[chunk].at_ns,
-                chunk=chunk,
-            )
-        )
-    return found

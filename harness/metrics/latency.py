@@ -39,6 +39,9 @@ from harness.metrics.instants import (
 )
 from harness.metrics.metric import metric_function
 from harness.metrics.registry import all_metrics, is_ours
+from harness.metrics.shown import displayed_text, takes_back
+
+PASSED_ON = Missing("what may be taken back is passed on as it comes")
 
 
 @metric_function(
@@ -153,7 +156,7 @@ def gap_per_word_ms(trace: Trace) -> float | Missing:
     Chunks that bring parts of one word bring one word. Missing: no word after the first chunk.
     """
     chunks = text_chunks(trace)
-    words = _count("".join(chunk.text for chunk in trace.chunks))
+    words = _count(displayed_text(trace))
     later_words = words - _count(chunks[0].text) if chunks else 0
     if later_words == 0:
         return Missing("no word after the first chunk")
@@ -165,15 +168,18 @@ def _count(text: str) -> int:
 
 
 @metric_function(unit="ms", label="Hold", scope="series", summarised=True)
-def hold_ms(trace: Trace) -> tuple[float, ...]:
+def hold_ms(trace: Trace) -> tuple[float, ...] | Missing:
     """Chunk release - the token that completed its first word: what batching costs, per chunk.
 
     That token brought the white space or unit after the word; of the last, its last character.
     Where a strategy released the word before it was complete: - the token of its last character.
+    Missing: the client is shown text that may be taken back.
     """
+    if takes_back(trace):
+        return PASSED_ON
     arrivals = Arrivals(trace)
     holds, offset = [], 0
-    length = len("".join(token.text for token in trace.tokens).rstrip())
+    length = len(trace.text.rstrip())
     for chunk in trace.chunks:
         word = next(words_of(chunk.text), None)
         if word is not None:
@@ -194,11 +200,13 @@ def send_lateness_ms(trace: Trace) -> tuple[float, ...]:
 
 
 @metric_function(unit="1", label="Split words", unpaced=True)
-def split_words(trace: Trace) -> int:
+def split_words(trace: Trace) -> int | Missing:
     """Words over whose inside two chunks met: they changed after they were shown.
 
     Text is only ever added to; engines commit before they speak, so no word is taken back.
     """
+    if takes_back(trace):
+        return PASSED_ON
     ends = list(accumulate(len(chunk.text) for chunk in trace.chunks))
     return sum(
         bisect.bisect_right(ends, word.start) < bisect.bisect_right(ends, word.end - 1)

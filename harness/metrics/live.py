@@ -26,10 +26,10 @@ from harness.metrics.instants import (
     is_compute,
     ms,
     request_ns,
-    shown_words,
     text_chunks,
 )
 from harness.metrics.metric import metric_function
+from harness.metrics.shown import shown_words
 from harness.metrics.words import bare, match_words
 from harness.stats.estimates import Slope, slope_of_series
 

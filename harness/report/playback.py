@@ -78,7 +78,7 @@ def _clip(arms: Sequence[Arm], clip: str, repeat: int, encoded: bytes | None) ->
         _track(
             f"{config.name}, what if",
             first,
-            rechunk(first.tokens, first.outcome.at_ns, config),
+            rechunk(first.updates, first.outcome.at_ns, config),
         )
         for config in offered()
         if config.name not in names

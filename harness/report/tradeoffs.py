@@ -54,7 +54,7 @@ class WhatIf:
         for words in range(1, _MOST_WORDS + 1):
             ttft, count = [], 0
             for trace in traces:
-                chunks = rechunk(trace.tokens, trace.outcome.at_ns, Words(words))
+                chunks = rechunk(trace.updates, trace.outcome.at_ns, Words(words))
                 again = msgspec.structs.replace(trace, chunks=chunks)
                 ttft.append(_ttft_ms(again))
                 count += len(text_chunks(again))

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from harness.clock import NS_PER_S
+from harness.display import TakenBack
 from harness.errors import StorageError
 from harness.events import Trace
+from harness.metrics.shown import displayed_text, takes_back
 
 MOST_S = 1e6  # of one session: eleven days
 _HINT = "was events.jsonl edited by hand? Measure again, or use an unedited copy of the run"
@@ -55,8 +57,13 @@ def _problems(trace: Trace) -> Iterator[str]:
             yield f"a {what} is stamped outside the session"
     if [chunk.index for chunk in trace.chunks] != list(range(len(trace.chunks))):
         yield "its chunks are not numbered 0, 1, 2, ..."
-    text = "".join(chunk.text for chunk in trace.chunks)
-    if not trace.text.startswith(text) or (not trace.failed and text != trace.text):
+    try:
+        told = trace.text
+    except TakenBack as error:
+        yield f"its text changed after it was final: {error}"
+        return
+    text = displayed_text(trace)
+    if text != told and not (trace.failed and (told.startswith(text) or takes_back(trace))):
         yield "its chunks hold text that no token brought, or lack some"
     yield from _frame_problems(trace)
     yield from _tick_problems(trace)

@@ -10,6 +10,7 @@ from typing import Protocol
 from harness.chunking import Chunker, Strategy
 from harness.chunking.messages import ChunkMessage, chunk_message
 from harness.clock import NS_PER_MS, NS_PER_S, World
+from harness.display import Display, TakenBack
 from harness.engines import Engine, Reference, Samples, Stream
 from harness.events import Chunk, ServerSpan, ServerTiming, SessionKind, Span
 from harness.languages.units import is_blank
@@ -75,6 +76,7 @@ class Utterance:
         self._stream: Stream | None = None
         self._request_ns: int | None = None  # the instant that latencies count from
         self._texts: list[str] = []  # of every token
+        self._display = Display()  # of what may still be taken back
         self._spans: list[Span] = []  # that were not sent to the client yet
         self._spoke = False  # a token that is not blank has come
         self._over = False
@@ -115,6 +117,23 @@ class Utterance:
         at_ns = self._world.now_ns() if at_ns is None else at_ns
         self._hand_over(lambda: self._on_token(text, at_ns))
 
+    def hypothesis(
+        self,
+        segment: int,
+        text: str,
+        final: bool,
+        at_ns: int | None = None,
+        after_ns: int | None = None,
+    ) -> None:
+        at_ns = self._world.now_ns() if at_ns is None else at_ns
+        self._hand_over(lambda: self._on_hypothesis(segment, text, final, at_ns))
+
+    def speech_started(self) -> None:
+        pass
+
+    def turn_ended(self) -> None:
+        pass
+
     def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
         self._hand_over(lambda: self._on_span(Span(name, start_ns, end_ns, shared_by)))
 
@@ -144,6 +163,16 @@ class Utterance:
                 self._release(lane, chunk, at_ns)
             self._plan_tick(lane)
 
+    def _on_hypothesis(self, segment: int, text: str, final: bool, at_ns: int) -> None:
+        """Clients see what is committed of it."""
+        try:
+            committed = self._display.hypothesis(segment, text, final=final)
+        except TakenBack as error:
+            self._on_failed(f"text changed after it was final: {error}")
+            return
+        if committed:
+            self._on_token(committed, at_ns)
+
     def _plan_tick(self, lane: _ChunkedOutput) -> None:
         if (due_ns := lane.chunker.deadline_ns) is not None and lane.wake is None:
             in_s = max(0, due_ns - self._world.now_ns()) / NS_PER_S
@@ -162,6 +191,8 @@ class Utterance:
             self._telemetry.queueing.observe_ns(span.end_ns - span.start_ns)
 
     def _on_ended(self, at_ns: int) -> None:
+        if text := self._display.end():
+            self._on_token(text, at_ns)
         for lane in self._lanes:
             self._release(lane, lane.chunker.flush(), at_ns, is_final=True)
         self._telemetry.utterances["ended"] += 1

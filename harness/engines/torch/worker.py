@@ -184,10 +184,32 @@ class LocalStream:
             if not self._closed:
                 self._listener.ready()
 
-    def token(self, text: str, at_ns: int | None = None) -> None:
+    def token(self, text: str, at_ns: int | None = None, after_ns: int | None = None) -> None:
         with self._telling:
             if not self._closed:
-                self._listener.token(text, at_ns)
+                self._listener.token(text, at_ns, after_ns)
+
+    def hypothesis(
+        self,
+        segment: int,
+        text: str,
+        final: bool,
+        at_ns: int | None = None,
+        after_ns: int | None = None,
+    ) -> None:
+        with self._telling:
+            if not self._closed:
+                self._listener.hypothesis(segment, text, final, at_ns, after_ns)
+
+    def speech_started(self) -> None:
+        with self._telling:
+            if not self._closed:
+                self._listener.speech_started()
+
+    def turn_ended(self) -> None:
+        with self._telling:
+            if not self._closed:
+                self._listener.turn_ended()
 
     def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
         with self._telling:
