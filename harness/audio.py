@@ -231,6 +231,25 @@ def refuse_cancelled(recording: Recording, samples: Samples, name: str) -> None:
         )
 
 
+def room_noise(samples: Samples, seconds: float, seed: int) -> Samples:
+    """Noise as it is in a clip's pauses: what a microphone hears once nobody speaks.
+
+    Gaussian, of the level that the quietest tenth of the clip's frames of 10 ms has; one step of 16
+    bits at least, for no microphone is silent.
+
+    Args:
+        samples: [n], of the clip.
+
+    Returns:
+        [seconds * 16 000], float32.
+    """
+    count = len(samples) // _FRAME
+    power = np.einsum("ij,ij->i", *[samples[: count * _FRAME].reshape(count, _FRAME)] * 2) / _FRAME
+    quiet = float(np.sqrt(np.percentile(power, 10))) if count else 0.0
+    drawn = np.random.default_rng(seed).standard_normal(round(seconds * RATE_HZ), np.float32)
+    return drawn * np.float32(max(quiet, 1 / 32768))
+
+
 class SpeechBounds(msgspec.Struct, frozen=True):
     onset_s: float
     end_s: float
