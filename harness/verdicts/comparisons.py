@@ -15,6 +15,7 @@ from typing import TypeGuard, cast
 import msgspec
 import numpy as np
 
+from harness.languages.units import composed
 from harness.metrics import ClipMetrics
 from harness.metrics.instants import OTHER_REQUEST
 from harness.metrics.summary import shares_by_clip
@@ -266,7 +267,7 @@ def _texts(clips: Clips) -> dict[str, set[str | None]]:
     """Clip -> its final texts: one, unless its repeats differ; None: a session failed."""
     texts: dict[str, set[str | None]] = {}
     for clip in clips:
-        text = clip.hypothesis.strip() if clip.failed is None else None
+        text = composed(clip.hypothesis).strip() if clip.failed is None else None
         texts.setdefault(clip.clip, set()).add(text)
     return texts
 
