@@ -21,9 +21,10 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import regex
+if TYPE_CHECKING:
+    import regex
 
 # Default ignorable and format characters, but for signs that are seen (before Arabic numbers).
 INVISIBLE = r"[[\p{DI}\p{Cf}]--[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd]]"
@@ -43,6 +44,8 @@ _UNIT = (
 @cache
 def pattern(source: str) -> regex.Pattern[str]:
     """A compiled pattern of the ``regex`` library, whose properties are Unicode's (version 1)."""
+    import regex  # where texts are plain, nobody waits for it
+
     return regex.compile(source, regex.V1 | regex.DOTALL)
 
 
