@@ -184,10 +184,11 @@ def ttft_floor_ms(trace: Trace) -> float | Missing:
         return NO_WORDS
     if not chunks:
         return NO_TEXT
-    k = min(first_words(trace), len(session.words))
+    said = [word for word in session.words if bare(word.text)]
+    k = min(first_words(trace), len(said))
     if k == 0:
         return NO_WORD
-    spoken_ns = audio_ns(trace, session.words[k - 1].end_s)
+    spoken_ns = audio_ns(trace, said[k - 1].end_s)
     return ms(spoken_ns - request_ns(trace)) + session.model_delay_ms
 
 
