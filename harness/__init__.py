@@ -17,7 +17,8 @@ The rooms, from the ground up; lower never imports higher (``tests/test_architec
 
 ==  ================================================================================================
 0   ``errors``, ``text`` (foreign text made safe), ``validation`` (of options), ``install_hint``,
-    ``containers`` (audio files to their true end), ``keys`` (secrets that must not be kept)
+    ``containers`` (audio files to their true end), ``keys`` (secrets that must not be kept),
+    ``languages`` (tags, words and scripts of all languages)
 1   ``events``, ``clock``, ``audio``, ``stats`` (numbers in, numbers out), ``registry`` (variants)
 2   ``chunking`` (strategies), ``metrics`` (definitions), ``engines`` (the measured things)
 3   ``datasets`` (recorded clips)

@@ -12,6 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from harness.languages.tags import language_of
+
 _LOOP_TICK_NS = 50_000_000  # between two ``LoopTick``s
 
 
@@ -138,8 +140,12 @@ class Session(msgspec.Struct, frozen=True, tag_field="event", tag="started"):
     frame_ms: float
     reference: str
     words: tuple[Word, ...] = ()  # empty: the manifest has no word timings
-    language: str = "en"  # ISO 639-1; decides the normaliser of error rates
+    language: str = "en"  # any tag, kept as its primary subtag; decides the normaliser
     model_delay_ms: float = 0.0  # live: by how much the model is set to lag behind the audio
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: not the tag of a language."""
+        msgspec.structs.force_setattr(self, "language", language_of(self.language))
 
 
 class Trace(msgspec.Struct, frozen=True):

@@ -18,7 +18,16 @@ HOUSE = Path(__file__).parent.parent / "harness"
 # Rooms (files and folders of harness/) by floor. A room may import from floors below and, as long
 # as no circle comes of it, from its own. New rooms go here.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "addresses", "install_hint", "text", "validation", "containers", "keys"),
+    (
+        "errors",
+        "addresses",
+        "install_hint",
+        "text",
+        "validation",
+        "containers",
+        "keys",
+        "languages",
+    ),
     ("audio", "events", "registry", "clock", "ticks", "stats"),
     ("chunking", "metrics", "engines"),
     ("datasets",),

@@ -34,13 +34,13 @@ RECORDED = "3"  # the metrics version of these runs
 UNCHANGED = (
     "clip", "repeat", "order", "lane", "session", "duration_s", "speech_onset_s", "reference",
     "hypothesis", "failed", "ttft_ms", "first_token_ms", "ttft_floor_ms", "response_ms", "final_ms",
-    "flush_ms", "gap_per_word_ms", "setup_ms", "compute_ms", "stall_ratio", "rewrites",
+    "flush_ms", "gap_per_word_ms", "setup_ms", "compute_ms", "stall_ratio",
     "match_rate", "lag_slope_ms_per_min", "laal_ms", "laal_ca_ms", "wer", "cer", "gap_ms",
     "delivery_ms", "word_delay_ms", "word_delay_floor_ms", "send_lateness_ms", "chunks",
     "budget_ms", "delay_causes_ms", "lag_slope_ci95", "word_edits", "char_edits",
 )  # fmt: skip
 # Same definition, another name now, such as {"rewrites": "split_words"}.
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {"rewrites": "split_words"}
 # Another definition now: not compared.
 CHANGED: tuple[str, ...] = ("hold_ms",)  # of the last word: 4
 # Metrics of summary.json and comparison.json that are not compared.
@@ -142,7 +142,11 @@ def findings(texts: list[str]) -> list[tuple[str, list[str]]]:
 
 
 def compared(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in metrics.items() if name not in NOT_SUMMARISED}
+    return {
+        RENAMED.get(name, name): value
+        for name, value in metrics.items()
+        if name not in NOT_SUMMARISED
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -261,7 +265,9 @@ def by_figure(comparison: dict[str, Any]) -> dict[str, Any]:
     """A comparison of two arms, its differences by metric and statistic."""
     (found,) = comparison["comparisons"]
     differences = {
-        f"{d['metric']} {d['statistic']}": d
+        f"{RENAMED.get(d['metric'], d['metric'])} {d['statistic']}": (
+            d | {"metric": RENAMED.get(d["metric"], d["metric"])}
+        )
         for d in found["differences"]
         if d["metric"] not in NOT_SUMMARISED
     }

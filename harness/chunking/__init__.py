@@ -3,10 +3,13 @@
 Rules that hold under every strategy (property tests in ``tests/chunking/test_strategies.py``):
 
 * Text is kept exactly: all chunks joined are all tokens joined.
-* A *word* is a run of non-space characters. It is whole once white space follows it (the next word
-  begins) or the stream ends, so neither punctuation nor a sub-word token splits a word; only the
-  ``token`` strategy, which passes on whatever arrives, may.
+* A *word* is a run of non-space characters; in scripts that are written without spaces, one
+  grapheme cluster, as ``languages.units`` has it. It is whole once white space follows it, the next
+  one begins, or the stream ends, so neither punctuation nor a sub-word token nor a combining mark
+  splits a word; only the ``token`` strategy, which passes on whatever arrives, may.
 * White space belongs to the word it precedes.
+* Under ``words``, ``eager_first`` and ``sentence`` the chunks do not depend on how the text is cut
+  into tokens.
 * What is not yet released when the stream ends is flushed as the one final chunk.
 
 A chunker is pure: it reads no clock and starts no timer. It is told the instant of every token and

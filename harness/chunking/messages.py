@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from harness.events import Chunk
+from harness.languages.units import is_blank
 
 
 class ChunkMessage(msgspec.Struct, frozen=True):
@@ -42,7 +43,7 @@ def chunk_messages(chunks: Iterable[Chunk], request_ns: int) -> list[ChunkMessag
     messages: list[ChunkMessage] = []
     first_ns: int | None = None
     for chunk in chunks:
-        if first_ns is None and chunk.text.strip():
+        if first_ns is None and not is_blank(chunk.text):
             first_ns = chunk.at_ns
         messages.append(chunk_message(chunk, request_ns, first_ns))
     return messages

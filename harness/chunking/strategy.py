@@ -16,15 +16,11 @@ the reports ask the strategy for all they need.
 
 from __future__ import annotations
 
-import re
 from dataclasses import MISSING, dataclass, fields
 from typing import ClassVar, Protocol, Self
 
 from harness.errors import ConfigError
-
-# Possessive, and begun only where a word can begin: linear in text that has no white space, which
-# a model stuck in a loop (or one that speaks Chinese) does produce.
-_WHOLE_WORD = re.compile(r"(?:\s++|\A)\S++(?=\s)")
+from harness.languages.units import whole_words
 
 
 class Chunker(Protocol):
@@ -93,8 +89,9 @@ class Strategy:
 class WordHolder:
     """Splits a text stream into whole words; subclasses say how many are released together.
 
-    A *word* is a run of non-space characters. It is whole once white space follows it or the
-    stream ends.
+    A *word* is a unit of :mod:`harness.languages.units`: a run of non-space characters, or one
+    grapheme cluster of a script without spaces. It is whole once the next one begins, white space
+    follows it, or the stream ends.
     """
 
     deadline_ns: int | None = None
@@ -106,7 +103,7 @@ class WordHolder:
     def _take(self, text: str) -> int:
         """Returns how many words have become whole."""
         self._tail += text
-        whole = _WHOLE_WORD.findall(self._tail)
+        whole = whole_words(self._tail)
         self._tail = self._tail[sum(map(len, whole)) :]
         self._words += whole
         return len(whole)

@@ -25,7 +25,10 @@ def manifest(argv: list[str]) -> int:
     )  # fmt: skip
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     parser.add_argument(
-        "--language", default="en", metavar="TAG", help="of the clips (default: en)"
+        "--language",
+        default="en",
+        metavar="TAG",
+        help="of the clips, such as de, pt-BR or zh (default: en)",
     )
     parser.add_argument(
         "--add", action="store_true", help="add the recordings that a manifest lacks"
@@ -38,6 +41,7 @@ def manifest(argv: list[str]) -> int:
     report += [f"left out: {left.path} ({left.why})" for left in made.left_out[:_SHOWN]]
     if len(made.left_out) > _SHOWN:
         report.append(f"left out: {len(made.left_out) - _SHOWN} more files")
+    report += [f"warning: {doubt}; state it with --language TAG" for doubt in made.doubts]
     report.append(f"next: python -m harness run dataset=manifest {override}")
     print("\n".join(report))  # noqa: T201 the answer
     raise_all(made.problems, f"{options.folder}, left out", every=True)

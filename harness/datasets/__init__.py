@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from harness.errors import ConfigError
+from harness.languages.tags import require_language
 from harness.registry import Registry
 from harness.validation import require, require_number
 
@@ -46,7 +48,7 @@ class HubDataset:
     revision: str | None = None
     audio_column: str = "audio"
     text_column: str = "text"
-    language: str = "en"
+    language: str = "en"  # of every clip; any tag, kept as its primary subtag
     limit: int | None = None  # use the first n clips only
     tail_s: float = 0.0  # silence after each: what an endpointer waits before the audio ends
 
@@ -54,6 +56,9 @@ class HubDataset:
         if self.limit is not None:
             require_number("dataset.limit", self.limit, 1)
         require_number("dataset.tail_s", self.tail_s, 0, 60)
+        self.language = require_language(
+            "config field dataset.language", self.language, ConfigError
+        )
 
 
 DatasetOptions = ManifestDataset | HubDataset

@@ -9,7 +9,7 @@ said is not in the text.
 from __future__ import annotations
 
 import importlib
-import re
+import unicodedata
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -24,15 +24,17 @@ from harness.datasets.manifest import (
     LineProblems,
     find_manifest,
     parse_manifest,
-    spoken_words,
     write_manifest,
 )
 from harness.errors import DatasetError
 from harness.events import Word
 from harness.install_hint import install_hint
+from harness.languages.units import composed, pattern, spoken_words
 
 _FRAMES_PER_S = 100  # of pocketsphinx
 _CLIPS_PER_PAGE = 12  # of a plot
+_LETTERS = r"\p{L}[\p{L}\p{M}]*"
+_SPOKEN = rf"{_LETTERS}(?:'{_LETTERS})*"
 _PAD_S = 0.5  # digital silence put before and after, else the last word may swallow the pause
 
 
@@ -110,12 +112,13 @@ def pronounced(word: str) -> list[str]:
     Raises:
         DatasetError: it holds a numeral.
     """
-    if any(map(str.isnumeric, word)):
+    if any(unicodedata.category(character).startswith("N") for character in word):
         raise DatasetError(
             "a numeral in text", value=word, hint="write numbers as they are spoken: `two`, not `2`"
         )
-    plain = word.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    return re.findall(r"[^\W_']+(?:'[^\W_']+)*", plain)
+    plain = composed(word).lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    found: list[str] = pattern(_SPOKEN).findall(plain)
+    return found
 
 
 def align_clip(samples: Samples, text: str, aligner: Aligner) -> tuple[Word, ...]:

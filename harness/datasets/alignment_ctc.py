@@ -8,6 +8,7 @@ and early. The path is that of Graves et al. 2006 (https://doi.org/10.1145/11438
 from __future__ import annotations
 
 import importlib
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ from numpy.typing import NDArray
 
 from harness.audio import RATE_HZ, Samples
 from harness.datasets.alignment import pronounced
-from harness.datasets.manifest import spoken_words
 from harness.engines.whisper.weights import BROKEN_FILES
 from harness.errors import DatasetError, WeightsError
 from harness.events import Word
+from harness.languages.units import begins_apart, spoken_words
 
 
 class CtcAligner:
@@ -76,6 +77,12 @@ class CtcAligner:
     def _spell(self, words: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Target ids, and for each the index of its word (-1: the delimiter between two)."""
         cased = {char.lower(): index for char, index in self._ids.items() if len(char) == 1}
+        # Vocabularies of some languages hold letters and marks apart.
+        apart = [unicodedata.normalize("NFD", word) for word in words]
+        words = [
+            split if all(char in cased for char in split) else word
+            for word, split in zip(words, apart, strict=True)
+        ]
         unknown = sorted({char for word in words for char in word if char not in cased})
         if unknown:
             raise DatasetError(
@@ -86,7 +93,8 @@ class CtcAligner:
         targets: list[int] = []
         owners: list[int] = []
         for index, word in enumerate(words):
-            if index and self._between is not None:
+            spaced = index and not begins_apart(word) and not begins_apart(words[index - 1])
+            if spaced and self._between is not None:
                 targets.append(self._between)
                 owners.append(-1)
             targets += [cased[char] for char in word]

@@ -6,9 +6,7 @@ out as it is meant to be, or among the problems: none is passed over in silence.
 
 from __future__ import annotations
 
-import re
 import shlex
-import unicodedata
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
@@ -23,10 +21,12 @@ from harness.datasets.manifest import (
     id_of,
     raise_all,
     read_manifest,
-    spoken_words,
     write_manifest,
 )
 from harness.errors import DatasetError
+from harness.languages.scripts import language_doubts
+from harness.languages.tags import language_of, require_language
+from harness.languages.units import composed, spoken_words
 
 _TEXT_SUFFIX = ".txt"
 _MOST_TEXT = 1 << 20  # bytes of one text
@@ -46,6 +46,7 @@ class FolderManifest(msgspec.Struct, frozen=True):
     kept: int  # clips that it had before
     left_out: tuple[LeftOut, ...]  # files that are not meant to be clips
     problems: tuple[DatasetError, ...]  # of files that are, and cannot be used
+    doubts: tuple[str, ...] = ()  # what shows that the texts are of another language
 
 
 def manifest_from_folder(
@@ -59,7 +60,7 @@ def manifest_from_folder(
 
     Args:
         folder: that is searched, and in which the manifest is written.
-        language: of the clips.
+        language: of the clips, a tag such as ``en`` or ``pt-BR``.
         add: to a manifest that exists: what it lists stays as it is, and is not read again.
 
     Raises:
@@ -67,7 +68,7 @@ def manifest_from_folder(
     """
     folder = Path(folder)
     path = folder / FOLDER_MANIFEST
-    _check_language(language)
+    require_language("language", language, DatasetError, hint="--language TAG")
     if not folder.is_dir():
         raise DatasetError("no such folder", value=str(folder), hint="name one with recordings")
     before = _lines_before(path, folder, add=add)
@@ -96,14 +97,8 @@ def manifest_from_folder(
         kept=len(before),
         left_out=tuple(files.left_out),
         problems=tuple(files.problems),
+        doubts=tuple(language_doubts((language_of(language), line.text) for line in lines)),
     )
-
-
-def _check_language(tag: str) -> None:
-    if not re.fullmatch(r"[A-Za-z]+(?:[-_][A-Za-z0-9]+)*", tag):
-        raise DatasetError(
-            "language", value=tag, allowed="a tag such as en, de or pt-BR", hint="--language TAG"
-        )
 
 
 def _lines_before(path: Path, folder: Path, *, add: bool) -> list[Line]:
@@ -128,7 +123,7 @@ def _from_folder(audio_filepath: str, folder: Path) -> PurePosixPath:
 
 def _stem(path: PurePosixPath) -> tuple[PurePosixPath, str]:
     """What a recording and its text share, however their names are composed."""
-    return path.parent, unicodedata.normalize("NFC", path.stem)
+    return path.parent, composed(path.stem)
 
 
 class _Files:

@@ -35,10 +35,11 @@ from harness.datasets.manifest import (
     not_in_order,
     parse_manifest,
     raise_all,
-    spoken_words,
 )
 from harness.errors import DatasetError
 from harness.events import Word
+from harness.languages.tags import language_of
+from harness.languages.units import composed, spoken_words
 
 _SHOWN_TEXT = 60  # characters of a text in an error
 _ROUNDING_S = 0.01  # manifests give times rounded to this or better
@@ -53,7 +54,7 @@ class Clip(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     text: str  # what is said
     speech_onset_s: float  # 0 with speech_end_s 0: nothing is said
     speech_end_s: float
-    language: str
+    language: str  # the primary subtag
     words: tuple[Word, ...]  # when each word is spoken; empty: unknown
     pcm_sha256: str  # of the sound before resampling, see `audio.Recording.sha256`
 
@@ -169,17 +170,19 @@ def _make_dataset(
 
 def _choose(lines: dict[int, Line], config: ManifestDataset) -> dict[int, Line]:
     """The lines with the ids of ``config.clips``, then the first ``config.limit`` of those."""
+    wanted = set(map(composed, config.clips))  # as typed: letters may be composed otherwise
     chosen = [
         (number, line)
         for number, line in lines.items()
-        if not config.clips or line.id in config.clips
+        if not wanted or composed(line.id) in wanted
     ]
     return dict(chosen[: config.limit])
 
 
 def _require_known(clips: list[str], lines: dict[int, Line]) -> None:
     ids = [line.id for line in lines.values()]
-    unknown = [clip for clip in clips if clip not in ids]
+    known = set(map(composed, ids))
+    unknown = [clip for clip in clips if composed(clip) not in known]
     if unknown:
         raise DatasetError(
             "dataset.clips: no such clip",
@@ -255,7 +258,7 @@ def _make_clip(line: Line, file: Recording) -> Clip:
         text=line.text,
         speech_onset_s=onset_s,
         speech_end_s=end_s,
-        language=line.language,
+        language=language_of(line.language),
         words=line.words,
         pcm_sha256=sha256,
     )

@@ -25,6 +25,9 @@ from harness.audio import read_file
 from harness.errors import DatasetError
 from harness.events import Word
 from harness.install_hint import install_hint
+from harness.languages.tags import require_language
+from harness.languages.units import composed, is_blank, spoken_words
+from harness.metrics.words import bare
 
 FOLDER_MANIFEST = "manifest.jsonl"  # what a folder's own manifest is called
 
@@ -45,7 +48,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     offset: float = 0.0  # where the clip begins in the file
     duration: float | None = None  # None: to the end of the file
     text: str  # what is said; "" for a clip of noise, in which nothing is
-    language: str = "en"
+    language: str = "en"  # any tag: en-US is as good as en
     speech_onset_s: float | None = None  # None: found by energy, see `audio.speech_bounds`
     speech_end_s: float | None = None
     words: tuple[Word, ...] = ()  # when each word of `text` is spoken; empty: unknown
@@ -59,7 +62,11 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """What is wrong with the line by itself; field by field, value and what is allowed."""
         if not _is_id(self.id):
             yield DatasetError("id", value=self.id, allowed="letters, digits, `_`, `.` and `-`")
-        if self.text and not self.text.strip():
+        try:
+            require_language("language", self.language, DatasetError)
+        except DatasetError as problem:
+            yield problem
+        if self.text and is_blank(self.text):
             yield DatasetError(
                 "text", value=self.text, allowed='what is said, or "" where nothing is said'
             )
@@ -79,11 +86,12 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             yield not_in_order(self.speech_onset_s, end_s)
         if not self.words:
             return
-        if [word.text for word in self.words] != spoken_words(self.text):
+        if [bare(word.text) for word in self.words] != [bare(w) for w in spoken_words(self.text)]:
             yield DatasetError(
                 "words",
                 value=" ".join(word.text for word in self.words),
-                allowed=f"the words of text, {self.text!r}",
+                allowed=f"the words of text, {' '.join(spoken_words(self.text))!r}: by character in"
+                " scripts that are written without spaces",
                 hint="text was changed? delete words from the line, then align again",
             )
         times_s = [0.0, *(time for word in self.words for time in (word.start_s, word.end_s))]
@@ -101,11 +109,6 @@ def not_in_order(
         allowed="0 <= onset <= end",
         hint=hint,
     )
-
-
-def spoken_words(text: str) -> list[str]:
-    """What is between white space, punctuation attached; a lone dash is not a word."""
-    return [word for word in text.split() if any(map(str.isalnum, word))]
 
 
 def raise_all(problems: Sequence[DatasetError], where: str, *, every: bool = False) -> None:
@@ -267,7 +270,7 @@ def parse_manifest(path: Path) -> tuple[dict[int, Line], LineProblems]:
 def id_of(audio_filepath: str) -> str:
     """An id made of a file's path, less its suffix; `_` where no letter or digit is left."""
     path = PurePosixPath(audio_filepath)
-    stem = unicodedata.normalize("NFC", path.with_suffix("").as_posix() if path.name else "")
+    stem = composed(path.with_suffix("").as_posix() if path.name else "")
     spaced = "".join(char if _is_written(char) else " " for char in stem)
     name = "_".join(spaced.split()).strip("_")
     return name if _is_id(name) else f"_{name}"

@@ -7,13 +7,14 @@ The engine's own work is not slowed, so with several streams its capacity stays 
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 
 from harness.clock import NS_PER_MS, Timeline, World
 from harness.engines import Engine, EngineInfo, Listener, OnSockets, Reference, Samples, Stream
 from harness.events import Ticks
+from harness.languages.units import words_of
 from harness.validation import require_number
 
 
@@ -116,8 +117,8 @@ class _HeldListener:
         self._config = config
         self._releases = releases
         self._last_release_ns = 0
-        self._words_seen = 0
-        self._in_word = False
+        self._heard = ""  # until enough words of it were dropped
+        self._dropped = config.drop_words == 0
 
     def ready(self) -> None:
         self._listener.ready()
@@ -151,15 +152,12 @@ class _HeldListener:
         self._releases.call_at(self._last_release_ns, lambda: None if self.closed else tell())
 
     def _without_dropped_words(self, text: str) -> str:
-        if self._config.drop_words == 0:
+        if self._dropped:
             return text
-        kept = []
-        for piece in re.findall(r"\s+|\S+", text):
-            if piece.isspace():
-                self._in_word = False
-            elif not self._in_word:
-                self._in_word = True
-                self._words_seen += 1
-            if self._words_seen > self._config.drop_words:
-                kept.append(piece)
-        return "".join(kept)
+        before = len(self._heard)
+        self._heard += text
+        kept = next(islice(words_of(self._heard), self._config.drop_words, None), None)
+        if kept is None:
+            return ""
+        self._dropped = True
+        return self._heard[max(before, kept.start) :]

@@ -9,6 +9,7 @@ from harness.clock import Timeline, World
 from harness.engines import EngineInfo, Listener, Reference, Samples
 from harness.engines.setting import Setting
 from harness.events import SessionKind
+from harness.languages.units import join_words, words_of
 
 
 @dataclass
@@ -56,6 +57,7 @@ class _NullStream:
         self._fed_samples = 0
         self._feeds = 0
         self._said = 0
+        self._last = ""  # what was said last
         self._closed = False
 
     def feed(self, samples: Samples) -> None:
@@ -73,7 +75,7 @@ class _NullStream:
         if self._live:
             self._say([word.text for word in self._reference.words[self._said :]])
         else:
-            self._say(self._reference.text.split())
+            self._say([word.text for word in words_of(self._reference.text)])
         self._worker.call_soon(self._end)
 
     def close(self) -> None:
@@ -81,8 +83,9 @@ class _NullStream:
 
     def _say(self, words: list[str]) -> None:
         for word in words:
-            text = f" {word}" if self._said else word
+            text = join_words([self._last, word])[1] if self._said else word
             self._said += 1
+            self._last = word
             self._worker.call_soon(lambda text=text: self._tell(text))  # type: ignore[misc]
 
     def _tell(self, text: str) -> None:

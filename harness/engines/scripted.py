@@ -13,6 +13,7 @@ from harness.engines import EngineInfo, Listener, Reference, Samples
 from harness.engines.setting import Setting
 from harness.errors import ConfigError
 from harness.events import SessionKind
+from harness.languages.units import join_words, words_of
 from harness.validation import require_number
 
 
@@ -118,7 +119,7 @@ class _ScriptedStream:
     def finish(self) -> None:
         now_ns = self._world.now_ns()
         if not self._live:
-            words = self._reference.text.split()
+            words = [word.text for word in words_of(self._reference.text)]
             step_ns = self._config.token_ms * NS_PER_MS
             self._schedule(
                 [now_ns + round(i * step_ns) + self._delay_ns() for i in range(len(words))], words
@@ -135,9 +136,8 @@ class _ScriptedStream:
     def _schedule(self, due_ns: list[int], words: list[str]) -> None:
         """Tell the words at their instants, never one before its predecessor."""
         self._last_due_ns = 0
-        for index, (due, word) in enumerate(zip(due_ns, words, strict=True)):
+        for due, text in zip(due_ns, join_words(words), strict=True):
             self._last_due_ns = max(self._last_due_ns, due)
-            text = f" {word}" if index else word
             self._worker.call_at(self._last_due_ns, lambda text=text: self._tell(text))  # type: ignore[misc]
 
     def _tell(self, text: str) -> None:

@@ -21,8 +21,8 @@ from harness.machine.environment import (
     describe_environment,
 )
 from harness.metrics.accuracy import normaliser_ids
-from harness.metrics.instants import request_ns
-from harness.metrics.latency import clip_metrics
+from harness.metrics.instants import Missing, request_ns
+from harness.metrics.latency import clip_metrics, ttft_ms
 from harness.runs.folder import Run, RunWriter, load_run
 from harness.text import shorten, visible
 
@@ -113,8 +113,8 @@ def log_chunks(trace: Trace, label: str) -> None:
     session = trace.session
     messages = chunk_messages(trace.chunks, request_ns(trace))
     name = f"{visible(session.clip)}#{session.repeat}"
-    first_ms = next((m.processing_time_ms for m in messages if m.text), None)
-    if first_ms is not None:
+    first_ms = ttft_ms(trace)
+    if not isinstance(first_ms, Missing):
         log.info("TTFT: %.1f ms for chunk %s", first_ms, name)
     for message in messages:
         if message.text:

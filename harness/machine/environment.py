@@ -24,7 +24,7 @@ from harness.metrics import METRICS_VERSION
 # Packages whose version can change a latency or a transcript.
 PACKAGES = (
     "torch", "transformers", "mistral-common", "tokenizers", "numpy", "soxr", "soundfile",
-    "jiwer", "whisper-normalizer", "hydra-core",
+    "regex", "whisper-normalizer", "hydra-core",
 )  # fmt: skip
 
 

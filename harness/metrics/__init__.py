@@ -14,7 +14,10 @@ import msgspec
 
 # History, newest first. A result made under another version is never compared silently.
 # 4: ttft_ms ends with the first counted word, first_text_ms with any text (ttft_ms until 3); the
-#    last word's hold_ms counts from its last character, not from the end of the stream.
+#    last word's hold_ms counts from its last character, not from the end of the stream; words are
+#    grapheme clusters in scripts without spaces, combining marks belong to words and invisible
+#    characters to none; substitutions, deletions and insertions are those of one alignment
+#    everywhere; split_words is what was called rewrites.
 # 3: compute_ms, and so rtf: a step that several sessions took together counted for each in full;
 #    rewrites counts words: a word that was cut twice counted twice.
 # 2: gap_per_word_ms counts the words of the joined text; parts of a word counted as words.
@@ -62,7 +65,7 @@ class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     setup_ms: float | None = None  # connect and handshake, before t0
     compute_ms: float | None = None  # its share of compute spans; with duration_s it gives rtf
     stall_ratio: float | None = None
-    rewrites: int | None = None
+    split_words: int | None = None  # `rewrites` until version 3
     match_rate: float | None = None  # share of reference words whose delay is known
     lag_slope_ms_per_min: float | None = None
     laal_ms: float | None = None

@@ -2,21 +2,38 @@
 
 ``environment.json`` has it as ``normalisers``, and runs of different ones are not compared.
 
+Words are the units of ``languages.units``: grapheme clusters in scripts without spaces, where the
+error rate is told as CER. Characters are grapheme clusters in all scripts. Invisible characters,
+and whether letters are composed (NFC, NFD), are never an error.
+
 Raw text is kept in the traces, so a result can be judged again under another normaliser.
 """
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import version
 
-import jiwer
 import msgspec
+from rapidfuzz.distance import Levenshtein
 
+from harness.languages.tags import language_of
+from harness.languages.units import (
+    begins_apart,
+    clusters_of,
+    compatible,
+    composed,
+    is_spoken,
+    join_words,
+    pattern,
+    spoken_words,
+    without_loose_marks,
+    words_of,
+)
 from harness.metrics import Edits
+from harness.metrics.words import align
 
 with warnings.catch_warnings():  # its source has invalid escapes: a warning when first compiled
     warnings.simplefilter("ignore")
@@ -25,7 +42,9 @@ with warnings.catch_warnings():  # its source has invalid escapes: a warning whe
 
 NORMALISER_PACKAGE = "whisper-normalizer"
 
-_NORMALISERS = {True: EnglishTextNormalizer(), False: BasicTextNormalizer()}  # by "is English"
+_ENGLISH, _BASIC = EnglishTextNormalizer(), BasicTextNormalizer(preserve_marks=True)
+# Languages in which the small letter of I has no dot.
+_DOTLESS = dict.fromkeys(("tr", "az"), str.maketrans({"I": "\u0131", "\u0130": "i"}))
 
 
 class AlignedWord(msgspec.Struct, frozen=True):
@@ -41,7 +60,7 @@ def normaliser_id(language: str) -> str:
 
     Error rates under different ids are not comparable.
     """
-    kind = "english" if language == "en" else "basic"
+    kind = "english" if language_of(language) == "en" else "basic, marks kept"
     return f"{NORMALISER_PACKAGE} {version(NORMALISER_PACKAGE)} {kind}"
 
 
@@ -54,37 +73,75 @@ def normaliser_ids(languages: Iterable[str]) -> list[str]:
 def normalise(text: str, language: str) -> str:
     """Whisper's normaliser: lower case, no punctuation; English also numbers, spelling, fillers.
 
+    Combining marks are kept, but English has none. No space is left beside a grapheme cluster of a
+    script without spaces.
+
     Args:
-        language: ISO 639-1; ``en`` gets the English rules, all others the basic ones.
+        language: a tag; ``en`` gets the English rules, all others the basic ones.
     """
-    return " ".join(_NORMALISERS[language == "en"](text).split())
+    language = language_of(language)
+    text = composed(text)
+    if language == "en":
+        text = _ENGLISH(text)
+    else:
+        text = _BASIC(text.translate(_DOTLESS.get(language, {})))
+    if not text.isascii():
+        text = without_loose_marks(pattern(r"\p{Me}").sub("", compatible(text)))
+    words = [word.text for word in words_of(text) if is_spoken(word.text)]
+    return "".join(join_words(words))
 
 
 def word_edits(reference: str, hypothesis: str, language: str) -> Edits:
-    """Fewest word edits from the reference to the hypothesis.
+    """Fewest word edits from the reference to the hypothesis, aligned as in ``words``.
 
     An empty hypothesis is all deletions, an empty reference all insertions, both empty no edit.
     """
-    return _edits(jiwer.process_words(*_normalised(reference, hypothesis, language)))
+    steps = aligned_words(reference, hypothesis, language)
+    kinds = [step.edit for step in steps]
+    return Edits(
+        reference=len(kinds) - kinds.count("insert"),
+        hits=kinds.count("equal"),
+        substitutions=kinds.count("substitute"),
+        deletions=kinds.count("delete"),
+        insertions=kinds.count("insert"),
+    )
 
 
 def char_edits(reference: str, hypothesis: str, language: str) -> Edits:
-    """Fewest character edits, spaces between words included."""
-    return _edits(jiwer.process_characters(*_normalised(reference, hypothesis, language)))
+    """Fewest edits of grapheme clusters, spaces between words included."""
+    said = clusters_of(normalise(reference, language))
+    heard = clusters_of(normalise(hypothesis, language))
+    kinds = [edit.tag for edit in Levenshtein.editops(said, heard)]
+    substitutions, deletions = kinds.count("replace"), kinds.count("delete")
+    return Edits(
+        reference=len(said),
+        hits=len(said) - substitutions - deletions,
+        substitutions=substitutions,
+        deletions=deletions,
+        insertions=kinds.count("insert"),
+    )
 
 
 def aligned_words(reference: str, hypothesis: str, language: str) -> tuple[AlignedWord, ...]:
     """The alignment behind :func:`word_edits`, word by word, for reports."""
-    output = jiwer.process_words(*_normalised(reference, hypothesis, language))
-    (reference_words,), (hypothesis_words,) = output.references, output.hypotheses
+    said = [word.text for word in words_of(normalise(reference, language))]
+    heard = [word.text for word in words_of(normalise(hypothesis, language))]
     return tuple(
-        AlignedWord(edit=step.type, reference=said, hypothesis=heard)
-        for step in output.alignments[0]
-        for said, heard in itertools.zip_longest(
-            reference_words[step.ref_start_idx : step.ref_end_idx],
-            hypothesis_words[step.hyp_start_idx : step.hyp_end_idx],
-        )
+        _aligned(None if i is None else said[i], None if j is None else heard[j])
+        for i, j in align(said, heard)
     )
+
+
+def _aligned(said: str | None, heard: str | None) -> AlignedWord:
+    if said is None or heard is None:
+        return AlignedWord("insert" if said is None else "delete", said, heard)
+    return AlignedWord("equal" if said == heard else "substitute", said, heard)
+
+
+def told_as_cer(references: Iterable[str]) -> bool:
+    """Whether most of what is said is of scripts without spaces: errors are told as CER there."""
+    words = [word for text in references for word in spoken_words(text)]
+    return 2 * sum(map(begins_apart, words)) > len(words)
 
 
 def total_edits(edits: Iterable[Edits]) -> Edits:
@@ -96,18 +153,4 @@ def total_edits(edits: Iterable[Edits]) -> Edits:
         substitutions=sum(clip.substitutions for clip in clips),
         deletions=sum(clip.deletions for clip in clips),
         insertions=sum(clip.insertions for clip in clips),
-    )
-
-
-def _normalised(reference: str, hypothesis: str, language: str) -> tuple[str, str]:
-    return normalise(reference, language), normalise(hypothesis, language)
-
-
-def _edits(output: jiwer.WordOutput | jiwer.CharacterOutput) -> Edits:
-    return Edits(
-        reference=output.hits + output.substitutions + output.deletions,
-        hits=output.hits,
-        substitutions=output.substitutions,
-        deletions=output.deletions,
-        insertions=output.insertions,
     )

@@ -13,17 +13,18 @@ NO_SPANS = Missing("the engine reports no compute spans")
 def wer(clip: ClipMetrics) -> tuple[float, float] | Missing:
     """Sum of word substitutions, deletions, insertions / sum of reference words.
 
-    After the normaliser of ``accuracy``; a failed clip is all deletions. Missing: random weights;
-    no reference words.
+    After the normaliser of ``accuracy``; a failed clip is all deletions. A word is a grapheme
+    cluster in scripts without spaces. Missing: random weights; no reference words.
     """
     return _error_share(clip, clip.word_edits, "wer")
 
 
-@metric_function(unit="1", label="CER", scope="corpus", edits="char_edits")
+@metric_function(unit="1", label="CER", scope="corpus", edits="char_edits", headline=("value",))
 def cer(clip: ClipMetrics) -> tuple[float, float] | Missing:
     """Sum of character substitutions, deletions, insertions / sum of reference characters.
 
-    As for `wer`, spaces included.
+    As for `wer`; characters are grapheme clusters, with the spaces between words. Where most texts
+    are of scripts without spaces, reports show it in place of `wer`.
     """
     return _error_share(clip, clip.char_edits, "cer")
 

@@ -1,42 +1,69 @@
-"""Counted words: those that survive the session's normaliser, as error rates see them.
+"""Counted words: those that survive the normaliser, as error rates see them.
 
 A first chunk of ``". "``, ``"uh "``, ``"<|en|> "``, ``"[BLANK_AUDIO] "`` or of invisible characters
 is text, but no word that the person waits for: latencies to the first word do not end with it.
+Whoever counts words or looks for the first one asks here.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
+from collections.abc import Iterator
+from itertools import accumulate
 from typing import NamedTuple
 
 from harness.events import Trace
+from harness.languages.units import INVISIBLE, is_blank, pattern, words_of
 from harness.metrics.accuracy import normalise
-from harness.metrics.instants import Arrivals, words_of
+from harness.metrics.instants import Arrivals
 
-# What Whisper's normalisers take out whole: annotations in brackets, special tokens.
-_ANNOTATION = re.compile(r"[<\[][^>\]]*[>\]]|\([^)]+\)")
+# What Whisper's normalisers take out whole, one after the other: annotations, special tokens.
+_ANNOTATIONS = (r"[<\[][^>\]]*[>\]]", r"\([^)]+\)")
+_LETTERS = r"[\p{L}\p{N}\p{M}]+"
+_ASCII_LETTERS = re.compile(r"[^\W_]+")
+
+
+class CountedWord(NamedTuple):
+    """A counted word, and where it stands in the text: characters from its start."""
+
+    text: str  # without invisible characters
+    start: int  # of the first letter or digit that counts
+    end: int  # of the character after the word
 
 
 class FirstWord(NamedTuple):
     """The first counted word of a session's text."""
 
-    token_ns: int  # the token that brought its first character
+    token_ns: int  # the token that brought its first letter
     chunk_ns: int  # the chunk that showed it
 
 
-def first_counted(text: str, language: str) -> int | None:
-    """Where the first character of the first counted word stands; None: no word is counted.
+def counted_words(text: str, language: str) -> Iterator[CountedWord]:
+    """The words of a text that are counted, in order.
+
+    Punctuation before a word is not of it: ``"... it"`` and ``"...it"`` both begin with the ``i``.
 
     Args:
         language: decides the normaliser.
     """
-    bare = _ANNOTATION.sub(lambda found: " " * len(found.group()), text)
-    for word in words_of(bare):
-        visible = "".join(c for c in word.text if unicodedata.category(c) != "Cf")
-        if any(character.isalnum() for character in normalise(visible, language)):
-            return word.start
-    return None
+    text, places = _seen(text)
+    for word in words_of(text):
+        if normalise(word.text, language):
+            yield CountedWord(
+                word.text,
+                places[word.start + _first_letter(word.text, language)],
+                places[word.end - 1] + 1,
+            )
+
+
+def count_words(text: str, language: str) -> int:
+    """How many words of a text are counted."""
+    return sum(1 for _ in counted_words(text, language))
+
+
+def first_counted(text: str, language: str) -> int | None:
+    """Where the first letter of the first counted word stands; None: no word is counted."""
+    return next((word.start for word in counted_words(text, language)), None)
 
 
 def first_word(trace: Trace) -> FirstWord | None:
@@ -44,9 +71,40 @@ def first_word(trace: Trace) -> FirstWord | None:
     at = first_counted("".join(chunk.text for chunk in trace.chunks), trace.session.language)
     if at is None:
         return None
-    shown = 0
+    ends = accumulate(len(chunk.text) for chunk in trace.chunks)
+    chunk = next(chunk for chunk, end in zip(trace.chunks, ends, strict=True) if end > at)
+    return FirstWord(Arrivals(trace).brought_ns(at), chunk.at_ns)
+
+
+def first_words(trace: Trace) -> int:
+    """How many counted words the client has once the first is shown; 0: there is none."""
+    text = ""
     for chunk in trace.chunks:
-        shown += len(chunk.text)
-        if shown > at:
-            return FirstWord(Arrivals(trace).brought_ns(at), chunk.at_ns)
-    return None
+        text += chunk.text
+        if not is_blank(chunk.text) and (words := count_words(text, trace.session.language)):
+            return words
+    return 0
+
+
+def _seen(text: str) -> tuple[str, range | list[int]]:
+    """The text without what is neither seen nor said, and where each of its characters stood."""
+    places: range | list[int] = range(len(text))
+    gone = [] if text.isascii() else [INVISIBLE]
+    gone += _ANNOTATIONS if any(sign in text for sign in "<[(") else []
+    for what in gone:
+        left: list[int] = []
+        end = 0
+        for match in pattern(what).finditer(text):
+            left += range(end, match.start())
+            end = match.end()
+        left += range(end, len(text))
+        text, places = "".join(text[at] for at in left), [places[at] for at in left]
+    return text, places
+
+
+def _first_letter(word: str, language: str) -> int:
+    """Of a counted word: where the first run of letters that is counted by itself begins."""
+    letters = _ASCII_LETTERS if word.isascii() else pattern(_LETTERS)
+    runs = list(letters.finditer(word))
+    counted = (run.start() for run in runs if normalise(run[0], language))
+    return next(counted, runs[0].start() if runs else 0)

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import bisect
-import re
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import NamedTuple
@@ -16,8 +15,7 @@ import msgspec
 
 from harness.clock import NS_PER_MS, NS_PER_S
 from harness.events import Chunk, SessionKind, Span, Token, Trace
-
-_WORD = re.compile(r"\S+")
+from harness.languages.units import is_blank, words_of
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -38,20 +36,12 @@ ONLY_LIVE = Missing("only in live sessions")
 _NOT_COMPUTE = frozenset({"setup", "queue", "injected", "delivery"})
 
 
-class TextWord(NamedTuple):
-    """A run of non-space characters, and where it stands: characters from the text's start."""
-
-    text: str
-    start: int
-    end: int  # of the character after it
-
-
 class ShownWord(NamedTuple):
     """A word of the engine's text, and when it became what it is."""
 
     text: str
     produced_ns: int  # the token that brought its last character
-    whole_ns: int  # the token that brought white space after it, or the end of the stream
+    whole_ns: int  # the token that brought white space or a new unit after it, or the end
     shown_ns: int  # the chunk that brought its last character to the client
     chunk: int  # which one, of all chunks
 
@@ -97,17 +87,13 @@ def deliveries_ns(trace: Trace) -> dict[int, int]:
 
 
 def text_chunks(trace: Trace) -> list[Chunk]:
-    """Chunks whose text is not blank."""
-    return [chunk for chunk in trace.chunks if chunk.text.strip()]
+    """Chunks whose text is not blank: white space and invisible characters are."""
+    return [chunk for chunk in trace.chunks if not is_blank(chunk.text)]
 
 
 def text_tokens(trace: Trace) -> list[Token]:
-    """Tokens whose text is not blank."""
-    return [token for token in trace.tokens if token.text.strip()]
-
-
-def words_of(text: str) -> Iterator[TextWord]:
-    return (TextWord(m.group(), m.start(), m.end()) for m in _WORD.finditer(text))
+    """Tokens whose text is not blank: white space and invisible characters are."""
+    return [token for token in trace.tokens if not is_blank(token.text)]
 
 
 class Arrivals:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from harness.events import Failed, SessionKind, Span, Trace
+from harness.languages.units import words_of
 from harness.metrics import ClipMetrics, live
 from harness.metrics.accuracy import char_edits, word_edits
 from harness.metrics.corpus import NO_SPANS
@@ -35,7 +36,6 @@ from harness.metrics.instants import (
     request_ns,
     text_chunks,
     text_tokens,
-    words_of,
 )
 from harness.metrics.metric import metric_function
 from harness.metrics.registry import all_metrics, is_ours
@@ -50,7 +50,7 @@ from harness.metrics.registry import all_metrics, is_ours
     headline=("p50", "p95"),
 )
 def ttft_ms(trace: Trace) -> float | Missing:
-    """First chunk that shows a character of a counted word - R: what the person waits for.
+    """First chunk that shows a letter of a counted word - R: what the person waits for.
 
     Counted words survive the normaliser of error rates: no punctuation, filler, annotation such as
     `[BLANK_AUDIO]`, special token or invisible character. Missing: no text; no counted word.
@@ -153,18 +153,22 @@ def gap_per_word_ms(trace: Trace) -> float | Missing:
     Chunks that bring parts of one word bring one word. Missing: no word after the first chunk.
     """
     chunks = text_chunks(trace)
-    words = len("".join(chunk.text for chunk in trace.chunks).split())
-    later_words = words - len(chunks[0].text.split()) if chunks else 0
+    words = _count("".join(chunk.text for chunk in trace.chunks))
+    later_words = words - _count(chunks[0].text) if chunks else 0
     if later_words == 0:
         return Missing("no word after the first chunk")
     return ms(chunks[-1].at_ns - chunks[0].at_ns) / later_words
+
+
+def _count(text: str) -> int:
+    return sum(1 for _ in words_of(text))
 
 
 @metric_function(unit="ms", label="Hold", scope="series", summarised=True)
 def hold_ms(trace: Trace) -> tuple[float, ...]:
     """Chunk release - the token that completed its first word: what batching costs, per chunk.
 
-    That token brought the white space after the word; of the last word, its last character.
+    That token brought the white space or unit after the word; of the last, its last character.
     Where a strategy released the word before it was complete: - the token of its last character.
     """
     arrivals = Arrivals(trace)
@@ -189,9 +193,9 @@ def send_lateness_ms(trace: Trace) -> tuple[float, ...]:
     return tuple(ms(sent.sent_ns - sent.due_ns) for sent in (*trace.frames, *finish))
 
 
-@metric_function(unit="1", label="Rewrites", unpaced=True)
-def rewrites(trace: Trace) -> int:
-    """Words that changed after they were shown: a chunk ended inside them, the next went on.
+@metric_function(unit="1", label="Split words", unpaced=True)
+def split_words(trace: Trace) -> int:
+    """Words over whose inside two chunks met: they changed after they were shown.
 
     Text is only ever added to; engines commit before they speak, so no word is taken back.
     """

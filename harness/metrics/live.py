@@ -14,8 +14,11 @@ import numpy as np
 
 from harness.clock import NS_PER_MS
 from harness.events import SessionKind, Trace
+from harness.languages.units import words_of
+from harness.metrics.counted import first_words
 from harness.metrics.instants import (
     NO_TEXT,
+    NO_WORD,
     ONLY_LIVE,
     Missing,
     audio_ns,
@@ -169,10 +172,10 @@ def delay_causes_ms(trace: Trace) -> dict[str, float] | Missing:
 
 @metric_function(unit="ms", label="TTFT floor", only_live=True, headline=("p50",))
 def ttft_floor_ms(trace: Trace) -> float | Missing:
-    """A(end of the k-th word) + configured model delay - R, k = words of the first chunk.
+    """A(end of the k-th word) + configured model delay - R, k = counted words when `ttft_ms` ends.
 
     What no engine of this delay and chunking can beat without guessing; `ttft_ms` less this is
-    the engine's. Missing: in turn sessions; no word timings, no text.
+    the engine's. Missing: in turn sessions; no word timings, no text, no counted word.
     """
     session, chunks = trace.session, text_chunks(trace)
     if session.kind is not SessionKind.LIVE:
@@ -181,7 +184,9 @@ def ttft_floor_ms(trace: Trace) -> float | Missing:
         return NO_WORDS
     if not chunks:
         return NO_TEXT
-    k = min(len(chunks[0].text.split()), len(session.words))
+    k = min(first_words(trace), len(session.words))
+    if k == 0:
+        return NO_WORD
     spoken_ns = audio_ns(trace, session.words[k - 1].end_s)
     return ms(spoken_ns - request_ns(trace)) + session.model_delay_ms
 
@@ -277,7 +282,7 @@ def _laal_of(trace: Trace, *, computation_aware: bool) -> float | Missing:
     else:
         audio_ms = _AudioUsed(trace)
         delays = [audio_ms.until(word.shown_ns) for word in shown]
-    reference_words = len(trace.session.reference.split())
+    reference_words = sum(1 for _ in words_of(trace.session.reference))
     return laal(delays, trace.session.duration_s * 1000, reference_words)
 
 

@@ -18,7 +18,7 @@ _OURS = (
         _LATENCY,
         (
             "first_token_ms", "hold_ms", "gap_ms", "gap_per_word_ms", "response_ms", "final_ms",
-            "flush_ms", "setup_ms", "delivery_ms", "compute_ms", "rewrites",
+            "flush_ms", "setup_ms", "delivery_ms", "compute_ms", "split_words",
         ),
     ),
     (

@@ -7,10 +7,10 @@ from typing import Literal
 
 import msgspec
 
-from harness.metrics import Distribution, Ratio
+from harness.metrics import Distribution
 from harness.metrics.comparison import Difference
 from harness.report.arms import Arm
-from harness.report.table import wer_words
+from harness.report.table import error_label, error_rate, error_words
 from harness.report.text import interval, ms, ms_signed, n_of, percent, plural, points
 
 Tone = Literal["good", "bad", "unsure", "plain"]
@@ -91,9 +91,9 @@ def _why(figure: Distribution, statistic: str) -> str:
 
 def _right(arms: Sequence[Arm]) -> Answer:
     question = "Is the text still right?"
-    rates = [arm.summary.metrics.get("wer") for arm in arms]
-    known = [rate.value for rate in rates if isinstance(rate, Ratio) and rate.value is not None]
-    details = [_wer_line(arm) for arm in arms]
+    rates = [error_rate(arm.summary) for arm in arms]
+    known = [rate.value for rate in rates if rate is not None and rate.value is not None]
+    details = [_error_line(arm) for arm in arms]
     compared = [(arm, arm.comparison) for arm in arms if arm.comparison is not None]
     same = all(found.same_text == found.sessions for _, found in compared)
     details += [
@@ -104,7 +104,7 @@ def _right(arms: Sequence[Arm]) -> Answer:
     if len(known) < len(arms):
         return Answer(question, "unsure", "Not known for every arm", tuple(details))
     low, high = percent(min(known)), percent(max(known))
-    rate = f"WER {low}" if low == high else f"WER {low} to {high}"
+    rate = f"{error_label(arms)} {low}" + ("" if low == high else f" to {high}")
     if len(arms) == 1:
         return Answer(question, "plain", rate, tuple(details))
     if same:
@@ -115,7 +115,7 @@ def _right(arms: Sequence[Arm]) -> Answer:
 def _worse(arms: Sequence[Arm], rate: str) -> tuple[Tone, str]:
     """Texts differ: is one arm's error rate beyond chance above the first's?"""
     for arm in arms[1:]:
-        change = arm.difference("wer", "value")
+        change = arm.difference(error_label(arms).lower(), "value")
         low, high = (change.difference_ci95 if change else None) or (None, None)
         if change is None or low is None or high is None:
             return "unsure", f"Texts differ, {rate}"
@@ -125,13 +125,13 @@ def _worse(arms: Sequence[Arm], rate: str) -> tuple[Tone, str]:
     return "unsure", f"Texts differ, {rate}"
 
 
-def _wer_line(arm: Arm) -> str:
-    figure = arm.summary.metrics.get("wer")
-    if not isinstance(figure, Ratio) or figure.value is None:
-        why = figure.why_null if isinstance(figure, Ratio) else None
-        return f"{arm.label}: no WER: {why or 'not measured'}"
+def _error_line(arm: Arm) -> str:
+    figure = error_rate(arm.summary)
+    if figure is None or figure.value is None:
+        why = figure.why_null if figure is not None else None
+        return f"{arm.label}: no {error_label([arm])}: {why or 'not measured'}"
     bounds = interval(figure.ci95, percent)
-    return f"{arm.label}: {f'{percent(figure.value)} {bounds}'.strip()}, {wer_words(figure)}"
+    return f"{arm.label}: {f'{percent(figure.value)} {bounds}'.strip()}, {error_words(arm.summary)}"
 
 
 def _trusted(arms: Sequence[Arm]) -> Answer:

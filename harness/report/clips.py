@@ -9,6 +9,7 @@ import msgspec
 from harness.metrics import ClipMetrics
 from harness.metrics.accuracy import AlignedWord, aligned_words
 from harness.report.arms import Arm
+from harness.report.table import error_label
 from harness.report.text import ms, percent
 from harness.stats.estimates import percentile
 
@@ -17,7 +18,8 @@ class ArmOfClip(msgspec.Struct, frozen=True):
     index: int
     label: str
     ttft: str  # median of the repeats, or why there is none
-    wer: str
+    error: str  # such as 5.0 %, of `error_label`
+    error_label: str  # WER | CER
     failed: tuple[str, ...]  # reasons, one a failed repeat
 
 
@@ -66,13 +68,16 @@ def _view(arms: Sequence[Arm], clip: str, found: list[tuple[Arm, ClipMetrics]]) 
 
 def _arm_of_clip(arm: Arm, repeats: list[ClipMetrics]) -> ArmOfClip:
     ttft = [metrics.ttft_ms for metrics in repeats if metrics.ttft_ms is not None]
-    edits = [metrics.word_edits for metrics in repeats if metrics.word_edits is not None]
+    label = error_label([arm])
+    told = [m.char_edits if label == "CER" else m.word_edits for m in repeats]
+    edits = [one for one in told if one is not None]
     words = sum(e.reference for e in edits)
     return ArmOfClip(
         index=arm.index,
         label=arm.label,
         ttft=ms(percentile(ttft, 0.5) if ttft else None),
-        wer=percent(sum(e.errors for e in edits) / words if words else None),
+        error=percent(sum(e.errors for e in edits) / words if words else None),
+        error_label=label,
         failed=tuple(metrics.failed for metrics in repeats if metrics.failed is not None),
     )
 

@@ -12,7 +12,7 @@ from harness.report.arms import Arm
 from harness.report.facts import facts, marks
 from harness.report.instrument import instrument
 from harness.report.style import NoPlot, Plot
-from harness.report.table import Row, headline, show_ratio, wer_words
+from harness.report.table import Row, error_words, headline, show_ratio
 from harness.report.text import DASH, TIMES, judged_by, ms, n_of, plural
 from harness.report.verdict import NO_GATE, Card, card, word
 from harness.text import csv_cell, escape_markdown
@@ -47,7 +47,7 @@ def markdown(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot]) -> str:
     lines += [
         f"- {escape_markdown(arm.label)}: {words}."
         for arm in arms
-        if (words := wer_words(arm.summary.metrics.get("wer")))
+        if (words := error_words(arm.summary))
     ]
     for plot in plots:
         if isinstance(plot, Plot):

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from harness.chunking import offered, rechunk
 from harness.events import Chunk, Trace
-from harness.metrics.instants import request_ns
+from harness.languages.units import is_blank
+from harness.metrics.instants import Missing, request_ns
+from harness.metrics.latency import ttft_ms
 from harness.report.arms import Arm
 from harness.report.text import ms
 from harness.report.timeline import Audio
@@ -65,7 +67,7 @@ def playback(arms: Sequence[Arm], audio: Audio | None) -> list[PlaybackClip]:
 
 def _playable(arm: Arm, clip: str, repeat: int) -> bool:
     trace = arm.traces.get((clip, repeat))
-    return trace is not None and not trace.failed and bool(trace.text.strip())
+    return trace is not None and not trace.failed and not is_blank(trace.text)
 
 
 def _clip(arms: Sequence[Arm], clip: str, repeat: int, encoded: bytes | None) -> PlaybackClip:
@@ -99,10 +101,10 @@ def _track(name: str, trace: Trace, chunks: Sequence[Chunk]) -> Track:
         shown = visible(chunk.text)  # as long as the text itself
         text += shown
         end += len(shown.encode("utf-16-le")) // 2
-        if chunk.text.strip():
+        if not is_blank(chunk.text):
             cuts.append([end, round((chunk.at_ns - trace.session.t0_ns) / 1e6)])
-    first = next(chunk for chunk in chunks if chunk.text.strip())
-    return Track(name, text, cuts, ttft=ms((first.at_ns - request_ns(trace)) / 1e6))
+    ttft = ttft_ms(msgspec.structs.replace(trace, chunks=tuple(chunks)))
+    return Track(name, text, cuts, ttft=ms(None if isinstance(ttft, Missing) else ttft))
 
 
 def _data_uri(flac: bytes) -> str:

@@ -13,6 +13,7 @@ from harness.metrics.metric import Metric
 from harness.metrics.registry import all_metrics
 from harness.report.arms import Arm
 from harness.report.text import TIMES, interval, ms, ms_signed, percent, points, with_unit
+from harness.runs.records import Summary
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -53,9 +54,13 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def headline(arms: Sequence[Arm]) -> list[Row]:
-    """The rows that exist in at least one arm."""
+    """The rows that exist in at least one arm; of the two error rates, the one that is told."""
+    told = error_label(arms).lower()
     rows = [
-        _row(arms, metric, statistic) for metric in all_metrics() for statistic in metric.headline
+        _row(arms, metric, statistic)
+        for metric in all_metrics()
+        for statistic in metric.headline
+        if metric.name not in {"wer", "cer"} - {told}
     ]
     return [row for row in rows if row is not None]
 
@@ -89,13 +94,26 @@ def _cell(figure: Distribution | Ratio | None, statistic: str) -> Cell:
             return Cell(None, None, 0, 0, "not measured")
 
 
-def wer_words(figure: Distribution | Ratio | None) -> str:
-    """``5 of 119 words wrong: 3 substituted, 1 deleted, 1 inserted``."""
-    if not isinstance(figure, Ratio) or figure.value is None:
-        return figure.why_null or "" if isinstance(figure, Ratio) else ""
+def error_label(arms: Sequence[Arm]) -> str:
+    """``WER``, or ``CER`` where the arms' texts are of scripts without spaces."""
+    return "CER" if any(arm.summary.error_rate == "cer" for arm in arms) else "WER"
+
+
+def error_rate(summary: Summary) -> Ratio | None:
+    """The error rate that is told of a run; None: it was not measured."""
+    figure = summary.metrics.get(summary.error_rate)
+    return figure if isinstance(figure, Ratio) else None
+
+
+def error_words(summary: Summary) -> str:
+    """``5 errors in 119 words: 3 substituted, 1 deleted, 1 inserted``; or why there are none."""
+    figure = error_rate(summary)
+    if figure is None or figure.value is None:
+        return figure.why_null or "" if figure is not None else ""
     wrong = figure.substitutions + figure.deletions + figure.insertions
+    unit = "characters" if summary.error_rate == "cer" else "words"
     return (
-        f"{wrong} errors in {figure.words:,} words: {figure.substitutions} substituted,"
+        f"{wrong} errors in {figure.words:,} {unit}: {figure.substitutions} substituted,"
         f" {figure.deletions} deleted, {figure.insertions} inserted"
     )
 

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.events import SessionKind
-from harness.metrics import Distribution, Ratio
+from harness.metrics import Distribution
 from harness.metrics.registry import all_metrics
 from harness.report.arms import Arm
-from harness.report.table import Row, headline, show_ratio, wer_words
+from harness.report.table import Row, error_rate, error_words, headline, show_ratio
 from harness.report.text import DASH, TIMES, interval, ms, n_of, percent, plural, shorten
 from harness.runs.records import Summary
 from harness.text import visible
@@ -41,7 +41,7 @@ def print_summary(summary: Summary, console: Console, *, folder: Path, next_step
     arm = " · ".join(visible(value) for value in summary.arm.values())
     size = f"{plural(summary.clips, 'clip')} {TIMES} {summary.repeats}"
     facts = _facts()
-    facts.add_row("WER", _wer(summary))
+    facts.add_row(summary.error_rate.upper(), _error_rate(summary))
     facts.add_row("Verdict", _verdict(summary))
     facts.add_row("Trust", _trust(summary))
     _add_notices(facts, summary)
@@ -251,13 +251,13 @@ def _n(n: int, of: int) -> str:
     return f"{n:,}" if n == of else n_of(n, of)
 
 
-def _wer(summary: Summary) -> Text:
-    figure = summary.metrics.get("wer")
-    if not isinstance(figure, Ratio) or figure.value is None:
-        why = figure.why_null if isinstance(figure, Ratio) else None
+def _error_rate(summary: Summary) -> Text:
+    figure = error_rate(summary)
+    if figure is None or figure.value is None:
+        why = figure.why_null if figure is not None else None
         return Text(f"{DASH} {visible(why or 'not measured')}")
     bounds = interval(figure.ci95, percent)
-    return Text(f"{percent(figure.value)} {bounds}   {wer_words(figure)}")
+    return Text(f"{percent(figure.value)} {bounds}   {error_words(summary)}")
 
 
 def _verdict(summary: Summary) -> Text:

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from harness.events import SessionKind, Trace, Word
-from harness.metrics.instants import request_ns
+from harness.metrics.counted import first_word
+from harness.metrics.instants import request_ns, text_chunks
 from harness.report.arms import Arm
 from harness.report.style import (
     ARM_COLOURS,
@@ -172,12 +173,13 @@ def _draw_arm(axes: Axes, arm: Arm, trace: Trace, scale: float, offset: float) -
                          edgecolor=PAPER, linewidth=0.3)  # fmt: skip
     tokens = [at(token.at_ns) for token in trace.tokens if token.text]
     axes.vlines(tokens, 0.5, 0.72, color=MUTED, linewidth=0.8)
-    chunks = [chunk for chunk in trace.chunks if chunk.text.strip()]
+    chunks = text_chunks(trace)
     axes.vlines([at(chunk.at_ns) for chunk in chunks], 0.86, 1.36, color=colour, linewidth=2)
-    if chunks:
-        request, first = at(request_ns(trace)), at(chunks[0].at_ns)
+    if (word := first_word(trace)) is not None:
+        request, first = at(request_ns(trace)), at(word.chunk_ns)
         arrow = {"arrowstyle": "-|>", "color": colour, "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", (first, 1.12), (request, 1.12), arrowprops=arrow)
+    if chunks:
         _mark_longest_gap(axes, [at(chunk.at_ns) for chunk in chunks])
     if trace.failed:
         axes.text(at(trace.outcome.at_ns), 0.2, " failed", color=BAD, fontsize=8)

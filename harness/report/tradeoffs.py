@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from harness.chunking import Words, rechunk
+from harness.events import Trace
 from harness.metrics import Ratio
-from harness.metrics.instants import request_ns
+from harness.metrics.counted import first_word
+from harness.metrics.instants import Missing, text_chunks
+from harness.metrics.latency import ttft_ms
 from harness.report.arms import Arm
 from harness.report.style import (
     ARM_COLOURS,
@@ -27,7 +31,7 @@ from harness.report.style import (
     legend_height_in,
     new_figure,
 )
-from harness.report.table import wer_words
+from harness.report.table import error_label, error_rate, error_words
 from harness.report.text import DASH, interval, ms, percent, plural, shorten
 from harness.stats.estimates import percentile
 
@@ -41,7 +45,7 @@ class WhatIf:
     """The first arm's recorded tokens, chunked again by 1 to 12 words."""
 
     def __init__(self, arm: Arm) -> None:
-        traces = [t for t in arm.traces.values() if t.text.strip() and not t.failed]
+        traces = [t for t in arm.traces.values() if not t.failed and first_word(t) is not None]
         self.label = arm.label
         self.sessions = len(traces)
         self.audio_s = sum(trace.session.duration_s for trace in traces)
@@ -51,9 +55,9 @@ class WhatIf:
             ttft, count = [], 0
             for trace in traces:
                 chunks = rechunk(trace.tokens, trace.outcome.at_ns, Words(words))
-                shown = [chunk for chunk in chunks if chunk.text.strip()]
-                ttft.append((shown[0].at_ns - request_ns(trace)) / 1e6)
-                count += len(shown)
+                again = msgspec.structs.replace(trace, chunks=chunks)
+                ttft.append(_ttft_ms(again))
+                count += len(text_chunks(again))
             self.ttft_ms.append(np.array(ttft))
             self.chunks.append(count)
 
@@ -64,10 +68,16 @@ class WhatIf:
         return self.chunks[words - 1] / self.audio_s
 
 
+def _ttft_ms(trace: Trace) -> float:
+    found = ttft_ms(trace)
+    assert not isinstance(found, Missing)  # noqa: S101 it has a word
+    return found
+
+
 def words_per_chunk(arms: Sequence[Arm], what_if: WhatIf) -> Plot | NoPlot:
     name, title = "words_per_chunk", WORDS_TITLE
     if not what_if.sessions:
-        return NoPlot(name, title, "no session of the first arm finished with text")
+        return NoPlot(name, title, "no session of the first arm finished with a word")
     figure = new_figure(title, 2.7 + legend_height_in(len(arms) + 1, 2))
     axes: Axes = figure.subplots()
     words = np.arange(1, _MOST_WORDS + 1)
@@ -124,11 +134,11 @@ def pareto(arms: Sequence[Arm], what_if: WhatIf) -> Plot | NoPlot:
             label=f"{shorten(what_if.label, 20)} chunked again, 1..{_MOST_WORDS} words",
         )  # fmt: skip
     for arm, values in drawn:
-        wer = arm.summary.metrics.get("wer")
-        error = percent(wer.value) if isinstance(wer, Ratio) else DASH
+        rate = error_rate(arm.summary)
+        error = percent(rate.value) if rate is not None else DASH
         axes.plot([_messages_per_s(arm)], [percentile(values, 0.5)], ARM_MARKERS[arm.index % 8],
                   color=ARM_COLOURS[arm.index % 8], markersize=9, markeredgecolor=PAPER, zorder=3,
-                  label=f"{shorten(arm.label, 24)}, WER {error}")  # fmt: skip
+                  label=f"{shorten(arm.label, 24)}, {error_label([arm])} {error}")  # fmt: skip
     axes.margins(0.08)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
@@ -155,14 +165,15 @@ def _messages_per_s(arm: Arm) -> float:
 def word_errors(arms: Sequence[Arm]) -> Plot | NoPlot:
     name, title = "wer", "Is the text still right?"
     drawn = [
-        (arm, wer)
+        (arm, rate)
         for arm in arms
-        if isinstance(wer := arm.summary.metrics.get("wer"), Ratio) and wer.value is not None
+        if (rate := error_rate(arm.summary)) is not None and rate.value is not None
     ]
     if len(arms) == 1:
         return NoPlot(name, title, "one arm only; the table of figures has its errors")
     if not drawn:
-        return NoPlot(name, title, "no word error rate (no reference, or random weights)")
+        return NoPlot(name, title, "no error rate (no reference, or random weights)")
+    unit = "character" if error_label(arms) == "CER" else "word"
     figure = new_figure(title, 0.95 + 0.36 * len(drawn) + legend_height_in(1))
     axes: Axes = figure.subplots()
     kinds = (
@@ -189,11 +200,11 @@ def word_errors(arms: Sequence[Arm]) -> Plot | NoPlot:
         right = max(right, left)
     axes.set_yticks(range(len(drawn)), [shorten(arm.label, 24) for arm, _ in drawn])
     axes.set(xlim=(0, max(right * 1.3, 1.0)), ylim=(len(drawn) - 0.5, -0.5))
-    axes.set_xlabel("word errors per 100 reference words, %")
+    axes.set_xlabel(f"{unit} errors per 100 reference {unit}s, %")
     axes.grid(visible=False, axis="y")
     axes.axvline(0, color=GRID)
     legend(axes, columns=3)
-    words = "; ".join(f"{arm.label}: {wer_words(wer)}" for arm, wer in drawn)
+    words = "; ".join(f"{arm.label}: {error_words(arm.summary)}" for arm, _ in drawn)
     caption = (
         f"{words}. Whiskers: 95 % interval, bootstrap over clips. Failed clips: all deletions."
     )

@@ -29,7 +29,7 @@ from harness.machine.host import HostSample
 from harness.metrics import ClipMetrics, Distribution, Ratio
 from harness.runs.impossible import refuse_impossible
 from harness.runs.reading import decode_json, decode_lines, decode_yaml, refuse_absurd
-from harness.runs.records import ConfigShape, Summary
+from harness.runs.records import RENAMED, ConfigShape, RecordedClip, Summary
 
 T = TypeVar("T")
 
@@ -215,7 +215,7 @@ def load_run(folder: Path) -> Run:
         )
     config, _ = decode_yaml(folder / CONFIG, ConfigShape)
     events = decode_lines(folder / EVENTS, Event)
-    clips = tuple(decode_lines(folder / CLIPS, ClipMetrics))
+    clips = tuple(clip.today() for clip in decode_lines(folder / CLIPS, RecordedClip))
     for clip in clips:
         figures = ((name, getattr(clip, name)) for name in clip.__struct_fields__)
         refuse_absurd(f"{folder / CLIPS}, {clip.clip}#{clip.repeat}", figures)
@@ -284,7 +284,7 @@ def _read_summary(path: Path) -> Summary | None:
     metrics: dict[str, Distribution | Ratio] = {}
     for name, value in stored.metrics.items():
         kind: type[Distribution] | type[Ratio] = Ratio if "value" in value else Distribution
-        metrics[name] = _check(path, f"metrics.{name}", value, kind)
+        metrics[RENAMED.get(name, name)] = _check(path, f"metrics.{name}", value, kind)
         refuse_absurd(f"{path}: metrics.{name}", value.items())
     return Summary(**{**msgspec.structs.asdict(stored), "metrics": metrics})
 

@@ -10,7 +10,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from harness.metrics import Distribution, Ratio
+from harness.metrics import ClipMetrics, Distribution, Ratio
+
+RENAMED = {"rewrites": "split_words"}  # metrics: what a recorded run may call them -> today's name
+
 
 Status = Annotated[str, msgspec.Meta(pattern="^(none|pass|inconclusive|invalid|fail)$")]
 
@@ -40,6 +43,19 @@ class ConfigShape(msgspec.Struct):
     gate: GateShape
     report: dict[str, Any] = {}
     dataset: dict[str, Any] = {}
+
+
+class RecordedClip(ClipMetrics, frozen=True, kw_only=True):
+    """A line of ``clips.jsonl``, with the names that metrics had in earlier versions."""
+
+    rewrites: int | None = None
+
+    def today(self) -> ClipMetrics:
+        """The same figures by the names of today."""
+        figures = {name: getattr(self, name) for name in ClipMetrics.__struct_fields__}
+        if self.rewrites is not None:
+            figures["split_words"] = self.rewrites
+        return ClipMetrics(**figures)
 
 
 class ArmNames(msgspec.Struct):
@@ -95,6 +111,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...]  # what a reader should know, each with its remedy
     metrics: dict[str, Distribution | Ratio]
     verdict: Verdict
+    error_rate: str = "wer"  # the one that is told; cer: most texts are of scripts without spaces
 
     def __getitem__(self, metric: str) -> Distribution | Ratio:
         """The figures of one metric: ``summary["ttft_ms"].p50``.

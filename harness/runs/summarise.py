@@ -11,6 +11,7 @@ from harness.addresses import is_loopback
 from harness.machine.gpu import GpuTelemetry, NoGpu
 from harness.machine.host import memory_slope, most_memory_mib, others_cpu
 from harness.metrics import METRICS_VERSION, Distribution, Ratio
+from harness.metrics.accuracy import told_as_cer
 from harness.metrics.instants import Missing
 from harness.metrics.latency import as_recorded, clip_metrics
 from harness.metrics.summary import summarise
@@ -55,6 +56,7 @@ def summarise_run(run: Run) -> Summary:
             **host,
         },
         verdict=Verdict(status="invalid" if validity else "none"),
+        error_rate="cer" if told_as_cer(clip.reference for clip in run.clips) else "wer",
     )
 
 

@@ -15,8 +15,10 @@ import numpy as np
 
 from harness.clock import NS_PER_MS, resolution_ns
 from harness.events import SessionKind, Trace
+from harness.languages.scripts import language_doubts
+from harness.languages.units import words_of
 from harness.metrics import ClipMetrics
-from harness.metrics.instants import ms, request_ns, text_chunks, text_tokens, words_of
+from harness.metrics.instants import ms, request_ns, text_chunks, text_tokens
 from harness.metrics.instrument import loop_lateness_ms, stops
 from harness.stats.estimates import percentile, slope
 
@@ -308,6 +310,12 @@ def _noise_before_words(run: _Run) -> Finding | None:
     )
 
 
+def _other_language(run: _Run) -> Finding | None:
+    texts = {(trace.session.language, trace.session.reference) for trace in run.traces}
+    doubts = language_doubts(sorted(texts))
+    return Finding("; ".join(doubts), invalid=False) if doubts else None
+
+
 def _impossible_speed(run: _Run) -> Finding | None:
     """Text before the turn had ended, or before anybody spoke."""
     early = [
@@ -370,6 +378,12 @@ CHECKS: tuple[Check, ...] = (
         "noise_before_words",
         _noise_before_words,
         "judge ttft_ms, which waits for a word; first_text_ms does not",
+    ),
+    Check(
+        "other_language",
+        _other_language,
+        "state the language in the manifest or in dataset.language: it decides the normaliser of"
+        " error rates",
     ),
     Check(
         "impossible_speed",

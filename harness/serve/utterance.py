@@ -12,6 +12,7 @@ from harness.chunking.messages import ChunkMessage, chunk_message
 from harness.clock import NS_PER_MS, NS_PER_S, World
 from harness.engines import Engine, Reference, Samples, Stream
 from harness.events import Chunk, ServerSpan, ServerTiming, SessionKind, Span
+from harness.languages.units import is_blank
 from harness.serve.telemetry import ServerCounters
 from harness.text import shorten
 
@@ -135,7 +136,7 @@ class Utterance:
         if not text:
             self._client.blank_token(at_ns, self._timing(at_ns))
             return
-        if not self._spoke and text.strip():
+        if not self._spoke and not is_blank(text):
             self._spoke = True
             self._telemetry.first_token.observe_ns(at_ns - self._request(at_ns))
         for lane in self._lanes:
@@ -200,12 +201,12 @@ class Utterance:
         request_ns = self._request(now_ns)
         chunk = Chunk(index=lane.count, text=text, at_ns=now_ns, is_final=is_final)
         lane.count += 1
-        is_first = bool(text.strip()) and lane.first_ns is None
+        is_first = not is_blank(text) and lane.first_ns is None
         if is_first:
             lane.first_ns = now_ns
         message = chunk_message(chunk, request_ns, lane.first_ns)
         self._client.chunk(lane.name, text, message, token_ns, self._timing(now_ns))
-        if lane is self._lanes[0] and text.strip():
+        if lane is self._lanes[0] and not is_blank(text):
             self._note(lane, message, now_ns, request_ns if is_first else None)
             lane.last_ns = now_ns
 

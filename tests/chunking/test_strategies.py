@@ -18,6 +18,7 @@ from harness.chunking import (
 from harness.chunking.messages import chunk_messages
 from harness.errors import ConfigError
 from harness.events import Token
+from harness.languages.units import words_of
 
 MS = 1_000_000
 
@@ -28,8 +29,14 @@ strategies: st.SearchStrategy[Strategy] = st.one_of(
     st.just(Sentences()),
     st.builds(Timed, st.floats(0.1, 500)),
 )
-# Mostly of few characters: a token of several words must be frequent, not a matter of luck.
-texts = st.text("ab .\n\u3000", max_size=8) | st.text(max_size=6)
+# Mostly of few characters: a token of several words must be frequent, not a matter of luck. Then
+# those that meet in a word of any script: letters, marks, joiners, stops, invisible characters.
+ANY_SCRIPT = (
+    'ab ."\u3002\uff01\u300d\u300c\u4eca\u5929\u304b\u3099\u30fc\u0e19\u0e49\u0e33\u0e32'
+    "\u1000\u1031\u102c\u17d2\u1780"
+    "\u0915\u0940\u0964\u0301\u0628\u064e\u200b\u200d\u00ad\ufeff\U0001f469"
+)
+texts = st.text("ab .\n\u3000", max_size=8) | st.text(ANY_SCRIPT, max_size=6) | st.text(max_size=6)
 token_streams = st.lists(
     st.tuples(texts, st.integers(0, 300 * MS)), max_size=40
 )  # (text, time since the token before)
@@ -76,15 +83,33 @@ def test_text_is_kept_exactly_and_nothing_is_released_early(
 def test_no_word_is_ever_split(pieces: list[tuple[str, int]], config: Strategy) -> None:
     tokens = tokens_of(pieces)
     chunks = rechunk(tokens, 10**12, config)
-    for before, after in itertools.pairwise(chunks):
-        assert before.text[-1:].isspace() or after.text[:1].isspace() or not after.text
+    text = "".join(chunk.text for chunk in chunks)
+    inside = {at for word in words_of(text) for at in range(word.start + 1, word.end)}
+    assert not inside & set(itertools.accumulate(len(chunk.text) for chunk in chunks))
+
+
+@given(
+    st.text(ANY_SCRIPT, max_size=30), st.data(), strategies.filter(lambda c: c.kind() != "token")
+)
+def test_pieces_that_a_text_comes_in_change_no_chunk(
+    text: str, data: st.DataObject, config: Strategy
+) -> None:
+    if isinstance(config, Timed):
+        config = Timed(1e6)  # by time, it depends on when the pieces came
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(text)))))
+    pieces = [text[a:b] for a, b in itertools.pairwise([0, *cuts, len(text)])]
+    whole, cut = (
+        [chunk.text for chunk in rechunk(every_ms(tokens), 10**12, config)]
+        for tokens in (list(text), pieces)
+    )
+    assert whole == cut
 
 
 @given(token_streams, st.integers(1, 8))
 def test_n_words_are_released_together(pieces: list[tuple[str, int]], words: int) -> None:
     *full, final = rechunk(tokens_of(pieces), 10**12, Words(words))
-    assert all(len(chunk.text.split()) == words for chunk in full)
-    assert len(final.text.split()) <= words
+    assert all(len(list(words_of(chunk.text))) == words for chunk in full)
+    assert len(list(words_of(final.text))) <= words
 
 
 @given(token_streams, st.floats(0.1, 500))
@@ -94,8 +119,7 @@ def test_timed_holds_no_whole_word_longer_than_stated(
     tokens = tokens_of(pieces)
     released_chars = 0
     for chunk in rechunk(tokens, 10**12, Timed(every))[:-1]:
-        word_end = released_chars + len(chunk.text) - len(chunk.text.lstrip())
-        word_end += len(chunk.text.split()[0])
+        word_end = released_chars + next(words_of(chunk.text)).end
         arrived = itertools.accumulate(len(t.text) for t in tokens)
         whole_ns = next(t.at_ns for t, n in zip(tokens, arrived, strict=True) if n > word_end)
         assert chunk.at_ns - whole_ns <= round(every * MS)
@@ -207,3 +231,68 @@ def test_blank_chunks_do_not_end_the_wait() -> None:
 def test_nothing_at_a_time_is_refused(make: type) -> None:
     with pytest.raises(ConfigError, match=r"chunking\..*0"):
         make(0)
+
+
+# --- scripts without spaces ----------------------------------------------------------------------
+
+
+def chunks_of(texts: list[str], config: Strategy) -> list[str]:
+    return [text for text, _ in released(texts, config)]
+
+
+@pytest.mark.parametrize(
+    ("text", "chunks"),
+    [
+        ("\u4eca\u5929\u5929\u6c14", list("\u4eca\u5929\u5929\u6c14")),
+        ("\u304b\u3099\u304d\u30fc", ["\u304b\u3099", "\u304d", "\u30fc"]),
+        (
+            "\u0e19\u0e49\u0e33\u0e44\u0e17\u0e22",
+            ["\u0e19\u0e49\u0e33", "\u0e44", "\u0e17", "\u0e22"],
+        ),
+        ("\u6211\u7528 iPhone\u6253", ["\u6211", "\u7528", " iPhone", "\u6253"]),
+        ("\u4eca\u200b\u5929", ["\u4eca\u200b", "\u5929"]),
+        ("\ufeff\u4eca\u5929", ["\ufeff\u4eca", "\u5929"]),
+        ("\u0915\u0940 \u092c\u093e\u0924", ["\u0915\u0940", " \u092c\u093e\u0924"]),
+    ],
+)
+def test_one_word_is_one_grapheme_cluster_in_scripts_without_spaces(
+    text: str, chunks: list[str]
+) -> None:
+    assert chunks_of(list(text), Words(1)) == chunks
+    assert chunks_of([text], Words(1)) == chunks
+
+
+def test_six_words_are_six_grapheme_clusters() -> None:
+    text = "\u4eca\u5929\u5929\u6c14\u5f88\u597d\u6211\u4eec"
+    assert chunks_of(list(text), Words(6)) == [text[:6], text[6:]]
+
+
+def test_a_cluster_is_held_until_the_next_one_begins() -> None:
+    """The second token completes the first one's letter."""
+    assert released(["\u304b", "\u3099", "\u304d"], Words(1)) == [
+        ("\u304b\u3099", 30), ("\u304d", 40),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["\u4f60\u597d\u3002", "\u6211\u6765\u4e86\uff01", "\u662f\u5417\uff1f", "\u662f"],
+        ["\u4ed6\u8bf4\uff1a\u300c\u597d\u3002\u300d", "\u8d70\u4e86"],
+        ["\u597d\uff01\uff1f", "\u8d70"],
+        ['\u597d\u3002"', "\u8d70"],
+        ["\u597d\u3002", '"Yes" \u8d70'],
+        ["\u597d!", "\u8d70.", " OK"],
+        ["\u0939\u0948\u0964", " \u0935\u0939"],
+        ['He said "no."', " Then he left."],
+    ],
+)
+def test_full_stops_of_all_scripts_end_sentences(sentences: list[str]) -> None:
+    text = "".join(sentences)
+    assert chunks_of(list(text), Sentences()) == sentences
+    assert chunks_of([text], Sentences()) == sentences
+
+
+def test_invisible_text_does_not_end_the_wait() -> None:
+    chunks = rechunk(every_ms(["\ufeff", "\u200bI"]), 50 * MS, Tokens())
+    assert [m.first_token_latency_ms for m in chunk_messages(chunks, 0)] == [None, 20, 20]

@@ -25,7 +25,7 @@ def test_case_punctuation_and_english_spelling_are_no_errors():
 def test_other_languages_get_the_basic_rules():
     assert normalise("Mr. Smith's  Grüße!", "de") == "mr smith s grüße"
     assert normaliser_id("en") == "whisper-normalizer 0.1.15 english"
-    assert normaliser_id("de") == "whisper-normalizer 0.1.15 basic"
+    assert normaliser_id("de") == "whisper-normalizer 0.1.15 basic, marks kept"
 
 
 def test_one_of_each_edit():

@@ -36,15 +36,20 @@ def test_noise_is_no_word(noise: str) -> None:
 @pytest.mark.parametrize(
     ("text", "language", "at"),
     [
-        ("\u200bit was", "en", 0),  # an invisible character is part of the word that it begins
-        ("\u00abBonjour\u00bb", "fr", 0),
+        ("\u200bit was", "en", 1),  # what is not seen is not waited for
+        ("\u00abBonjour\u00bb", "fr", 1),
+        ("...it", "en", 3),
+        ("uh,it", "en", 3),
+        ("<|en|>it", "en", 6),
+        ("$5", "en", 1),
+        ("$ it", "en", 2),
         ("\u0928\u092e\u0938\u094d\u0924\u0947", "hi", 0),
         ("42 times", "en", 0),
         ("", "en", None),
         ("  ", "en", None),
     ],
 )
-def test_words_count_from_their_first_character(text: str, language: str, at: int | None) -> None:
+def test_words_count_from_their_first_letter(text: str, language: str, at: int | None) -> None:
     assert first_counted(text, language) == at
 
 

@@ -262,8 +262,8 @@ def test_live_the_end_of_the_audio_is_nothing_that_text_waits_for():
 
 
 def test_words_that_grow_after_they_were_shown_are_rewrites():
-    assert clip_metrics(make_trace(HELLO)).rewrites == 0
-    assert clip_metrics(make_trace(HELLO, chunking=Tokens())).rewrites == 1
+    assert clip_metrics(make_trace(HELLO)).split_words == 0
+    assert clip_metrics(make_trace(HELLO, chunking=Tokens())).split_words == 1
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_words_that_grow_after_they_were_shown_are_rewrites():
 )
 def test_a_word_that_is_cut_several_times_is_rewritten_once(pieces, words):
     chunks = [(text, 2010 + 10 * i) for i, text in enumerate(pieces)]
-    assert clip_metrics(make_trace(chunks, chunks=chunks)).rewrites == words
+    assert clip_metrics(make_trace(chunks, chunks=chunks)).split_words == words
 
 
 def test_every_metric_has_a_definition_and_a_place_in_the_clip_record():

@@ -274,7 +274,7 @@ def test_scripted_engine_through_the_measuring_loop(world, k):
     floors = [whole - e for whole, e in zip(last, ends, strict=True)]
     assert found.word_delay_floor_ms == pytest.approx(floors)
     assert found.match_rate == 1
-    assert found.rewrites == found.stall_ratio == 0
+    assert found.split_words == found.stall_ratio == 0
     engine.close()
 
 

@@ -130,7 +130,7 @@ def test_an_arm_that_is_called_by_a_field_can_be_named():
         ("chunks >= 1.5", "'1.5'", "whole number"),
         ("wer_delta <= 1 vs arm", "ends too early", "name of an arm"),
         ("match_rate mean vs arm b: at least 2 times faster", "'least'", "no latency"),
-        ("rewrites mean vs arm b: at least 2 times faster", "'least'", "no latency"),
+        ("split_words mean vs arm b: at least 2 times faster", "'least'", "no latency"),
         ("goodput >= 1 of ttft_ms <= 9 ms", "'1'", "a share below 1"),
         ("goodput >= 95 %", "'95'", "a share below 1"),
         ("goodput >= 0.9 ttft_ms <= 9 ms", "'ttft_ms'", "of"),

@@ -6,12 +6,13 @@ stand on ``layers``, ``net``, ``weights`` and ``tokenizer``.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from harness.engines.setting import Engine, Setting
 from harness.engines.torch.options import TorchOptions
 from harness.engines.windows import require_tokens_of_a_window, streaming
+from harness.errors import ConfigError
+from harness.languages.tags import require_language
 from harness.validation import require, require_number, require_one_of
 
 
@@ -24,16 +25,19 @@ class VoxtralModel:
     revision: str | None = None  # of a hub id; None: its default branch
     size: str = "full"  # full | tiny (random weights only): the dimensions of random weights
     decode: str = "greedy"  # greedy | forced: go on with the reference's tokens, at the same cost
-    language: str | None = "en"  # ISO 639-1, given to the model; None: the model detects it
+    language: str | None = "en"  # any tag, given to the model as ISO 639-1; None: it detects it
     max_new_tokens: int = 440  # at most this many tokens an utterance
     max_audio_s: float = 30.0  # longest utterance; the model takes it in blocks of 30 s
 
     def __post_init__(self) -> None:
         _check_voxtral(self.weights, self.revision, self.size, self.decode)
         if self.language is not None:
+            self.language = require_language(
+                "config field model.language", self.language, ConfigError
+            )
             require(
-                re.fullmatch("[a-z]{2}", self.language) is not None,
-                "model.language", self.language, "two small letters (ISO 639-1), or null",
+                len(self.language) == 2,
+                "model.language", self.language, "a language of two letters (ISO 639-1), or null",
             )  # fmt: skip
         require_number("model.max_new_tokens", self.max_new_tokens, 1, 16_384)
         require_number("model.max_audio_s", self.max_audio_s, 0, 2400, above=True)
@@ -43,7 +47,7 @@ class VoxtralModel:
 
         if not setting.live:
             return load_voxtral(self, options, setting.world)
-        require_tokens_of_a_window(self.max_new_tokens)
+        require_tokens_of_a_window(self.max_new_tokens, self.language)
         return streaming(load_voxtral(self, options, setting.world, windows=True), setting)
 
 

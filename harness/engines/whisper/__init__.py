@@ -8,6 +8,7 @@ from harness.engines.setting import Engine, Setting
 from harness.engines.torch.options import TorchOptions
 from harness.engines.windows import require_tokens_of_a_window, streaming
 from harness.errors import ConfigError
+from harness.languages.tags import require_language
 from harness.validation import require, require_number
 
 
@@ -16,7 +17,7 @@ class WhisperModel:
     name: str = "whisper_tiny_en"  # how reports call it
     weights: str = "packaged"  # packaged | a hub id | a folder
     revision: str | None = None  # of a hub id; None: its default branch
-    language: str = "en"  # spoken; other than en with multilingual weights only
+    language: str = "en"  # spoken, any tag; other than en with multilingual weights only
     max_new_tokens: int = 440  # 448 positions less the prompt
     pad_s: float = (
         30.0  # the encoder's window: audio is padded with silence to clip + pad_s, at most 30 s
@@ -24,6 +25,7 @@ class WhisperModel:
 
     def __post_init__(self) -> None:
         require(bool(self.weights), "model.weights", self.weights, "packaged, a hub id or a folder")
+        self.language = require_language("config field model.language", self.language, ConfigError)
         require_number("model.max_new_tokens", self.max_new_tokens, 1, 446)
         require_number("model.pad_s", self.pad_s, 0, 30)
 
@@ -39,6 +41,6 @@ class WhisperModel:
                     hint=f"leave engine.{name} out",
                 )
         if setting.live:
-            require_tokens_of_a_window(self.max_new_tokens)
+            require_tokens_of_a_window(self.max_new_tokens, self.language)
         engine = load_whisper(self, options, setting.world)
         return streaming(engine, setting) if setting.live else engine

@@ -36,6 +36,7 @@ from harness.engines.whisper.weights import WhisperWeights, load_whisper_weights
 from harness.engines.windows.policies import WindowToken
 from harness.errors import ConfigError, DatasetError
 from harness.events import SessionKind
+from harness.languages.tags import language_of
 
 _WARM_UP_TOKENS = 4  # prefill and some steps
 
@@ -222,14 +223,23 @@ class _WindowDecoder(_Decoder):
         return self._net.decode(tokens, self._cache, self._cross, self._attention)
 
 
+def _language(name: str) -> str:
+    """By today's tag: some of Whisper's own (``jw``) have been withdrawn."""
+    try:
+        return language_of({"jw": "jv"}.get(name, name))
+    except ValueError:
+        return name
+
+
 def _prompt(generation: Any, language: str) -> list[int]:
     """The ids that ask for a transcript without time stamps, as ``generate()`` composes them."""
     prompt = [generation.decoder_start_token_id]
     if getattr(generation, "is_multilingual", False):
-        languages = {name.strip("<|>"): index for name, index in generation.lang_to_id.items()}
+        named = {name.strip("<|>"): index for name, index in generation.lang_to_id.items()}
+        languages = {_language(name): index for name, index in named.items()}
         if language not in languages:
             raise ConfigError(
-                "config field model.language", value=language, allowed=", ".join(sorted(languages))
+                "config field model.language", value=language, allowed=", ".join(sorted(named))
             )
         prompt += [languages[language], generation.task_to_id["transcribe"]]
     elif language != "en":

@@ -24,18 +24,19 @@ def streaming(engine: WindowEngine, setting: Setting) -> Engine:
     return LiveEngine(engine, setting.session)
 
 
-def require_tokens_of_a_window(max_new_tokens: int) -> None:
+def require_tokens_of_a_window(max_new_tokens: int, language: str | None) -> None:
     """What a window has committed counts; once it is full, the rest of it would not be heard.
 
     Raises:
         ConfigError: a window may hold more tokens than ``max_new_tokens``.
     """
-    from harness.engines.windows.engine import LONGEST_S, MOST_TOKENS
+    from harness.engines.windows.engine import LONGEST_S, most_tokens
 
-    if max_new_tokens < MOST_TOKENS:
+    least = most_tokens(LONGEST_S, language)
+    if max_new_tokens < least:
         raise ConfigError(
             f"model.max_new_tokens in session=live: {LONGEST_S:g} s of open audio may say more",
             value=max_new_tokens,
-            allowed=f"{MOST_TOKENS} or more",
+            allowed=f"{least} or more",
             hint="leave model.max_new_tokens out",
         )

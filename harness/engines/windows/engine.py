@@ -14,7 +14,7 @@ once. The rules (``docs/decisions/0007-live-windows.md``):
   Beyond ``trim_s`` its last second is kept, for a word that has just begun.
 * A window without a prefix begins with a word, whatever the model's first token is: Whisper's
   has white space before it, Voxtral's has none.
-* A pass ends after more tokens than speech can have, ``MOST_TOKENS_PER_S``: a loop.
+* A pass ends after more tokens than speech can have, ``most_tokens``: a loop.
 * At the end of the audio one more pass decodes what is open, and all of it is committed.
 """
 
@@ -40,10 +40,18 @@ from harness.events import SessionKind
 
 # Fast English is 5 words a second, of 1.3 tokens each; the rest is for short windows.
 MOST_TOKENS_PER_S, MORE_TOKENS = 8, 8
+# Other scripts take several tokens a word, some of them two or three a letter: as many as a window
+# of Whisper's 448 positions holds.
+MOST_TOKENS_PER_S_ELSEWHERE = 14
 LONGEST_S = 30.0  # what Whisper hears at once, and Voxtral in one block
-MOST_TOKENS = round(LONGEST_S * MOST_TOKENS_PER_S) + MORE_TOKENS  # of one window
 _FRAME = RATE_HZ // 50  # 20 ms: where a cut is looked for
-_SENTENCE_ENDS = (b".", b"?", b"!")
+_SENTENCE_ENDS = tuple(sign.encode() for sign in ".?!…。！？।॥؟۔።។။")  # noqa: RUF001 meant
+
+
+def most_tokens(window_s: float, language: str | None) -> int:
+    """How many speech of this length can have; None: of whatever language."""
+    rate = MOST_TOKENS_PER_S if language == "en" else MOST_TOKENS_PER_S_ELSEWHERE
+    return round(window_s * rate) + MORE_TOKENS
 
 
 class WindowEngine(Protocol):
@@ -216,7 +224,8 @@ class LiveStream(LocalStream):
         return laps
 
     def _transcribe(self, laps: Laps) -> Iterator[WindowToken]:
-        limit = round(self._window_s * MOST_TOKENS_PER_S) + MORE_TOKENS - len(self._committed)
+        language = self._engine.info.details.get("language", "en")
+        limit = most_tokens(self._window_s, str(language)) - len(self._committed)
         if limit < 1:
             return iter(())
         prefix = [token.id for token in self._committed]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 
+from harness.languages.units import is_blank, is_spoken
 from harness.metrics import ClipMetrics
-from harness.metrics.instants import Missing
+from harness.metrics.instants import NO_WORD, Missing
 from harness.metrics.metric import Metric
 from harness.metrics.summary import samples_by_clip
 from harness.stats.bootstrap import Bootstrap
@@ -35,8 +36,9 @@ def samples(metric: Metric, clips: Clips) -> dict[str, list[float]]:
         for clip in clips:
             if metric.name == "response_ms" and clip.session == "live":
                 continue  # there is none to wait for
-            silent = clip.figure(metric.name) is None and not clip.hypothesis.strip()
-            if clip.failed is not None or (silent and clip.reference.strip()):
+            no_word = clip.why_null.get(metric.name) == NO_WORD.reason
+            silent = clip.figure(metric.name) is None and (no_word or is_blank(clip.hypothesis))
+            if clip.failed is not None or (silent and is_spoken(clip.reference)):
                 groups.setdefault(clip.clip, []).append(math.inf)
     return groups
 

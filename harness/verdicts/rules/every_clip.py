@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
+from harness.languages.units import is_spoken, words_of
 from harness.metrics import ClipMetrics
 from harness.metrics.instants import FLOOD
 from harness.verdicts.rules.estimating import session_name
@@ -51,7 +52,7 @@ class EveryClip(Rule, frozen=True, kw_only=True):
             what, judged = "failed", list(material.clips)
         elif self.fact == "chunks":
             # What has fewer words cannot come in so many chunks.
-            judged = [c for c in answered if len(c.reference.split()) >= self.least]
+            judged = [c for c in answered if len(list(words_of(c.reference))) >= self.least]
             broken = [f"{session_name(c)}: {c.chunks}" for c in judged if c.chunks < self.least]
             what = f"have fewer than {self.least} chunks"
         else:
@@ -59,7 +60,9 @@ class EveryClip(Rule, frozen=True, kw_only=True):
             if answered and not live:
                 return RuleResult(seen="no live session: in a turn, text comes after the audio",
                                 next="run with session=live")  # fmt: skip
-            judged = [clip for clip in live if clip.reference.strip()]  # others have nothing to say
+            judged = [
+                clip for clip in live if is_spoken(clip.reference)
+            ]  # others have nothing to say
             if any(clip.why_null.get("ttft_ms") == FLOOD for clip in judged):
                 return RuleResult(seen=f"when text came was not measured: {FLOOD}",
                                 next="run with replay.pace=realtime")  # fmt: skip

@@ -12,6 +12,7 @@ from typing import ClassVar, Self
 
 import msgspec
 
+from harness.languages.units import is_blank, is_spoken
 from harness.metrics import ClipMetrics
 from harness.metrics.registry import all_metrics, by_name
 from harness.stats.estimates import Share, percentile
@@ -74,14 +75,14 @@ def _objective(words: RuleWords) -> Within:
 
 def is_good(clip: ClipMetrics, objectives: Sequence[Within]) -> bool:
     """Whether a session met every objective; one that failed, or did not answer, did not."""
-    answered = bool(clip.hypothesis.strip()) or not clip.reference.strip()
+    answered = not is_blank(clip.hypothesis) or not is_spoken(clip.reference)
     return clip.failed is None and answered and all(_keeps(clip, o) for o in objectives)
 
 
 def _keeps(clip: ClipMetrics, objective: Within) -> bool:
     values = _values(clip, objective)
     if not values:  # no gap where there is one chunk; no TTFT where nothing was said
-        return objective.metric.scope == "series" or not clip.reference.strip()
+        return objective.metric.scope == "series" or not is_spoken(clip.reference)
     q = quantile(objective.statistic or "mean")
     value = sum(values) / len(values) if q is None else percentile(values, q)
     low = -math.inf if objective.low is None else objective.low
@@ -101,7 +102,7 @@ def never_measured(
 
     Where no session ended with text, none of them is known.
     """
-    ended = [clip for clip in clips if clip.failed is None and clip.hypothesis.strip()]
+    ended = [clip for clip in clips if clip.failed is None and not is_blank(clip.hypothesis)]
     for objective in objectives if ended else ():
         if not any(_values(clip, objective) for clip in ended):
             return objective, ended[0].why_null.get(objective.metric.name, "no sample")

@@ -12,6 +12,10 @@ from typing import Protocol
 
 import msgspec
 
+from harness.languages.units import begins_apart, is_blank, pattern
+
+_LETTER = r"[\p{L}\p{N}\p{M}\ufffd]"
+
 
 class WindowToken(msgspec.Struct, frozen=True):
     """One token of a pass over the open audio."""
@@ -38,13 +42,19 @@ class Policy(Protocol):
 
 
 def starts_word(token: WindowToken) -> bool:
-    """Whether a word before this token is over: it begins with white space, or is punctuation."""
+    """Whether a word before this token is over.
+
+    It begins with white space, is punctuation, or is of a script without spaces, where every
+    grapheme cluster is a word. A combining mark and a piece of a character go on with one.
+    """
     text = token.text.decode(errors="replace")
-    return text[:1].isspace() or not any(character.isalnum() for character in text)
+    return text[:1].isspace() or begins_apart(text) or is_punctuation(token)
 
 
 def is_punctuation(token: WindowToken) -> bool:
-    return not any(character.isalnum() for character in token.text.decode(errors="replace"))
+    """Whether there is something in it, and no letter, digit, mark or piece of a character."""
+    text = token.text.decode(errors="replace")
+    return not is_blank(text) and pattern(_LETTER).search(text) is None
 
 
 def last_word_end(tokens: Sequence[WindowToken], at_most: int) -> int:
