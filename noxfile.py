@@ -106,7 +106,8 @@ FROM_PYTHON = """\
 import importlib, json, sys
 import harness
 
-module, session, options = importlib.import_module(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+module, session = importlib.import_module(sys.argv[1]), sys.argv[2]
+options = json.loads(sys.argv[3])
 kind = {"turn": harness.TurnSession, "live": harness.LiveSession}[session]
 config = harness.Config(
     dataset=harness.ManifestDataset(limit=2), session=kind(),
