@@ -139,8 +139,10 @@ def _band(groups: list[Floats], grid: Floats, share_shown: float) -> tuple[Float
     """Pointwise 95 % band of the curve when whole clips are drawn again; None with one clip."""
     if len(groups) < 2:
         return None
-    counts = np.array([np.searchsorted(np.sort(group), grid, side="right") for group in groups])
-    sizes = np.array([len(group) for group in groups])
+    counts = np.array(
+        [np.searchsorted(np.sort(group), grid, side="right") for group in groups], float
+    )
+    sizes = np.array([len(group) for group in groups], float)
     weights = np.random.default_rng(0).multinomial(
         len(groups), np.full(len(groups), 1 / len(groups)), size=_RESAMPLES
     )
