@@ -56,6 +56,8 @@ _FIREFOX_PREFERENCES: dict[str, object] = {
     "remote.active-protocols": 1,  # BiDi
     "media.navigator.streams.fake": True,  # a microphone that hears a tone
     "media.navigator.permission.disabled": True,
+    "media.autoplay.default": 0,  # nobody clicks
+    "media.autoplay.block-webaudio": False,
     "browser.shell.checkDefaultBrowser": False,
     "browser.startup.page": 0,
     "app.normandy.enabled": False,
@@ -223,9 +225,8 @@ class _Firefox(Browser):
         return None if value is None else json.loads(value)
 
     def press_enter(self) -> None:
-        keys = [{"type": kind, "value": "\ue007"} for kind in ("keyDown", "keyUp")]
-        keyboard = {"type": "key", "id": "keyboard", "actions": keys}
-        self.call("input.performActions", context=self._page, actions=[keyboard])
+        # A headless window never has the focus, without which no key presses a button.
+        self.run("document.activeElement.click()")
 
     def emulate(self, *, width: int, height: int = 800, scheme: str = "light") -> None:
         assert scheme in self.schemes
