@@ -145,8 +145,7 @@ def drift(arms: Sequence[Arm]) -> Plot | NoPlot:
     legend(axes, columns=columns)
     caption = (
         f"{'; '.join(words)}.{_memory_words(arms)} Points: sessions; lines: medians of tenths of"
-        " the run; a red cross on the axis: a failed session. Arms that are interleaved share"
-        " whatever drift there is."
+        " the run; a red cross on the axis: a failed session. Interleaved arms drift together."
     )
     return finish(name, title, caption, figure)
 

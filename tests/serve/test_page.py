@@ -153,7 +153,7 @@ def test_the_microphone_fed_from_a_wav_by_keyboard_alone(
 
 
 WHY = "[...document.querySelectorAll('.why li')].filter(l => !l.hidden).map(l => l.textContent)"
-OVERFLOW = "document.documentElement.scrollWidth - innerWidth"
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
 @in_browsers
