@@ -87,7 +87,8 @@ def _waterfall(axes: Axes, arm: Arm, means: list[float]) -> None:
     for row in range(len(means) - 1):
         axes.plot([ends[row]] * 2, [row - 0.34, row + 1.34], color=MUTED, linewidth=0.6)
     for row, (end, value) in enumerate(zip([*ends, ends[-1]], [*means, ends[-1]], strict=True)):
-        axes.text(max(end, 0), row, f" {ms(value)}", va="center", fontsize=8, color=INK)
+        axes.text(max(end, 0), row, f" {ms(value)}", va="center", fontsize=8, color=INK,
+                  in_layout=False)  # fmt: skip
     axes.set_title(shorten(arm.label, 22), color=colour)
 
 

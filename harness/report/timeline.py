@@ -135,7 +135,7 @@ def _draw_audio(
         axes.plot([word.start_s, word.end_s], [1.12, 1.12], color=INK, linewidth=1.6)
         text = shorten(word.text, 16)
         if word.start_s >= free_s:
-            axes.text(word.start_s, 1.25, text, fontsize=7.5, clip_on=True)
+            axes.text(word.start_s, 1.25, text, fontsize=7.5, clip_on=True, in_layout=False)
             free_s = word.start_s + (len(text) + 0.7) / (per_s * 13)
     if not words:
         axes.text(0, 1.25, f"“{shorten(reference, 95)}”", fontsize=8, color=MUTED)
@@ -208,4 +208,4 @@ def _label_chunks(axes: Axes, arm: Arm, trace: Trace, scale: float, offset: floa
         free[row] = left + width
         y = 1.75 + 0.62 * row
         axes.plot([x, x], [1.36, y], color=ARM_COLOURS[arm.index % 8], linewidth=0.5, alpha=0.6)
-        axes.text(left, y, text, fontsize=7.5)
+        axes.text(left, y, text, fontsize=7.5, in_layout=False)
