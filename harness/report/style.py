@@ -153,8 +153,9 @@ def finish(name: str, title: str, caption: str, figure: Figure) -> Plot:
 def _thin_ticks(figure: Figure) -> None:
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
-            if isinstance(axis.get_major_locator(), AutoLocator):
-                axis.get_major_locator().set_params(nbins=_MOST_TICKS)
+            locator = axis.get_major_locator()
+            if isinstance(locator, AutoLocator):
+                locator.set_params(nbins=_MOST_TICKS)
 
 
 def _settle_layout(figure: Figure) -> None:
