@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.events import SessionKind, Trace, Word
 from harness.metrics.instants import request_ns
-from harness.report.arms import Arm
+from harness.report.arms import MOST_DRAWN, Arm, typical_session
 from harness.report.style import (
     ARM_COLOURS,
     BAD,
@@ -29,7 +29,6 @@ from harness.report.text import ms, shorten
 Audio = Mapping[str, NDArray[np.float32]]  # clip id -> samples [n], 16 kHz
 
 _HZ = 16_000
-_MOST_ARMS = 8
 _LABEL_ROWS = 3  # chunk texts that would overlap are put on further rows, then left out
 _STAGE_GREYS = {
     "features": "#c3ccd8", "upload": "#c3ccd8", "encoder": "#94a3b8", "prefill": "#64748b",
@@ -39,11 +38,11 @@ _STAGE_GREYS = {
 
 def clip_timeline(arms: Sequence[Arm], audio: Audio | None = None) -> Plot | NoPlot:
     name, title = "timeline", "One clip, from audio to text"
-    chosen = _typical(arms[:_MOST_ARMS])
+    chosen = typical_session(arms)
     if chosen is None:
         return NoPlot(name, title, "no session that every arm finished with text")
     clip, repeat = chosen
-    shown = arms[:_MOST_ARMS]
+    shown = arms[:MOST_DRAWN]
     traces = [arm.traces[chosen] for arm in shown]
     session = traces[0].session
     live = session.kind is SessionKind.LIVE
@@ -88,27 +87,6 @@ def clip_timeline(arms: Sequence[Arm], audio: Audio | None = None) -> Plot | NoP
     if len(arms) > len(shown):
         caption += f" The first {len(shown)} of {len(arms)} arms are drawn."
     return finish(name, title, caption, figure)
-
-
-def _typical(arms: Sequence[Arm]) -> tuple[str, int] | None:
-    """The session with the median TTFT in the first arm, of those that show most.
-
-    First choice: sessions in which every arm has a gap to show; else those with text in every arm.
-    """
-    with_text = [
-        key
-        for key in arms[0].clips
-        if all(
-            key in arm.traces and key in arm.clips and arm.clips[key].ttft_ms is not None
-            for arm in arms
-        )
-    ]
-    with_gaps = [key for key in with_text if all(arm.clips[key].gap_ms for arm in arms)]
-    chosen = with_gaps or with_text
-    ttft = {key: arms[0].clips[key].ttft_ms or 0.0 for key in chosen}
-    return (
-        sorted(chosen, key=lambda key: (ttft[key], key))[(len(chosen) - 1) // 2] if chosen else None
-    )
 
 
 def _draw_audio(

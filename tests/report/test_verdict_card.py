@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from harness.events import LoopTick
-from harness.report.arms import Arm, make_arms
+from harness.report.arms import Arm, make_arms, typical_session
 from harness.report.exports import comparison_csv, markdown
 from harness.report.facts import facts, marks
 from harness.report.instrument import instrument, values_of
@@ -216,3 +216,26 @@ def test_the_instrument_is_shown_or_said_not_to_be_recorded() -> None:
     assert receipt.arms == ("p50 0.25 ms, p95 0.50 ms, max 0.50 ms; n = 4",)
     assert sorted(values_of(arms[0], "receipt_error_ms")) == [0.25, 0.25, 0.5, 0.5]
     assert "Receipt error" in page(arms, [])
+
+
+def test_only_the_clip_that_is_drawn_is_read_unless_the_page_plays_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from harness.cli import results
+    from harness.datasets import ManifestDataset
+    from harness.errors import DatasetError
+
+    asked: list[ManifestDataset] = []
+
+    def load(config: ManifestDataset) -> None:
+        asked.append(config)
+        raise DatasetError("not here")
+
+    monkeypatch.setattr(results, "load_dataset", load)
+    monkeypatch.setattr(results, "write_arms", lambda *_, **__: [])
+    arms = arms_of(make_run(tmp_path, clips=3, repeats=1))
+    results.remake(arms, tmp_path)
+    results.remake(arms, tmp_path, embed_audio=True)
+    drawn = typical_session(arms)
+    assert drawn is not None
+    assert [config.clips for config in asked] == [[drawn[0]], []]
