@@ -53,8 +53,8 @@ async function load() {
   const strategies = [...new Set([health.chunking, ...health.strategies])];
   fill($("lane-a"), strategies, health.chunking);
   fill($("lane-b"), [NONE, ...strategies], health.chunking === "6word" ? "1word" : "6word");
-  if (!health.needs_token) await loadClips();
   allowStart();
+  if (!health.needs_token) await loadClips();
 }
 
 async function loadClips() {

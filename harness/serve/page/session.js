@@ -176,7 +176,7 @@ export async function record(session) {
     audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
   });
   const context = new AudioContext({ sampleRate: RATE_HZ, latencyHint: "interactive" });
-  await Promise.race([context.resume(), new Promise((late) => setTimeout(late, 3000))]);
+  await Promise.race([context.resume(), new Promise((late) => setTimeout(late, 10000))]);
   if (context.state !== "running") {
     for (const track of media.getTracks()) track.stop();
     context.close();
