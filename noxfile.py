@@ -7,6 +7,7 @@ to install as a user does.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -102,10 +103,11 @@ EXAMPLES = {
 }
 SHORT = ("dataset.limit=2", "replay.repeats=1", "replay.warmup=1")
 FROM_PYTHON = """\
-import importlib, sys
+import importlib, json, sys
 import harness
 
-module, session, options = importlib.import_module(sys.argv[1]), sys.argv[2], eval(sys.argv[3])
+module, session = importlib.import_module(sys.argv[1]), sys.argv[2]
+options = json.loads(sys.argv[3])
 kind = {"turn": harness.TurnSession, "live": harness.LiveSession}[session]
 config = harness.Config(
     dataset=harness.ManifestDataset(limit=2), session=kind(),
@@ -141,7 +143,7 @@ def examples(session: nox.Session) -> None:
             session.run(
                 *run, "engine=python", factory, *own, "hydra.run.dir=factory", success_codes=[0, 4]
             )
-            session.run("python", "-c", FROM_PYTHON, module, kind, repr(options))
+            session.run("python", "-c", FROM_PYTHON, module, kind, json.dumps(options))
             session.run("stt-harness", "report", "python", "--quiet", success_codes=[0, 4])
         for folder in ("named", "factory", "python"):
             if not (empty / folder / "report.html").is_file():

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import base64
 import html
+import os
 import re
 import unicodedata
 from collections.abc import Iterable
 from functools import cached_property
 from urllib.parse import unquote
+
+from harness.errors import ConfigError
 
 REDACTED = "[key]"
 
@@ -37,6 +40,25 @@ _WHOLE = frozenset(
      "jsessionid", "phpsessid", "accesskeyid", "awsaccesskeyid", "googleaccessid", "keypairid",
      "apikeys", "apitokens", "hdnts", "hdnea"}
 )  # fmt: skip
+
+
+def key_from_environment(variable: str, what: str, instead: str = "") -> str:
+    """The secret in an environment variable; never empty.
+
+    Args:
+        what: it is, for the error.
+        instead: what else to do, for its hint.
+
+    Raises:
+        ConfigError: the variable is not set.
+    """
+    if not (key := os.environ.get(variable)):
+        raise ConfigError(
+            f"environment variable with the {what} is not set",
+            value=variable,
+            hint=f"export {variable}=...{instead}",
+        )
+    return key
 
 
 def names_a_key(name: str) -> bool:

@@ -49,9 +49,17 @@ def visible(text: str) -> str:
 
 
 def shorten(text: str, characters: int) -> str:
-    """Visible text of at most so many characters, its end cut with an ellipsis."""
+    """Visible text of at most so many characters, its end cut with an ellipsis.
+
+    It is not cut between a letter and its marks.
+    """
     text = visible(text[: characters + 1])
-    return text if len(text) <= characters else text[: characters - 1] + "…"
+    if len(text) <= characters:
+        return text
+    end = characters - 1
+    while end and unicodedata.category(text[end]).startswith("M"):
+        end -= 1
+    return text[: end or characters - 1] + "…"
 
 
 # What makes a spreadsheet compute; the wide forms count in East Asian versions.

@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "display",
     ),
     ("audio", "events", "registry", "clock", "ticks", "stats"),
-    ("chunking", "metrics", "engines"),
+    ("chunking", "metrics", "engines", "endpointers"),
     ("datasets",),
     ("config", "machine"),
     ("recorder", "session", "replay", "runs"),

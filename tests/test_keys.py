@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.keys import REDACTED, KnownKeys, holds_a_key, names_a_key
+from harness.errors import ConfigError
+from harness.keys import REDACTED, KnownKeys, holds_a_key, key_from_environment, names_a_key
 
 KEY = "sk-Se/cr+et_9"
 
@@ -103,3 +104,12 @@ def test_a_key_in_pieces_is_seen_before_it_is_whole() -> None:
     assert keys.begun(f"he said {KEY}")
     assert not keys.begun("he said sk-se/c")
     assert not keys.begun("he said sk-se/cr and went")
+
+
+def test_a_key_comes_from_a_variable_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", "secret")
+    assert key_from_environment("A_KEY", "key") == "secret"
+    for setting in ("", None):
+        monkeypatch.delenv("A_KEY") if setting is None else monkeypatch.setenv("A_KEY", setting)
+        with pytest.raises(ConfigError, match=r"(?s)with the key is not set: 'A_KEY'.*or leave it"):
+            key_from_environment("A_KEY", "key", ", or leave it")

@@ -86,3 +86,9 @@ def test_other_cells_stay(text: str) -> None:
 def test_shortened_text_is_visible() -> None:
     assert shorten("a\x1b[2J" + "b" * 10**6, 8) == "a\u241b[2Jbb…"
     assert shorten("short", 8) == "short"
+
+
+def test_a_text_is_not_cut_between_a_letter_and_its_marks() -> None:
+    assert shorten("नमस्ते दुनिया", 6) == "नमस्…"
+    assert shorten("नमस्ते", 6) == "नमस्ते"
+    assert shorten("a" + "\u0301" * 50, 6) == "a" + "\u0301" * 4 + "…"

@@ -20,7 +20,7 @@ from harness.errors import ConfigError, DatasetError, StorageError
 from harness.export import github, junit
 from harness.metrics import METRICS_VERSION
 from harness.report import write_arms
-from harness.report.arms import Arm, make_arms
+from harness.report.arms import Arm, make_arms, typical_session
 from harness.report.text import judged_by
 from harness.runs.folder import Run, load_run, write_json, write_text
 from harness.runs.reading import decode_json
@@ -60,15 +60,21 @@ def remake(
     arms: Sequence[Arm], out: Path, *, embed_audio: bool = False, trace: bool = False
 ) -> list[Path]:
     """Write the report; with waveforms where the clips are at hand."""
-    audio = _audio_of(arms[0].run)
+    drawn = typical_session(arms)
+    audio = _audio_of(arms[0].run, None if embed_audio or drawn is None else drawn[0])
     return write_arms(arms, out, audio=audio, embed_audio=embed_audio, trace=trace)
 
 
-def _audio_of(run: Run) -> dict[str, Samples] | None:
-    """The clips' samples by id; None where they cannot be had on this machine."""
+def _audio_of(run: Run, clip: str | None = None) -> dict[str, Samples] | None:
+    """The clips' samples by id; None where they cannot be had on this machine.
 
+    Args:
+        clip: the only one that is wanted, where it can be read without the others.
+    """
     config = run.config.get("dataset", {})
     kind = HubDataset if "path" in config else ManifestDataset
+    if clip is not None and kind is ManifestDataset and config.get("loop_to_s") is None:
+        config = config | {"clips": [clip], "limit": None}
     try:
         return {clip.id: clip.samples for clip in load_dataset(kind(**config)).clips}
     except (DatasetError, ConfigError, TypeError) as error:  # made elsewhere, or by another version

@@ -86,7 +86,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             yield not_in_order(self.speech_onset_s, end_s)
         if not self.words:
             return
-        if [bare(word.text) for word in self.words] != [bare(w) for w in spoken_words(self.text)]:
+        timed = [said for word in self.words if (said := bare(word.text))]  # also a lone 。
+        if timed != [bare(word) for word in spoken_words(self.text)]:
             yield DatasetError(
                 "words",
                 value=" ".join(word.text for word in self.words),

@@ -2,8 +2,8 @@
 
 ``none``: the client ends the audio with the clip. ``engine``: the engine, or the server, says it.
 ``silence`` and ``silero`` run at the client, on the audio that was sent and on a timeline of their
-own: no frame waits for them. Their decision is an event; a *turn* engine is asked for the text then,
-so that the wait for the decision is a part of what a person waits for.
+own: no frame waits for them. Their decision is an event. A *turn* engine is asked for the text
+then, so that the wait for the decision is a part of what a person waits for.
 
 A variant is a dataclass of options with :meth:`EndpointerOptions.make`, and a name in the registry
 or an entry point in the group ``harness.endpointers``.

@@ -105,7 +105,7 @@ class Outcomes(NamedTuple):
     repeats: float  # used, mean
 
 
-class JudgingMethod(NamedTuple):
+class Judging(NamedTuple):
     """How simulated runs are judged."""
 
     bands: dict[str, float] | None = None  # of a calibration
@@ -113,11 +113,11 @@ class JudgingMethod(NamedTuple):
     rules: Sequence[str] | None = None  # in place of the gate's own
 
 
-AS_GIVEN = JudgingMethod()
+AS_GIVEN = Judging()
 
 
 def gate_outcomes(
-    slower: float, tries: int, judged: JudgingMethod = AS_GIVEN, *, noise: Noise = MEASURED,
+    slower: float, tries: int, judged: Judging = AS_GIVEN, *, noise: Noise = MEASURED,
     clips: int = CLIPS, repeats: int = REPEATS, tail_share: float = 1.0, seed: int = 1,
 ) -> Outcomes:  # fmt: skip
     """What the `ci` gate says of an arm that is ``slower`` by a factor than its reference."""
@@ -306,12 +306,12 @@ def report(tries: int) -> str:
         ("TTFT x 2 on 5 % of the sessions", gate_outcomes(2.0, tries, tail_share=0.05)),
         ("stored baseline, runs differ by 2 %, no band: A/A",
          gate_outcomes(1.0, tries, noise=shifted)),
-        ("the same, calibrated: A/A", gate_outcomes(1.0, tries, JudgingMethod(bands), noise=shifted)),
+        ("the same, calibrated: A/A", gate_outcomes(1.0, tries, Judging(bands), noise=shifted)),
         ("the same, calibrated: TTFT +10 %",
-         gate_outcomes(1.10, tries, JudgingMethod(bands), noise=shifted)),
-        ("until decided, 2 to 6 repeats: A/A", gate_outcomes(1.0, tries, JudgingMethod(plan=plan))),
-        ("until decided: TTFT +5 %", gate_outcomes(1.05, tries, JudgingMethod(plan=plan))),
-        ("until decided: TTFT +10 %", gate_outcomes(1.10, tries, JudgingMethod(plan=plan))),
+         gate_outcomes(1.10, tries, Judging(bands), noise=shifted)),
+        ("until decided, 2 to 6 repeats: A/A", gate_outcomes(1.0, tries, Judging(plan=plan))),
+        ("until decided: TTFT +5 %", gate_outcomes(1.05, tries, Judging(plan=plan))),
+        ("until decided: TTFT +10 %", gate_outcomes(1.10, tries, Judging(plan=plan))),
     ):  # fmt: skip
         lines.append(
             f"| {label} | {outcomes.failed:.1f} % | {outcomes.passed:.1f} % |"
@@ -320,7 +320,7 @@ def report(tries: int) -> str:
     lines += ["", _GATE, "## A rule on p95, 40 clips x 4 repeats an arm", ""]
     lines += [f"`{_TAIL_RULE}`", "", "| truth | FAIL | PASS | INCONCLUSIVE |", "|---|---|---|---|"]
     for slower in (1.0, 1.05, 1.10, 1.20, 1.30):
-        outcomes = gate_outcomes(slower, tries, JudgingMethod(rules=[_TAIL_RULE]), clips=40)
+        outcomes = gate_outcomes(slower, tries, Judging(rules=[_TAIL_RULE]), clips=40)
         lines.append(
             f"| TTFT {100 * (slower - 1):+.0f} % | {outcomes.failed:.1f} % |"
             f" {outcomes.passed:.1f} % | {outcomes.undecided:.1f} % |"

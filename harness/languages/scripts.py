@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-import regex
-
 from harness.languages.units import composed, pattern, words_of
 
 # Less of a language's own script than this, and its texts are another's; names and loan words of a
@@ -86,6 +84,8 @@ def _scripts(language: str) -> frozenset[str]:
 
 
 def _is_known(script: str) -> bool:
+    import regex
+
     try:
         pattern(rf"\p{{sc={script}}}")
     except regex.error:

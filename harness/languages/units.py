@@ -7,8 +7,8 @@ Which of the two is decided by each character's script, not by the language's ta
   a script that is written without spaces (Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar; their
   full-width punctuation too) is a unit by itself; all other characters in a row are one.
 * Combining marks belong to the letter before them, also those that UAX 29 counts apart (Myanmar).
-* Invisible characters (zero width, soft hyphen, byte order mark, signs of direction) belong to the
-  unit before them, or to the white space. They neither begin a unit nor separate two.
+* Invisible characters (zero width, soft hyphen, byte order mark, signs of direction) belong to what
+  stands before them. They change no unit: the units are those of the text without them.
 
 Where a unit ends is known once the next one begins or white space follows, whatever pieces the text
 comes in.
@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import NamedTuple
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
-import regex
+if TYPE_CHECKING:
+    import regex
 
 # Default ignorable and format characters, but for signs that are seen (before Arabic numbers).
 INVISIBLE = r"[[\p{DI}\p{Cf}]--[\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd]]"
@@ -32,9 +34,9 @@ _CLUSTERED = (
     r"[[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
     r"\u3001-\u303f\u30a0-\u30ff\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff9f]--\p{M}]"
 )
-_LEAD = rf"(?:{_SPACE}|{INVISIBLE}|\p{{M}})*+"
+_LEAD = rf"(?:{_SPACE}|\p{{M}})*+"  # of text without invisible characters
 _UNIT = (
-    rf"(?:(?={_CLUSTERED})\X(?:\p{{M}}|{INVISIBLE})*+"
+    rf"(?:(?={_CLUSTERED})\X\p{{M}}*+"
     rf"|(?!{_CLUSTERED}|{_SPACE}).(?:(?!{_CLUSTERED}|{_SPACE}).)*+)"
 )
 
@@ -42,6 +44,8 @@ _UNIT = (
 @cache
 def pattern(source: str) -> regex.Pattern[str]:
     """A compiled pattern of the ``regex`` library, whose properties are Unicode's (version 1)."""
+    import regex  # where texts are plain, nobody waits for it
+
     return regex.compile(source, regex.V1 | regex.DOTALL)
 
 
@@ -65,8 +69,18 @@ class TextWord(NamedTuple):
 
 def words_of(text: str) -> Iterator[TextWord]:
     """The units of a text, in order; punctuation that stands alone is a unit too."""
-    found = _ASCII_UNITS.finditer(text) if text.isascii() else pattern(_UNITS).finditer(text)
-    return (TextWord(m[1], m.start(1), m.end(1)) for m in found)
+    if text.isascii():
+        return (TextWord(m[1], m.start(1), m.end(1)) for m in _ASCII_UNITS.finditer(text))
+    return (TextWord(text[start:end], start, end) for start, end in _spans(text))
+
+
+def _spans(text: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of each unit: those of the text without what is not seen."""
+    seen, places = without(INVISIBLE, text)
+    for match in pattern(_UNITS).finditer(seen):
+        start, end = match.span(1)
+        # With the invisible characters that follow it.
+        yield places[start], places[end] if end < len(seen) else len(text)
 
 
 def spoken_words(text: str) -> list[str]:
@@ -81,15 +95,15 @@ def whole_words(text: str) -> list[str]:
     """
     if text.isascii():
         return _WHOLE_ASCII.findall(text)
-    found = list(pattern(_UNITS).finditer(text))
-    if found and found[-1].end() == len(text):
-        found.pop()
-    return [match[0] for match in found]
+    ends = [end for _, end in _spans(text)]
+    if ends and ends[-1] == len(text):
+        ends.pop()
+    return [text[start:end] for start, end in pairwise([0, *ends])]
 
 
 def begins_apart(text: str) -> bool:
     """Whether a text begins with a unit of its own even if no white space stands before it."""
-    return not text.isascii() and pattern(_CLUSTERED).match(text) is not None
+    return not text.isascii() and pattern(rf"{INVISIBLE}*+{_CLUSTERED}").match(text) is not None
 
 
 def join_words(words: list[str]) -> list[str]:
@@ -109,7 +123,7 @@ def is_blank(text: str) -> bool:
     """Whether nothing of a text is seen: white space and invisible characters only."""
     if text.isascii():
         return not text or text.isspace()
-    return pattern(_LEAD).fullmatch(text) is not None
+    return pattern(rf"(?:{_SPACE}|{INVISIBLE})*+").fullmatch(text) is not None
 
 
 def is_spoken(text: str) -> bool:
@@ -117,6 +131,19 @@ def is_spoken(text: str) -> bool:
     if text.isascii():
         return any(map(str.isalnum, text))
     return pattern(r"[\p{L}\p{N}]").search(text) is not None
+
+
+def without(source: str, text: str) -> tuple[str, Sequence[int]]:
+    """A text without what a pattern finds, and where each character that is left stood."""
+    left: list[int] = []
+    end = 0
+    for match in pattern(source).finditer(text):
+        left += range(end, match.start())
+        end = match.end()
+    if not end:
+        return text, range(len(text))
+    left += range(end, len(text))
+    return "".join(text[at] for at in left), left
 
 
 def composed(text: str) -> str:

@@ -107,6 +107,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     injected: bool  # made worse on purpose
     simulated: bool  # virtual time
     warmup_sessions_discarded: Count = 0
+    revision: str | UnsetType = UNSET  # of the user's code, where it was stated
     recorded_under_metrics: str | UnsetType = UNSET  # of a run whose events were measured again
     rechunked_from: str | UnsetType = UNSET  # the folder of the run whose tokens these are
     client: str | UnsetType = UNSET  # of a session saved by a page: whose clock the instants are of

@@ -86,7 +86,7 @@ def normalise(text: str, language: str) -> str:
     else:
         text = _BASIC(text.translate(_DOTLESS.get(language, {})))
     if not text.isascii():
-        text = without_loose_marks(pattern(r"\p{Me}").sub("", compatible(text)))
+        text = without_loose_marks(compatible(pattern(r"\p{Me}").sub("", text)))
     words = [word.text for word in words_of(text) if is_spoken(word.text)]
     return "".join(join_words(words))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
+from harness.languages.units import composed
 from harness.metrics import ClipMetrics
 from harness.metrics.instants import OTHER_REQUEST
 from harness.metrics.metric import Metric
@@ -111,7 +112,10 @@ def compare_arms(
 
 
 def _texts(clips: Sequence[ClipMetrics]) -> dict[tuple[str, int], str | None]:
-    return {(c.clip, c.repeat): c.hypothesis if c.failed is None else None for c in clips}
+    """Without what is not seen, letters composed: spelt otherwise, a text is the same."""
+    return {
+        (c.clip, c.repeat): None if c.failed is not None else composed(c.hypothesis) for c in clips
+    }
 
 
 def _sample_differences(

@@ -8,12 +8,20 @@ Whoever counts words or looks for the first one asks here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 from harness.events import Trace
-from harness.languages.units import INVISIBLE, is_blank, pattern, words_of
+from harness.languages.units import (
+    INVISIBLE,
+    clusters_of,
+    is_blank,
+    pattern,
+    without,
+    words_of,
+)
 from harness.metrics.accuracy import normalise
 from harness.metrics.instants import Arrivals
 from harness.metrics.shown import displayed_text, displays, takes_back
@@ -93,20 +101,28 @@ def first_words(trace: Trace) -> int:
     return 0
 
 
-def _seen(text: str) -> tuple[str, range | list[int]]:
+def _seen(text: str) -> tuple[str, Sequence[int]]:
     """The text without what is neither seen nor said, and where each of its characters stood."""
-    places: range | list[int] = range(len(text))
-    gone = [] if text.isascii() else [INVISIBLE]
-    gone += _ANNOTATIONS if any(sign in text for sign in "<[(") else []
-    for what in gone:
-        left: list[int] = []
-        end = 0
-        for match in pattern(what).finditer(text):
-            left += range(end, match.start())
-            end = match.end()
-        left += range(end, len(text))
-        text, places = "".join(text[at] for at in left), [places[at] for at in left]
+    places: Sequence[int] = range(len(text))
+    if not text.isascii():
+        text, places = _composed(*without(INVISIBLE, text))
+    for annotation in _ANNOTATIONS if any(sign in text for sign in "<[(") else ():
+        text, left = without(annotation, text)
+        places = [places[at] for at in left]
     return text, places
+
+
+def _composed(text: str, places: Sequence[int]) -> tuple[str, Sequence[int]]:
+    """As normalisers see it: letters composed, each where its first part stood."""
+    if unicodedata.is_normalized("NFC", text):
+        return text, places
+    whole, firsts, at = [], [], 0
+    for cluster in clusters_of(text):
+        one = unicodedata.normalize("NFC", cluster)
+        whole.append(one)
+        firsts += [places[at]] * len(one)
+        at += len(cluster)
+    return "".join(whole), firsts
 
 
 def _first_letter(word: str, language: str) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from harness.events import Failed, SessionKind, Span, Trace
-from harness.languages.units import words_of
+from harness.languages.units import spoken_words, words_of
 from harness.metrics import ClipMetrics, live
 from harness.metrics.accuracy import char_edits, word_edits
 from harness.metrics.corpus import NO_SPANS
@@ -153,18 +153,15 @@ def gap_ms(trace: Trace) -> tuple[float, ...]:
 def gap_per_word_ms(trace: Trace) -> float | Missing:
     """(Last - first chunk) / (words of the text - words of the first chunk), non-blank chunks.
 
-    Chunks that bring parts of one word bring one word. Missing: no word after the first chunk.
+    Words hold a letter or digit; chunks that bring parts of one word bring one word. Missing: no
+    word after the first chunk.
     """
     chunks = text_chunks(trace)
-    words = _count(displayed_text(trace))
-    later_words = words - _count(chunks[0].text) if chunks else 0
+    words = len(spoken_words(displayed_text(trace)))
+    later_words = words - len(spoken_words(chunks[0].text)) if chunks else 0
     if later_words == 0:
         return Missing("no word after the first chunk")
     return ms(chunks[-1].at_ns - chunks[0].at_ns) / later_words
-
-
-def _count(text: str) -> int:
-    return sum(1 for _ in words_of(text))
 
 
 @metric_function(unit="ms", label="Hold", scope="series", summarised=True)

@@ -58,11 +58,25 @@ class WordDelay(msgspec.Struct, frozen=True):
     delivery_ms: float  # the way to a server and back
 
 
+# The last trace asked about, and its delays: five metrics ask for those of one trace in turn. One
+# pair in one list, replaced at once, so that threads never see a trace beside another's delays.
+_latest: list[tuple[Trace, list[WordDelay] | Missing]] = []
+
+
 def word_delays(trace: Trace) -> list[WordDelay] | Missing:
     """The delay of every reference word whose counterpart in the text is known, with its causes.
 
     An engine that tells no spans has no `compute_ms` of its own: it is part of `wait_ms`.
     """
+    for known, delays in _latest:
+        if known is trace:
+            return delays
+    found = _word_delays(trace)
+    _latest[:] = [(trace, found)]
+    return found
+
+
+def _word_delays(trace: Trace) -> list[WordDelay] | Missing:
     if not trace.session.words:
         return NO_WORDS
     if not text_chunks(trace):
@@ -184,10 +198,11 @@ def ttft_floor_ms(trace: Trace) -> float | Missing:
         return NO_WORDS
     if not chunks:
         return NO_TEXT
-    k = min(first_words(trace), len(session.words))
+    said = [word for word in session.words if bare(word.text)]
+    k = min(first_words(trace), len(said))
     if k == 0:
         return NO_WORD
-    spoken_ns = audio_ns(trace, session.words[k - 1].end_s)
+    spoken_ns = audio_ns(trace, said[k - 1].end_s)
     return ms(spoken_ns - request_ns(trace)) + session.model_delay_ms
 
 

@@ -19,13 +19,18 @@ from __future__ import annotations
 import functools
 from array import array
 from collections.abc import Sequence
+from itertools import accumulate
+from typing import NamedTuple
 
+import numpy as np
 from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist
 
 from harness.languages.units import compatible, pattern, without_loose_marks
 
 _EDIT = 1 << 32  # cost of a word edit; below it, those of its characters
 _FAR = 1 << 62
+_WIDE = 48  # words, from which a row is computed as a whole
 
 
 Step = tuple[int | None, int | None]  # (index in reference, in hypothesis); None: inserted, deleted
@@ -60,46 +65,93 @@ def align(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[Step, ..
     return _align(tuple(reference), tuple(hypothesis))
 
 
+class _Band(NamedTuple):
+    """The cells that are kept: of alignments with so few edits, none strays from the diagonal more.
+
+    Row i holds [0 .. last - first + 1] = the j from first to last + 1, the ends beyond the band.
+    """
+
+    below: int  # the most deletions that no insertions before them make up for
+    above: int  # likewise, insertions
+    words: int  # of the hypothesis
+
+    def first(self, i: int) -> int:
+        return max(0, i - self.below) - 1
+
+    def last(self, i: int) -> int:
+        return min(self.words, i + self.above)
+
+
 @functools.lru_cache(maxsize=8)  # several metrics ask about the same clip
 def _align(said: tuple[str, ...], heard: tuple[str, ...]) -> tuple[Step, ...]:
     if said == heard:
         return tuple((index, index) for index in range(len(said)))
-    # An alignment with k edits never strays more than k off the diagonal: no other cell is kept.
-    band = Levenshtein.distance(said, heard)
-    # [i][j - _before(i, band)]: of the first i said words and the first j heard ones
-    costs: list[array[int]] = []
-    above: Sequence[int] = ()
-    for i in range(len(said) + 1):
-        before = _before(i, band)
-        shift = before - _before(i - 1, band)
-        row = array("q", [_FAR]) * (min(len(heard), i + band) - before + 2)
-        for k in range(1, len(row) - 1):
-            j = before + k
-            if i == j == 0:
-                row[k] = 0
-                continue
-            row[k] = min(
-                above[k - 1 + shift] + _apart(said[i - 1], heard[j - 1]) if i and j else _FAR,
-                above[k + shift] + _EDIT + len(said[i - 1]) if i else _FAR,
-                row[k - 1] + _EDIT + len(heard[j - 1]) if j else _FAR,
-            )
-        costs.append(row)
-        above = row
+    edits, more = Levenshtein.distance(said, heard), len(heard) - len(said)
+    band = _Band(below=(edits - more) // 2, above=(edits + more) // 2, words=len(heard))
+    # costs[i][j - band.first(i)]: of the first i said words and the first j heard ones
+    added = accumulate((_EDIT + len(word) for word in heard[: band.last(0)]), initial=0)
+    costs: list[Sequence[int]] = [array("q", [_FAR, *added, _FAR])]
+    for i, word in enumerate(said, start=1):
+        first = band.first(i)
+        over = costs[-1][first - band.first(i - 1) :]  # the same columns
+        words = heard[max(0, first) : band.last(i)]
+        make = _row if len(words) < _WIDE else _wide_row
+        costs.append(make(word, words, over, first < 0))
     return _steps(said, heard, costs, band)
 
 
-def _before(i: int, band: int) -> int:
-    """The j of the first cell that row i keeps; this one and its last cell are beyond the band."""
-    return max(0, i - band) - 1
+def _row(word: str, heard: Sequence[str], over: Sequence[int], at_start: bool) -> Sequence[int]:
+    """A row of costs, from the row over it.
+
+    Args:
+        word: of the reference, the row's.
+        heard: of the hypothesis, the cells'.
+        at_start: whether a cell without a word, j = 0, comes before theirs.
+    """
+    removed = _EDIT + len(word)
+    row = array("q", [_FAR, over[1] + removed] if at_start else [_FAR])
+    for k, other in enumerate(heard, start=len(row)):
+        row.append(
+            min(
+                over[k - 1] + _apart(word, other),
+                over[k] + removed,
+                row[k - 1] + _EDIT + len(other),
+            )
+        )
+    row.append(_FAR)
+    return row
+
+
+def _wide_row(
+    word: str, heard: Sequence[str], over: Sequence[int], at_start: bool
+) -> Sequence[int]:
+    """The same as :func:`_row`, without a loop: worth it from some dozens of words on."""
+    removed = _EDIT + len(word)
+    edge = [_FAR, over[1] + removed] if at_start else [_FAR]
+    above = np.asarray(over, np.int64)[len(edge) - 1 : len(edge) + len(heard)]
+    apart = cdist([word], heard, scorer=Levenshtein.distance, dtype=np.int64)[0]
+    apart[apart > 0] += _EDIT
+    best = np.minimum(above[:-1] + apart, above[1:] + removed)
+    # An insertion goes on from the cell before: the least of all cells before, and what was
+    # inserted since.
+    inserted = np.cumsum(np.fromiter(map(len, heard), np.int64) + _EDIT)
+    least = np.minimum.accumulate(np.concatenate([edge[-1:], best - inserted]))
+    row = array("q", edge)
+    row.frombytes((inserted + least[1:]).tobytes())
+    row.append(_FAR)
+    return row
 
 
 def _steps(
-    said: tuple[str, ...], heard: tuple[str, ...], costs: Sequence[Sequence[int]], band: int
+    said: tuple[str, ...], heard: tuple[str, ...], costs: Sequence[Sequence[int]], band: _Band
 ) -> tuple[Step, ...]:
     """Walk back along a cheapest way: of equal ones a pair, then a deletion, then an insertion."""
 
     def cost(i: int, j: int) -> int:
-        return costs[i][j - _before(i, band)]
+        return costs[i][j - band.first(i)]
+
+    def is_in(i: int, j: int) -> bool:
+        return i >= 0 and band.first(i) <= j <= band.last(i) + 1
 
     steps: list[Step] = []
     i, j = len(said), len(heard)
@@ -107,7 +159,7 @@ def _steps(
         if i and j and cost(i, j) == cost(i - 1, j - 1) + _apart(said[i - 1], heard[j - 1]):
             i, j = i - 1, j - 1
             steps.append((i, j))
-        elif i and (not j or cost(i, j) == cost(i - 1, j) + _EDIT + len(said[i - 1])):
+        elif i and is_in(i - 1, j) and cost(i, j) == cost(i - 1, j) + _EDIT + len(said[i - 1]):
             i -= 1
             steps.append((i, None))
         else:

@@ -111,7 +111,7 @@ def _write_arms(
 
 def draw_plots(arms: Sequence[Arm], audio: Audio | None = None) -> list[Plot | NoPlot]:
     """Every plot, in the order of the page; one that has no data says why."""
-    from harness.report import causes, distributions, instrument, timeline, tradeoffs
+    from harness.report import causes, distributions, timeline, tradeoffs
     from harness.report.style import styled
 
     what_if = tradeoffs.WhatIf(arms[0])
@@ -127,5 +127,5 @@ def draw_plots(arms: Sequence[Arm], audio: Audio | None = None) -> list[Plot | N
             causes.word_delay(arms),
             tradeoffs.word_errors(arms),
             causes.drift(arms),
-            instrument.instrument_plot(arms),
+            distributions.instrument_plot(arms),
         ]

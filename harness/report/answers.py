@@ -27,7 +27,7 @@ def answers(arms: Sequence[Arm]) -> tuple[Answer, ...]:
     found: tuple[Answer, ...] = (_faster(arms), _right(arms))
     if any(arm.summary.validity for arm in arms):  # then no figure answers anything
         found = tuple(
-            msgspec.structs.replace(answer, tone="unsure", short="Not known: the run is INVALID")
+            msgspec.structs.replace(answer, tone="unsure", short="Unknown: the run is INVALID")
             for answer in found
         )
     return (*found, _trusted(arms))
@@ -35,11 +35,13 @@ def answers(arms: Sequence[Arm]) -> tuple[Answer, ...]:
 
 def _faster(arms: Sequence[Arm]) -> Answer:
     question = "Is it faster for the person who waits?"
+    if len(arms) == 1:
+        question = "How long does a person wait for text?"
     medians = [(_ttft(arm).p50, arm) for arm in arms]
     known = [(median, arm) for median, arm in medians if median is not None]
     if not known:
         why = [f"{arm.label}: no median, {_why(_ttft(arm), 'p50')}" for arm in arms]
-        return Answer(question, "unsure", "Cannot be said", tuple(why))
+        return Answer(question, "unsure", "Unknown", tuple(why))
     details = [_ttft_line(arm) for arm in arms]
     if len(arms) == 1:
         return Answer(question, "plain", f"First text after {ms(known[0][0])}", tuple(details))
@@ -47,7 +49,7 @@ def _faster(arms: Sequence[Arm]) -> Answer:
     details += (
         []
         if len(arms) > 3
-        else [  # of more arms, the table tells it better
+        else [  # more arms: see the table
             f"{arm.label} minus {arms[0].label}: {ms_signed(change.difference)}"
             f" {interval(change.difference_ci95, ms_signed)}, paired over"
             f" {n_of(change.clips, change.of)} clips"
@@ -64,7 +66,7 @@ def _faster(arms: Sequence[Arm]) -> Answer:
 
 def _sooner(first: Arm, second: Arm, change: Difference | None) -> tuple[Tone, str]:
     if change is None or change.difference is None:
-        return "unsure", "Cannot be said"
+        return "unsure", "Unknown"
     low, high = change.difference_ci95 or (None, None)
     if low is None or high is None or low <= 0 <= high:
         return "unsure", "No difference beyond chance"
@@ -90,7 +92,7 @@ def _why(figure: Distribution, statistic: str) -> str:
 
 
 def _right(arms: Sequence[Arm]) -> Answer:
-    question = "Is the text still right?"
+    question = "Is the text still right?" if len(arms) > 1 else "Is the text right?"
     rates = [error_rate(arm.summary) for arm in arms]
     known = [rate.value for rate in rates if rate is not None and rate.value is not None]
     details = [_error_line(arm) for arm in arms]
@@ -102,7 +104,7 @@ def _right(arms: Sequence[Arm]) -> Answer:
         for arm, found in compared
     ]
     if len(known) < len(arms):
-        return Answer(question, "unsure", "Not known for every arm", tuple(details))
+        return Answer(question, "unsure", "Unknown for some arm", tuple(details))
     low, high = percent(min(known)), percent(max(known))
     rate = f"{error_label(arms)} {low}" + ("" if low == high else f" to {high}")
     if len(arms) == 1:

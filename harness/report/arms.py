@@ -14,6 +14,8 @@ from harness.report.text import DASH, shorten
 from harness.runs.folder import Run
 from harness.runs.records import Summary
 
+MOST_DRAWN = 8  # arms of a timeline
+
 
 @dataclass(frozen=True, slots=True)
 class Arm:
@@ -110,3 +112,27 @@ def _labels(choices: list[dict[str, str]], folders: list[str]) -> list[str]:
         shorten(f"{label} ({folder})" if label in repeated else label, 40)
         for label, folder in zip(labels, folders, strict=True)
     ]
+
+
+def typical_session(arms: Sequence[Arm]) -> tuple[str, int] | None:
+    """Clip and repeat of the session that the timeline draws; None: there is none to draw.
+
+    It has the median TTFT of the first arm, of the sessions that show most.
+
+    First choice: sessions in which every arm has a gap to show; else those with text in every arm.
+    """
+    arms = arms[:MOST_DRAWN]
+    with_text = [
+        key
+        for key in arms[0].clips
+        if all(
+            key in arm.traces and key in arm.clips and arm.clips[key].ttft_ms is not None
+            for arm in arms
+        )
+    ]
+    with_gaps = [key for key in with_text if all(arm.clips[key].gap_ms for arm in arms)]
+    chosen = with_gaps or with_text
+    ttft = {key: arms[0].clips[key].ttft_ms or 0.0 for key in chosen}
+    return (
+        sorted(chosen, key=lambda key: (ttft[key], key))[(len(chosen) - 1) // 2] if chosen else None
+    )

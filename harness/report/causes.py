@@ -87,7 +87,8 @@ def _waterfall(axes: Axes, arm: Arm, means: list[float]) -> None:
     for row in range(len(means) - 1):
         axes.plot([ends[row]] * 2, [row - 0.34, row + 1.34], color=MUTED, linewidth=0.6)
     for row, (end, value) in enumerate(zip([*ends, ends[-1]], [*means, ends[-1]], strict=True)):
-        axes.text(max(end, 0), row, f" {ms(value)}", va="center", fontsize=8, color=INK)
+        axes.text(max(end, 0), row, f" {ms(value)}", va="center", fontsize=8, color=INK,
+                  in_layout=False)  # fmt: skip
     axes.set_title(shorten(arm.label, 22), color=colour)
 
 
@@ -145,8 +146,7 @@ def drift(arms: Sequence[Arm]) -> Plot | NoPlot:
     legend(axes, columns=columns)
     caption = (
         f"{'; '.join(words)}.{_memory_words(arms)} Points: sessions; lines: medians of tenths of"
-        " the run; a red cross on the axis: a failed session. Arms that are interleaved share"
-        " whatever drift there is."
+        " the run; a red cross on the axis: a failed session. Interleaved arms drift together."
     )
     return finish(name, title, caption, figure)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness.metrics import Distribution
 from harness.report.arms import Arm
+from harness.report.instrument import NOT_RECORDED, WATCHED, in_words, label_of, values_of
 from harness.report.style import (
     ARM_COLOURS,
     ARM_DASHES,
@@ -30,7 +32,7 @@ Floats = NDArray[np.float64]
 _CURVE_POINTS = 400  # a curve of more samples is drawn through this many of its quantiles
 _BAND_POINTS = 120
 _RESAMPLES = 500
-AXIS_QUANTILE = 0.995  # the axis ends just beyond it; what lies further is counted in the caption
+_AXIS_QUANTILE = 0.995  # the axis ends just beyond it; what lies further is counted in the caption
 
 
 def ttft_ecdf(arms: Sequence[Arm]) -> Plot | NoPlot:
@@ -76,7 +78,7 @@ def _ecdf(
         return NoPlot(name, title, "no session of any arm has this figure")
     pooled = [np.sort(np.concatenate(groups)) for _, groups in drawn]
     low = min(0.0, *(float(values[0]) for values in pooled))
-    high = max(float(np.quantile(values, AXIS_QUANTILE)) for values in pooled)
+    high = max(float(np.quantile(values, _AXIS_QUANTILE)) for values in pooled)
     high = high * 1.04 if high > low else low + 1.0
     beyond = sum(int((values > high).sum()) for values in pooled)
 
@@ -90,7 +92,7 @@ def _ecdf(
         band = _band(groups, grid, share_shown=len(values) / total)
         if band is not None:
             axes.fill_between(grid, *band, color=colour, alpha=0.14, linewidth=0, step="post")
-        x, y = steps(values, total, low, high)
+        x, y = _steps(values, total, low, high)
         axes.plot(
             x, y, color=colour, linestyle=dash, drawstyle="steps-post",
             label=_ecdf_label(arm, metric, values, total, of_sessions=of_sessions),
@@ -124,7 +126,7 @@ def _groups(arm: Arm, metric: str) -> list[Floats]:
     return [np.array(group) for group in by_clip.values()]
 
 
-def steps(values: Floats, total: int, low: float, high: float) -> tuple[Floats, Floats]:
+def _steps(values: Floats, total: int, low: float, high: float) -> tuple[Floats, Floats]:
     """The curve's corners, thinned to quantiles where there are more than can be seen."""
     rank = np.arange(1, len(values) + 1)
     if len(values) > _CURVE_POINTS:
@@ -139,8 +141,10 @@ def _band(groups: list[Floats], grid: Floats, share_shown: float) -> tuple[Float
     """Pointwise 95 % band of the curve when whole clips are drawn again; None with one clip."""
     if len(groups) < 2:
         return None
-    counts = np.array([np.searchsorted(np.sort(group), grid, side="right") for group in groups])
-    sizes = np.array([len(group) for group in groups])
+    counts = np.array(
+        [np.searchsorted(np.sort(group), grid, side="right") for group in groups], float
+    )
+    sizes = np.array([len(group) for group in groups], float)
     weights = np.random.default_rng(0).multinomial(
         len(groups), np.full(len(groups), 1 / len(groups)), size=_RESAMPLES
     )
@@ -221,3 +225,46 @@ def _clip_means(arm: Arm) -> dict[str, float]:
         if clip.ttft_ms is not None:
             by_clip.setdefault(clip.clip, []).append(clip.ttft_ms)
     return {clip: sum(values) / len(values) for clip, values in by_clip.items()}
+
+
+def instrument_plot(arms: Sequence[Arm]) -> Plot | NoPlot:
+    """One panel a figure of the instrument: its empirical CDF, a curve an arm."""
+    name, title = "send_lateness", "How exact was the instrument itself?"
+    values = {watched: [(arm, values_of(arm, watched)) for arm in arms] for watched in WATCHED}
+    drawn = [watched for watched in WATCHED if any(found for _, found in values[watched])]
+    if not drawn:
+        return NoPlot(name, title, NOT_RECORDED)
+    columns = 1 if len(arms) == 1 else 2 if len(arms) > 3 else len(arms)
+    figure = new_figure(title, 2.1 + (legend_height_in(len(arms), columns) if arms[1:] else 0))
+    panels: NDArray[Any] = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
+    for panel, watched in zip(panels, drawn, strict=True):
+        _draw_ecdf(panel, [(arm, np.sort(found)) for arm, found in values[watched] if found])
+        panel.set_xlabel(f"{label_of(watched).lower()}, ms")
+    panels[0].set_ylabel("share of values")
+    panels[0].yaxis.set_major_formatter(lambda y, _: f"{100 * y:.0f} %")
+    if arms[1:] and len(drawn) == 1:
+        legend(panels[0], columns=columns)
+    elif arms[1:]:
+        handles = {
+            label: handle
+            for panel in panels
+            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=columns)
+    words = [
+        f"{label_of(watched)} ({WATCHED[watched]}): {in_words(arms, watched)}."
+        for watched in WATCHED
+    ]
+    words.append("Latencies count from the instant a frame was due, so send lateness is in them.")
+    return finish(name, title, " ".join(words), figure)
+
+
+def _draw_ecdf(axes: Axes, found: Sequence[tuple[Arm, Floats]]) -> None:
+    low = min(0.0, *(float(values[0]) for _, values in found))
+    high = max(float(np.quantile(values, _AXIS_QUANTILE)) for _, values in found)
+    high = high * 1.04 if high > low else low + 1.0
+    for arm, values in found:
+        x, y = _steps(values, len(values), low, high)
+        axes.plot(x, y, color=ARM_COLOURS[arm.index % 8], linestyle=ARM_DASHES[arm.index % 8],
+                  drawstyle="steps-post", label=shorten(arm.label, 24))  # fmt: skip
+    axes.set(xlim=(low, high), ylim=(0, 1.015))

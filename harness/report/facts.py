@@ -37,7 +37,9 @@ def _when(environment: Environment) -> str:
 
 
 def revision(environment: Environment) -> str:
-    """The revision of the harness's own checkout."""
+    """The revision of the user's code, where it was stated; else of the harness's checkout."""
+    if isinstance(environment.revision, str):
+        return _short(environment.revision)
     if environment.git_revision is None:
         return "not recorded"
     return f"harness {_short(environment.git_revision)}"

@@ -37,7 +37,7 @@ def page(arms: Sequence[Arm], plots: Sequence[Plot | NoPlot], audio: Audio | Non
     """The page's text.
 
     Args:
-        audio: clips to embed, for the reader's ears.
+        audio: clips to embed, so that the page plays them.
     """
     script = (_TEMPLATES / "report.js").read_text(encoding="utf-8")
     return (
@@ -119,7 +119,7 @@ def _flatten(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, st
 
 
 def _calibration(arm: Arm) -> str:
-    """What this machine is known to vary by from run to run."""
+    """By how much this machine is known to vary from run to run."""
     known = load_calibration(arm.run.environment, arm.run.config["replay"]["repeats"])
     band = None if known is None else known.bands.get("ttft_ms p50")
     if known is None or band is None:

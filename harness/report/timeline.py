@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.events import SessionKind, Trace, Word
 from harness.metrics.counted import first_word
 from harness.metrics.instants import request_ns, text_chunks
-from harness.report.arms import Arm
+from harness.report.arms import MOST_DRAWN, Arm, typical_session
 from harness.report.style import (
     ARM_COLOURS,
     BAD,
@@ -30,7 +30,6 @@ from harness.report.text import ms, shorten
 Audio = Mapping[str, NDArray[np.float32]]  # clip id -> samples [n], 16 kHz
 
 _HZ = 16_000
-_MOST_ARMS = 8
 _LABEL_ROWS = 3  # chunk texts that would overlap are put on further rows, then left out
 _STAGE_GREYS = {
     "features": "#c3ccd8", "upload": "#c3ccd8", "encoder": "#94a3b8", "prefill": "#64748b",
@@ -40,11 +39,11 @@ _STAGE_GREYS = {
 
 def clip_timeline(arms: Sequence[Arm], audio: Audio | None = None) -> Plot | NoPlot:
     name, title = "timeline", "One clip, from audio to text"
-    chosen = _typical(arms[:_MOST_ARMS])
+    chosen = typical_session(arms)
     if chosen is None:
         return NoPlot(name, title, "no session that every arm finished with text")
     clip, repeat = chosen
-    shown = arms[:_MOST_ARMS]
+    shown = arms[:MOST_DRAWN]
     traces = [arm.traces[chosen] for arm in shown]
     session = traces[0].session
     live = session.kind is SessionKind.LIVE
@@ -91,27 +90,6 @@ def clip_timeline(arms: Sequence[Arm], audio: Audio | None = None) -> Plot | NoP
     return finish(name, title, caption, figure)
 
 
-def _typical(arms: Sequence[Arm]) -> tuple[str, int] | None:
-    """The session with the median TTFT in the first arm, of those that show most.
-
-    First choice: sessions in which every arm has a gap to show; else those with text in every arm.
-    """
-    with_text = [
-        key
-        for key in arms[0].clips
-        if all(
-            key in arm.traces and key in arm.clips and arm.clips[key].ttft_ms is not None
-            for arm in arms
-        )
-    ]
-    with_gaps = [key for key in with_text if all(arm.clips[key].gap_ms for arm in arms)]
-    chosen = with_gaps or with_text
-    ttft = {key: arms[0].clips[key].ttft_ms or 0.0 for key in chosen}
-    return (
-        sorted(chosen, key=lambda key: (ttft[key], key))[(len(chosen) - 1) // 2] if chosen else None
-    )
-
-
 def _draw_audio(
     axes: Axes,
     duration_s: float,
@@ -136,7 +114,7 @@ def _draw_audio(
         axes.plot([word.start_s, word.end_s], [1.12, 1.12], color=INK, linewidth=1.6)
         text = shorten(word.text, 16)
         if word.start_s >= free_s:
-            axes.text(word.start_s, 1.25, text, fontsize=7.5, clip_on=True)
+            axes.text(word.start_s, 1.25, text, fontsize=7.5, clip_on=True, in_layout=False)
             free_s = word.start_s + (len(text) + 0.7) / (per_s * 13)
     if not words:
         axes.text(0, 1.25, f"“{shorten(reference, 95)}”", fontsize=8, color=MUTED)
@@ -210,4 +188,4 @@ def _label_chunks(axes: Axes, arm: Arm, trace: Trace, scale: float, offset: floa
         free[row] = left + width
         y = 1.75 + 0.62 * row
         axes.plot([x, x], [1.36, y], color=ARM_COLOURS[arm.index % 8], linewidth=0.5, alpha=0.6)
-        axes.text(left, y, text, fontsize=7.5)
+        axes.text(left, y, text, fontsize=7.5, in_layout=False)

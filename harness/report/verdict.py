@@ -132,7 +132,7 @@ def _values(rule: RuleVerdict, arm: Arm, first: Arm) -> tuple[str, str, str]:
     if old is not None and new is not None and limit is not None:
         return _compared(old, new, limit, unit, faster="times faster" in text)
     if _is_comparison(text):  # judged by a version that kept the change alone
-        return DASH, _change(observed, unit), f"<= {_change(limit, unit)}"
+        return DASH, _change(observed, unit), _change(limit, unit, "<= ")
     if unit in _COUNTED:
         shown = [DASH if v is None else plural(int(v), unit.removesuffix("s")) for v in (observed,)]
         return DASH, shown[0], "none"
@@ -150,13 +150,13 @@ def _is_comparison(rule: str) -> bool:
     return (" vs " in rule and "parity" not in rule) or "_delta" in rule.partition(" ")[0]
 
 
-def _change(value: float | None, unit: str) -> str:
+def _change(value: float | None, unit: str, before: str = "") -> str:
     if value is None:
         return DASH
     shown = say(value, unit)
     if shown.lstrip("-") == say(0.0, unit):  # no minus before a zero
         shown = say(0.0, unit)
-    return shown if shown.startswith("-") else f"+{shown}"
+    return before + (shown if shown.startswith("-") else f"+{shown}")
 
 
 def _compared(

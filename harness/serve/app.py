@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -35,8 +34,8 @@ from harness.config import ServeConfig
 from harness.datasets.load import Clip
 from harness.engines import Engine, Reference
 from harness.engines.remote.adapter import pcm16
-from harness.errors import ConfigError
 from harness.events import ServedEngine, SessionKind
+from harness.keys import key_from_environment
 from harness.serve.access import Access
 from harness.serve.connection import Connection, Service
 from harness.serve.protocol import Realtime, ServeProtocol, Transcribe, UtteranceLimits
@@ -293,11 +292,4 @@ def read_token(config: ServeConfig) -> str | None:
     """
     if config.token_env is None:
         return None
-    token = os.environ.get(config.token_env)
-    if not token:
-        raise ConfigError(
-            "environment variable with the bearer token is not set",
-            value=config.token_env,
-            hint=f"export {config.token_env}=..., or serve.token_env=null",
-        )
-    return token
+    return key_from_environment(config.token_env, "bearer token", ", or serve.token_env=null")

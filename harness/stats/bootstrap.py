@@ -21,6 +21,7 @@ Statistic = Callable[[Floats], Floats]  # weights of the clips [B, C] -> the sta
 
 RESAMPLES = 4_000  # fewer from some 2000 clips on
 _MOST_CELLS = 2**23  # of a [B, C] weight matrix: 64 MiB
+_PARTS = 24  # of all samples: a percentile is sought in one of them, not in all
 _FEWEST_BEYOND = 10  # resamples beyond a point for its tail share to be counted, not extrapolated
 
 
@@ -55,14 +56,26 @@ def percentile_of(groups: Groups, q: float) -> Statistic:
     values = np.concatenate([np.asarray(group, float) for group in groups])
     order = np.argsort(values, kind="stable")
     ordered, clip = values[order], np.repeat(np.arange(len(sizes)), sizes)[order]
+    # Where to look: how many samples of each clip [C, K] lie before the end of each of K parts.
+    parts = _PARTS if len(ordered) >= 8 * _PARTS else 1
+    marks = np.linspace(0, len(ordered), parts + 1).astype(int)
+    before = np.stack([np.bincount(clip[:end], minlength=len(sizes)) for end in marks[1:]], axis=1)
+    before = before.astype(float)
 
     def statistic(weights: Floats) -> Floats:
-        rows = max(1, _MOST_CELLS // len(ordered))
+        reached = weights @ before  # whole numbers: exact
+        needed = q * reached[:, -1:] - 1e-9
+        part = np.argmax(reached >= needed, axis=1)
         found = np.empty(len(weights))
-        for start in range(0, len(weights), rows):
-            reached = np.cumsum(weights[start : start + rows, clip], axis=1)
-            needed = q * reached[:, -1:] - 1e-9
-            found[start : start + rows] = ordered[np.argmax(reached >= needed, axis=1)]
+        for one in np.unique(part):
+            rows, within = np.flatnonzero(part == one), clip[marks[one] : marks[one + 1]]
+            base = reached[rows, one - 1 : one] if one else np.zeros((len(rows), 1))
+            most = max(1, _MOST_CELLS // len(within))
+            for first in range(0, len(rows), most):
+                some = slice(first, first + most)
+                counts = base[some] + np.cumsum(weights[np.ix_(rows[some], within)], axis=1)
+                place = np.argmax(counts >= needed[rows[some]], axis=1)
+                found[rows[some]] = ordered[marks[one] + place]
         return found
 
     return statistic
@@ -130,7 +143,8 @@ class Bootstrap:
         self._shapes = [(0.0, 0.0)]
         self._normal = method == "smoothed" and not self.certain
         if self._normal:
-            self._sd = _smoothed_sd(weights[finite], drawn[finite])
+            kept = (weights, drawn) if finite.all() else (weights[finite], drawn[finite])
+            self._sd = _smoothed_sd(*kept)
         elif method == "bca" and not self.certain:
             left_out = statistic(1.0 - np.eye(clusters))
             centred = left_out.mean() - left_out
@@ -230,7 +244,8 @@ def _smoothed_sd(weights: Floats, drawn: Floats) -> float:
     ``weights`` [B, C], ``drawn`` [B]. Never less than a tenth of the statistic's own: resamples
     are too few to tell that a statistic does not depend on the clips.
     """
-    moved = (weights - 1).T @ (drawn - drawn.mean()) / len(drawn)
+    centred = drawn - drawn.mean()
+    moved = (centred @ weights - centred.sum()) / len(drawn)
     variance = float(moved @ moved) - len(moved) / len(drawn) * float(drawn.var())
     return max(math.sqrt(max(variance, 0.0)), 0.1 * float(drawn.std()))
 

@@ -1,6 +1,6 @@
 """How long a report takes, and that it grows with the clips and no faster.
 
-The goal: 500 clips in each of two arms, about 100 000 events, in at most 15 s on 2 cores and 1 GiB.
+The goal: 500 clips in each of two arms, about 100 000 events, in at most 8 s on 2 cores and 1 GiB.
 ``run.extra_info`` holds events, the page's bytes and the process's peak memory.
 """
 

@@ -125,6 +125,11 @@ def test_punctuation_and_hyphens_do_not_matter(
         ("'tis", ["tis"]),
         ("way\u2014in", ["way", "in"]),
         ("\u00c9t\u00e9", ["\u00e9t\u00e9"]),
+        ("E\u0301te\u0301", ["\u00e9t\u00e9"]),
+        ("\u0915\u0940\u0964", ["\u0915\u0940"]),
+        ("\u0643\u064e\u062a\u064e\u0628", ["\u0643\u064e\u062a\u064e\u0628"]),
+        ("hel\u00adlo", ["hello"]),
+        ("\u4e00", ["\u4e00"]),  # a numeral that is spelt as it is said
     ],
 )
 def test_what_is_pronounced_of_a_word(word: str, pieces: list[str]) -> None:

@@ -208,12 +208,33 @@ def test_adding_without_a_manifest_makes_one(tmp_path: Path) -> None:
 
 def test_the_language_of_the_clips_is_written(tmp_path: Path) -> None:
     save(tmp_path, "a.wav")
-    for tag in ("", "d e", "12", "en\n", "\u00e9"):
+    for tag in ("", "d e", "12", "en\n", "\u00e9", "english", "xx", "und", "qaa", "x-mine"):
         with pytest.raises(DatasetError, match="language: ") as caught:
             manifest_from_folder(tmp_path, language=tag)
         assert "--language TAG" in str(caught.value)
     path = manifest_from_folder(tmp_path, language="hi").path
     assert [line.language for line in read_manifest(path).values()] == ["hi"]
+
+
+def test_texts_of_another_language_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """English rules would find no error between sch\u00f6n and schon."""
+    save(tmp_path, "a.wav", text="Das ist sehr sch\u00f6n")
+    assert main(["manifest", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "warning: 1 of 4 words have letters that English lacks, such as 'sch\u00f6n'" in out
+    assert "--language TAG" in out
+    (tmp_path / "manifest.jsonl").unlink()
+    assert main(["manifest", str(tmp_path), "--language", "de"]) == 0
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_invisible_characters_of_names_are_left_out(tmp_path: Path) -> None:
+    save(tmp_path, "a\u200b.wav", text=None)
+    (tmp_path / "a.txt").write_text("hello")
+    assert manifest_from_folder(tmp_path).problems == ()
+    assert ids(tmp_path) == ["a"]
 
 
 def test_two_texts_for_a_recording_are_told(tmp_path: Path) -> None:

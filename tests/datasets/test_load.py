@@ -632,3 +632,61 @@ def test_checksums_are_of_what_is_cut(folder: Path) -> None:
     right = hashlib.sha256(pcm[4000:12_000].astype("<f4").tobytes()).hexdigest()
     (clip,) = load(manifest(folder, line(offset=0.25, duration=0.5, sha256=right))).clips
     assert clip.pcm_sha256 == right
+
+
+# --- languages -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tag", ["en-US", "EN", "eng", "en_US"])
+def test_any_tag_of_a_language_is_that_language(folder: Path, tag: str) -> None:
+    path = manifest(folder, line(language=tag))
+    assert load(path).clips[0].language == "en"
+    assert read_manifest(path)[1].language == tag  # as it was written
+
+
+@pytest.mark.parametrize("tag", ["english", "und", "xx", "", "x-mine", "qaa"])
+def test_what_is_no_language_is_a_problem_of_its_line(folder: Path, tag: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        load(manifest(folder, line(), line(id="b", language=tag)))
+    message = str(caught.value)
+    assert f"m.jsonl:2: language: {tag!r}" in message
+    assert "allowed: the tag of a language" in message
+    assert "next:" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "timed", "refused"),
+    [
+        ("今天\uff0c好。", ["今", "天", "好"], False),
+        ("今天\uff0c好。", ["今天", "好"], True),
+        ("今天\uff0c好。", ["今", "天", "\uff0c", "好", "。"], False),
+        ("น้ำมาก", ["น้ำ", "ม", "า", "ก"], False),
+        ("我用 iPhone", ["我", "用", "iPhone"], False),
+        ("नमस्ते की।", ["नमस्ते", "की"], False),
+        ("नमस्ते की।", ["नमस्ते", "का"], True),
+        ("\u00e9t\u00e9", ["e\u0301te\u0301"], False),
+        ("hel\u00adlo", ["hello"], False),
+    ],
+)
+def test_timed_words_are_the_units_of_the_text(
+    folder: Path, text: str, timed: list[str], refused: bool
+) -> None:
+    words = [
+        {"text": word, "start_s": 0.1 * i, "end_s": 0.1 * i + 0.1} for i, word in enumerate(timed)
+    ]
+    path = manifest(folder, line(text=text, words=words))
+    if refused:
+        with pytest.raises(DatasetError, match="by character in scripts"):
+            load(path)
+    else:
+        assert [word.text for word in load(path).clips[0].words] == timed
+
+
+def test_a_clip_is_found_however_its_name_is_composed(folder: Path) -> None:
+    path = manifest(folder, line(id="e\u0301te\u0301"), line(id="b"))
+    assert len(load(path, clips=["\u00e9t\u00e9"]).clips) == 1
+
+
+def test_a_text_that_is_not_seen_is_refused(folder: Path) -> None:
+    with pytest.raises(DatasetError, match="text: "):
+        load(manifest(folder, line(text="\u200b \ufeff")))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.experiments.simulation import (
-    JudgingMethod,
+    Judging,
     Noise,
     coverages,
     gate_outcomes,
@@ -30,12 +30,12 @@ def test_ten_per_cent_are_found():
 
 @pytest.mark.slow
 def test_looking_often_raises_no_more_alarms():
-    assert gate_outcomes(1.0, 60, JudgingMethod(plan=SequentialPlan(2, 6))).failed == 0
+    assert gate_outcomes(1.0, 60, Judging(plan=SequentialPlan(2, 6))).failed == 0
 
 
 def test_a_tail_that_is_a_third_longer_is_found():
     rules = ["ttft_ms p95 vs baseline: at most +5 % and +10 ms"]
-    assert gate_outcomes(1.30, 15, JudgingMethod(rules=rules), clips=40).failed >= 90
+    assert gate_outcomes(1.30, 15, Judging(rules=rules), clips=40).failed >= 90
 
 
 def test_sessions_are_as_described():
@@ -54,7 +54,7 @@ def test_error_rates_with_many_tries():
     assert gate_outcomes(1.10, 1000).failed >= 95
     on_the_limit = gate_outcomes(1.05, 1000)
     assert on_the_limit.failed <= 5
-    often = gate_outcomes(1.05, 300, JudgingMethod(plan=SequentialPlan(2, 6)))
+    often = gate_outcomes(1.05, 300, Judging(plan=SequentialPlan(2, 6)))
     assert often.failed <= 5
     for found in coverages(2000):
         most = 98.5 if "pooled, factor, 11" in found.what else 97

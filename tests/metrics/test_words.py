@@ -3,13 +3,15 @@ from __future__ import annotations
 import tracemalloc
 from functools import cache
 from itertools import pairwise
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
-from harness.metrics.words import match_words
+from harness.metrics import words as words_module
+from harness.metrics.words import align, bare, match_words
 
 
 def test_case_and_punctuation_do_not_matter():
@@ -41,6 +43,43 @@ def test_nothing_to_match(said, heard):
     assert match_words(said, heard) == []
 
 
+@pytest.mark.parametrize(
+    ("said", "heard", "steps"),
+    [
+        ("a b", "b c", [(0, 0), (1, 1)]),  # two pairs before a deletion and an insertion
+        ("a a", "a", [(0, None), (1, 0)]),  # from the end: the last one is the one that was heard
+        ("a", "a a", [(None, 0), (0, 1)]),
+        ("a x", "y a", [(0, 0), (1, 1)]),
+        ("ab x c", "x c ab", [(0, None), (1, 0), (2, 1), (None, 2)]),
+    ],
+)
+def test_ties_go_to_pairs_then_deletions_then_insertions(said, heard, steps):
+    assert list(align(said.split(), heard.split())) == steps
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("Hello,", "hello"),
+        ("-", ""),
+        ("की\u0964", "की"),
+        ("e\u0301té", "été"),
+        ("كَتَب", "كَتَب"),
+        ("\u200bhel\u00adlo", "hello"),
+        ("\uff21", "a"),
+        ("\u3002", ""),
+        ("\u0301", ""),
+    ],
+)
+def test_bare_words_keep_their_marks(word, expected):
+    assert bare(word) == expected
+
+
+def test_words_of_other_vowel_signs_do_not_match():
+    assert match_words(["की"], ["का"]) == []
+    assert match_words(["की"], ["की\u0964"]) == [(0, 0)]
+
+
 words = st.lists(st.sampled_from(["a", "ab", "abc", "b", "bc", "d"]), max_size=7)
 
 
@@ -69,8 +108,9 @@ def test_no_alignment_is_cheaper(said, heard):
     assert _cost(said, heard, pairs) == cheapest(len(said), len(heard))
 
 
+@pytest.mark.parametrize("wide", [0, 48])
 @given(words, words)
-def test_the_band_changes_nothing(said, heard):
+def test_the_band_changes_nothing(wide, said, heard):
     """Against the same costs in a full matrix, walked back in the same order."""
     edit = 1 << 32
     n = len(heard)
@@ -97,7 +137,9 @@ def test_the_band_changes_nothing(said, heard):
         else:
             j -= 1
 
-    assert match_words(said, heard) == pairs[::-1]
+    words_module._align.cache_clear()
+    with mock.patch.object(words_module, "_WIDE", wide):
+        assert match_words(said, heard) == pairs[::-1]
 
 
 def test_a_long_text_with_few_errors_takes_little_memory():

@@ -1,4 +1,4 @@
-"""The page in headless Chromium: no console error, no request, playing at the recorded pace."""
+"""The page in headless browsers: no console error, no request, playing at the recorded pace."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,13 +8,11 @@ import pytest
 
 from harness.report import write_report
 from harness.runs.folder import Run
-from tests.report.browser import CHROMIUM, Browser
-from tests.report.synthetic import make_arm_runs
+from tests.browser import BROWSERS, Browser, browsing
+from tests.report.synthetic import make_arm_runs, make_run
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install chromium"),
-]
+pytestmark = pytest.mark.e2e
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 AGREES_MS = 500  # on a busy machine; at another pace it would be seconds
 
 
@@ -30,14 +28,32 @@ def report(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "report.html"
 
 
-@pytest.fixture
-def browser(report: Path, tmp_path: Path) -> Iterator[Browser]:
-    with Browser(tmp_path / "profile") as opened:
-        opened.emulate(width=1280)
-        opened.open(report)
+@pytest.fixture(scope="module", params=BROWSERS)
+def started(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Browser]:
+    with browsing(request.param, tmp_path_factory.mktemp("browser")) as opened:
         yield opened
-        assert opened.errors == []
-        assert opened.requests == []
+
+
+@pytest.fixture
+def browser(started: Browser, report: Path) -> Browser:
+    """With the report open."""
+    started.emulate(width=1280)
+    started.open(report)
+    return started
+
+
+@pytest.fixture(autouse=True)
+def quiet(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test may leave an error on the console or a request behind."""
+    yield
+    if "started" in request.fixturenames:
+        opened: Browser = request.getfixturevalue("started")
+        errors, requests = opened.errors[:], opened.requests[:]
+        opened.errors.clear()
+        opened.requests.clear()
+        assert (errors, requests) == ([], [])
 
 
 SHOWN = """[...document.querySelectorAll('#{side} .shown span')].map(
@@ -90,11 +106,47 @@ def test_any_recorded_strategy_can_be_chosen_and_sought(browser: Browser) -> Non
     assert shown(browser, "right") == []
 
 
-@pytest.mark.parametrize("width", [360, 768, 1280])
+@pytest.mark.parametrize("width", [360, 390, 768, 1280])
 def test_the_page_never_scrolls_sideways(browser: Browser, width: int) -> None:
-    for dark in (False, True):
-        browser.emulate(width=width, dark=dark)
-        assert browser.run("document.documentElement.scrollWidth - innerWidth") <= 0
+    for scheme in browser.schemes:
+        browser.emulate(width=width, scheme=scheme)
+        assert browser.run(OVERFLOW) <= 0
+
+
+HIDDEN_BY_SCROLLING = """[...document.querySelectorAll('figure .scroll')].map((plot) => [
+  plot.scrollWidth > plot.clientWidth,
+  plot.parentElement.querySelector('.hint').getClientRects().length > 0])"""
+
+
+@pytest.mark.parametrize("width", [390, 560, 590, 1280])
+def test_a_plot_that_is_wider_than_the_screen_says_that_it_scrolls(
+    browser: Browser, width: int
+) -> None:
+    browser.emulate(width=width)
+    plots = browser.run(HIDDEN_BY_SCROLLING)
+    assert len(plots) > 5
+    assert all(scrolls == hinted for scrolls, hinted in plots)
+    assert plots[0][0] == (browser.run("document.documentElement.clientWidth") < 584)
+
+
+def test_the_first_card_is_the_verdict(browser: Browser, tmp_path: Path) -> None:
+    rule = {"rule": "ttft_ms p50 vs baseline: at most +5 % and +10 ms", "status": "fail",
+            "why": "slower", "next": "", "observed": 30.0, "limit": 15.0, "old": 300.0,
+            "new": 330.0, "unit": "ms"}  # fmt: skip
+    passed = {"rule": "failed = 0", "status": "pass", "why": "none failed"}
+    verdict = {"status": "fail", "gate": "ci", "baseline": "main", "rules": [passed, rule]}
+    write_report([make_run(tmp_path, clips=2, verdict=verdict)], tmp_path)
+    browser.open(tmp_path / "report.html")
+    for width in (390, 1280):
+        browser.emulate(width=width)
+        assert browser.run(OVERFLOW) <= 0
+        card = browser.run("document.querySelector('main > section').innerText")
+        assert card.startswith("FAIL")
+        positions = [card.find(text) for text in ("300 ms", "330 ms (+30.0 ms)", "<= 315 ms")]
+        assert -1 not in positions
+        assert positions == sorted(positions)
+    seen = browser.run("document.querySelector('.verdict .rules').getBoundingClientRect().bottom")
+    assert seen < 800  # without scrolling
 
 
 def test_everything_can_be_reached_by_keyboard(browser: Browser) -> None:
@@ -117,19 +169,16 @@ def test_clips_can_be_filtered(browser: Browser) -> None:
     assert browser.run("document.getElementById('clip-count').textContent") == "1 of 3"
 
 
-def test_hostile_text_never_runs(tmp_path: Path) -> None:
+def test_hostile_text_never_runs(started: Browser, tmp_path: Path) -> None:
     runs = "document.title='run'"
     text = [f"<script>{runs}</script>", "<img", "src=x", f"onerror={runs}>", "\u202enul\0"]
     text.append("w" * 10_000)
     write_report(make_arm_runs((1, 6), clips=1, repeats=1, text=text), tmp_path)
-    with Browser(tmp_path / "profile") as browser:
-        browser.emulate(width=360)
-        browser.open(tmp_path / "report.html")
-        assert browser.run("document.title") == "1word against 6word"
-        assert browser.run("document.querySelectorAll('img').length") == 0
-        browser.run("""(() => { const p = document.getElementById('position');
-          p.value = p.max; p.dispatchEvent(new Event('input')); })()""")
-        assert "<img src=x" in browser.run("document.querySelector('#left .shown').textContent")
-        assert browser.run("document.documentElement.scrollWidth - innerWidth") <= 0
-        assert browser.errors == []
-        assert browser.requests == []
+    started.emulate(width=360)
+    started.open(tmp_path / "report.html")
+    assert started.run("document.title") == "1word against 6word"
+    assert started.run("document.querySelectorAll('img').length") == 0
+    started.run("""(() => { const p = document.getElementById('position');
+      p.value = p.max; p.dispatchEvent(new Event('input')); })()""")
+    assert "<img src=x" in started.run("document.querySelector('#left .shown').textContent")
+    assert started.run(OVERFLOW) <= 0

@@ -314,7 +314,7 @@ def test_an_invalid_run_answers_nothing(runs: list[Run]) -> None:
 
     invalid = make_arm_runs((1, 6), clips=7, validity=("late_replay: close other programs",))
     faster, right, trusted = answers(arms_of(invalid))
-    assert faster.short == right.short == "Not known: the run is INVALID"
+    assert faster.short == right.short == "Unknown: the run is INVALID"
     assert trusted.tone == "bad"
     assert "1word: late_replay: close other programs" in trusted.details
     assert [a.tone for a in answers(arms_of(runs))][:2] == ["good", "good"]

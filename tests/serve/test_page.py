@@ -1,9 +1,11 @@
-"""The page in headless Chromium: a clip, a microphone fed from a wav, and what it saves."""
+"""The page in headless browsers: a clip, a microphone fed from a wav, and what it saves."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,14 @@ from harness.engines.scripted import ScriptedOptions as ScriptedConfig
 from harness.errors import UsageError
 from harness.events import Ended, ServedEngine, SessionKind
 from harness.serve.saved import read_saved
+from tests.browser import BROWSERS, Browser, browsing
 
-from .browser import CHROMIUM, Page, browsing
 from .serving import WORLD, Running, make_clip, serving
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium"),
-]
+pytestmark = pytest.mark.e2e
+in_browsers = pytest.mark.parametrize("name", BROWSERS)
 TEXT = "one two three four five six seven eight"
 CLIP = make_clip("clip-1", TEXT, duration_s=1.2)
-MICROPHONE = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
-
 
 TOLD = ServedEngine(random_weights=True, weights_sha256="ab" * 32, model_delay_ms=480.0)
 
@@ -39,16 +37,24 @@ def scripted(kind: SessionKind = SessionKind.TURN) -> ScriptedEngine:
     return engine
 
 
-def play(page: Page, clip: str, lane_b: str = "6word") -> None:
+@contextlib.contextmanager
+def opened(name: str, running: Running, folder: Path, *options: str) -> Iterator[Browser]:
+    """The served page in a browser."""
+    with browsing(name, folder, *options) as page:
+        page.open(f"http://127.0.0.1:{running.port}/")
+        yield page
+
+
+def play(page: Browser, clip: str, lane_b: str = "6word") -> None:
     page.wait_for(f"[...document.querySelector('#source').options].some(o => o.value === '{clip}')")
-    page.evaluate(f"document.querySelector('#source').value = '{clip}'")
-    page.evaluate(f"document.querySelector('#lane-b').value = '{lane_b}'")
-    page.evaluate("document.querySelector('#start').click()")
+    page.run(f"document.querySelector('#source').value = '{clip}'")
+    page.run(f"document.querySelector('#lane-b').value = '{lane_b}'")
+    page.run("document.querySelector('#start').click()")
 
 
-def until_done(page: Page) -> None:
+def until_done(page: Browser) -> None:
     page.wait_for("/^(Done|Failed)/.test(document.querySelector('#status').textContent)")
-    assert page.evaluate("document.querySelector('#status').textContent") == "Done."
+    assert page.run("document.querySelector('#status').textContent") == "Done."
 
 
 def server_ttft_ms(caplog: pytest.LogCaptureFixture) -> float:
@@ -64,33 +70,34 @@ def check_ttft(ttft_ms: float, caplog: pytest.LogCaptureFixture) -> None:
     assert -1 < ttft_ms - server_ttft_ms(caplog) < 1000
 
 
-def saved_by(page: Page, path: Path) -> Path:
-    path.write_text(page.evaluate("JSON.stringify(harness.session.saved())"), encoding="utf-8")
+def saved_by(page: Browser, path: Path) -> Path:
+    path.write_text(page.run("JSON.stringify(harness.session.saved())"), encoding="utf-8")
     return path
 
 
-def check_requests(page: Page, running: Running) -> None:
+def check_requests(page: Browser, running: Running) -> None:
     assert page.errors == []
     for address in page.requests:
         assert re.match(rf"(http|ws)://127\.0\.0\.1:{running.port}/", address), address
 
 
+@in_browsers
 def test_a_clip_two_strategies_side_by_side(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "harness.serve")
     with (
         serving(scripted(), clips=(CLIP,)) as running,
-        browsing(f"http://127.0.0.1:{running.port}/", tmp_path) as page,
+        opened(name, running, tmp_path) as page,
     ):
         play(page, CLIP.id)
         until_done(page)
         figures: dict[str, Any] = {
-            lane: page.evaluate(f"harness.session.figures('{lane}')") for lane in ("1word", "6word")
+            lane: page.run(f"harness.session.figures('{lane}')") for lane in ("1word", "6word")
         }
         saved, traces = read_saved(saved_by(page, tmp_path / "saved.json"))
-        label = page.evaluate("document.querySelector('#timeline').getAttribute('aria-label')")
-        texts = page.evaluate(
+        label = page.run("document.querySelector('#timeline').getAttribute('aria-label')")
+        texts = page.run(
             "[...document.querySelectorAll('.transcript')].map(p => p.textContent.trim())"
         )
         check_requests(page, running)
@@ -114,8 +121,10 @@ def test_a_clip_two_strategies_side_by_side(
         assert (first_ns - due_ns) / 1e6 == pytest.approx(figures[lane]["ttft_ms"], abs=0.01)
 
 
+# Firefox runs no audio graph on a machine without a sound device.
+@pytest.mark.parametrize("name", BROWSERS[:1])
 def test_the_microphone_fed_from_a_wav_by_keyboard_alone(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "harness.serve")
     wav = tmp_path / "spoken.wav"
@@ -123,23 +132,18 @@ def test_the_microphone_fed_from_a_wav_by_keyboard_alone(
     soundfile.write(wav, tone, 48_000, subtype="PCM_16")
     with (
         serving(scripted()) as running,
-        browsing(
-            f"http://127.0.0.1:{running.port}/",
-            tmp_path,
-            *MICROPHONE,
-            f"--use-file-for-fake-audio-capture={wav}",
-        ) as page,
+        opened(name, running, tmp_path, f"--use-file-for-fake-audio-capture={wav}") as page,
     ):
         page.wait_for("document.querySelector('#lane-a').options.length > 1")
-        page.evaluate("document.querySelector('#start').focus()")
-        page.press("Enter", 13)
+        page.run("document.querySelector('#start').focus()")
+        page.press_enter()
         page.wait_for("document.activeElement.id === 'stop'")
         page.wait_for("harness.session.frames.length >= 40")
-        page.press("Enter", 13)
+        page.press_enter()
         until_done(page)
-        ttft_ms = page.evaluate("harness.session.figures('1word').ttft_ms")
+        ttft_ms = page.run("harness.session.figures('1word').ttft_ms")
         _, traces = read_saved(saved_by(page, tmp_path / "saved.json"))
-        focus = page.evaluate("document.activeElement.id")
+        focus = page.run("document.activeElement.id")
         check_requests(page, running)
     assert focus == "start"
     check_ttft(ttft_ms, caplog)
@@ -148,10 +152,43 @@ def test_the_microphone_fed_from_a_wav_by_keyboard_alone(
     assert trace.session.speech_end_s > 0.5  # the tone was heard
 
 
-def test_live_sessions_show_text_while_the_audio_plays(tmp_path: Path) -> None:
+WHY = "[...document.querySelectorAll('.why li')].filter(l => !l.hidden).map(l => l.textContent)"
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@in_browsers
+def test_the_page_fits_a_telephone_and_says_why_a_button_is_disabled(
+    name: str, tmp_path: Path
+) -> None:
+    clip = make_clip("a-long-name-" * 6, TEXT, duration_s=0.4)
+    with (
+        serving(scripted(), clips=(clip,)) as running,
+        opened(name, running, tmp_path) as page,
+    ):
+        page.wait_for("!document.querySelector('#start').disabled")
+        stop, save = page.run(WHY)
+        assert stop == "Stop: no session is running."
+        assert save == "Save this session: no session was recorded yet."
+        play(page, clip.id)
+        until_done(page)
+        assert page.run(WHY) == ["Stop: no session is running."]
+        for button in ("start", "stop", "save"):
+            why = f"document.getElementById('{button}-why').hidden"
+            assert page.run(f"document.getElementById('{button}').disabled !== {why}")
+        page.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        for width in (320, 390, 768, 1280):
+            page.emulate(width=width)
+            assert page.run(OVERFLOW) <= 0
+            hinted = page.run("document.querySelector('.hint').getClientRects().length > 0")
+            box = "document.getElementById('timeline-box')"
+            assert page.run(f"{box}.scrollWidth > {box}.clientWidth") == hinted
+
+
+@in_browsers
+def test_live_sessions_show_text_while_the_audio_plays(name: str, tmp_path: Path) -> None:
     with (
         serving(scripted(SessionKind.LIVE), kind=SessionKind.LIVE, clips=(CLIP,)) as running,
-        browsing(f"http://127.0.0.1:{running.port}/", tmp_path) as page,
+        opened(name, running, tmp_path) as page,
     ):
         play(page, CLIP.id, lane_b="(none)")
         until_done(page)
@@ -164,18 +201,19 @@ def test_live_sessions_show_text_while_the_audio_plays(tmp_path: Path) -> None:
     assert trace.chunks[0].at_ns < trace.finish.sent_ns
 
 
-def test_a_server_that_goes_away_is_told(tmp_path: Path) -> None:
+@in_browsers
+def test_a_server_that_goes_away_is_told(name: str, tmp_path: Path) -> None:
     with (
         serving(scripted(), clips=(CLIP,)) as running,
-        browsing(f"http://127.0.0.1:{running.port}/", tmp_path) as page,
+        opened(name, running, tmp_path) as page,
     ):
         play(page, CLIP.id)
         page.wait_for("harness.session?.frames.length > 3")
         running.server.config.grace_s = 0.0
         running.stop()
         page.wait_for("document.querySelector('#status').textContent.startsWith('Failed')")
-        status = page.evaluate("document.querySelector('#status').textContent")
-        assert not page.evaluate("document.querySelector('#start').disabled")
+        status = page.run("document.querySelector('#status').textContent")
+        assert not page.run("document.querySelector('#start').disabled")
     assert status == "Failed: the server is shutting down (shutting_down)"
 
 

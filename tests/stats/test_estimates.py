@@ -409,3 +409,17 @@ def test_simes_is_between_the_least_p_value_and_bonferroni(p_values):
 def test_many_claims_that_are_nearly_decided_decide_together():
     assert simes([0.02] * 44) == pytest.approx(0.02)
     assert simes([0.02] + [1.0] * 43) == pytest.approx(0.88)
+
+
+@pytest.mark.parametrize(("clips", "most"), [(2, 1), (11, 40), (60, 3), (300, 12)])
+@pytest.mark.parametrize("q", [0.05, 0.5, 0.95, 1.0])
+def test_a_percentile_of_resamples_is_what_counting_every_sample_finds(
+    clips: int, most: int, q: float
+) -> None:
+    rng = np.random.default_rng(clips)
+    groups = [rng.normal(size=rng.integers(1, most + 1)).round(1) for _ in range(clips)]
+    drawn = rng.multinomial(clips, np.full(clips, 1 / clips), size=50).astype(float)
+    found = percentile_of(groups, q)(drawn)
+    for weights, value in zip(drawn, found, strict=True):
+        counted = np.concatenate([np.tile(g, int(w)) for g, w in zip(groups, weights, strict=True)])
+        assert value == percentile(counted, q)

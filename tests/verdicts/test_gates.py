@@ -10,6 +10,7 @@ from verdicts.clips import ARM, make_clips, spread
 from harness.config import GateConfig
 from harness.errors import ConfigError
 from harness.metrics import ClipMetrics, Edits, Ratio
+from harness.metrics.instants import NO_WORD
 from harness.verdicts import exit_code, worst
 from harness.verdicts.gates import check_arm, check_references, judge
 from harness.verdicts.rules.slopes import slope_within
@@ -671,3 +672,20 @@ def test_a_verdict_does_not_depend_on_when_it_is_asked():
 def test_a_reference_that_is_not_valid_is_invalid_though_nothing_is_asked_of_it():
     verdict = ask(make_clips(spread()), NO_WORSE, is_reference=True, validity=["incomplete"])
     assert (verdict.status, verdict.rules[0].status) == ("invalid", "none")
+
+
+def test_a_session_that_only_made_noise_waited_for_ever():
+    """Fillers and punctuation are no answer: without a word there is no TTFT, which is no 0."""
+    no_word = {"hypothesis": ". uh", "ttft_ms": None, "why_null": {"ttft_ms": NO_WORD.reason}}
+    quiet = [msgspec.structs.replace(clip, **no_word) for clip in make_clips([[50.0]] * 12)]
+    (rule,) = ask([*make_clips([[50.0]] * 12), *quiet], "ttft_ms p95 <= 900 ms").rules
+    assert rule.status != "pass"
+    assert "infinite" in rule.why
+
+
+@pytest.mark.parametrize(("text", "status"), [("今天天气很好", "fail"), ("今天", "inconclusive")])
+def test_fewest_chunks_are_asked_of_texts_with_as_many_words(text, status):
+    """A word is a character where there is no white space; two of them cannot be six chunks."""
+    clips = make_clips([[50.0]] * 12, reference=text, chunks=1)
+    (rule,) = ask(clips, "chunks >= 6").rules
+    assert rule.status == status

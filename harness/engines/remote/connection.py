@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -30,7 +29,7 @@ from harness.engines.remote.loop_watch import Receipt
 from harness.engines.remote.options import RealtimeOptions
 from harness.errors import ConfigError
 from harness.events import ServedEngine
-from harness.keys import KnownKeys
+from harness.keys import KnownKeys, key_from_environment
 from harness.text import shorten
 
 # websockets logs request headers, and so the key, at DEBUG: a logger of our own stays above it.
@@ -110,13 +109,7 @@ def read_key(config: RealtimeOptions) -> str | None:
     """
     if config.api_key_env is None:
         return None
-    key = os.environ.get(config.api_key_env)
-    if not key:
-        raise ConfigError(
-            "environment variable with the key is not set",
-            value=config.api_key_env,
-            hint=f"export {config.api_key_env}=...",
-        )
+    key = key_from_environment(config.api_key_env, "key")
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise ConfigError(
             "environment variable with the key holds what no HTTP header can carry",

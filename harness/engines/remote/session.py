@@ -47,6 +47,7 @@ from harness.engines.remote.link import StampedConnection
 from harness.engines.remote.loop_watch import Receipt
 from harness.engines.remote.timing import OWN_NAMES, check_timing
 from harness.events import ServedEngine, ServerTiming, SessionKind
+from harness.languages.units import is_blank
 from harness.text import shorten
 
 _MAX_QUEUED_S = 600.0  # of audio, however fast it is fed
@@ -365,7 +366,7 @@ class RemoteStream:
             if not self._over:
                 self._listener.token(text, receipt.at_ns, receipt.after_ns)
         self._deltas.append(text)
-        if text.strip():
+        if not is_blank(text):
             self._quiet_since_ns, self._quiet_speech_s, self._quiet_received = receipt.at_ns, 0.0, 0
 
     def _check(self, done: ServerEvent) -> None:

@@ -14,6 +14,22 @@ function say(text, isError = false) {
   $("status").classList.toggle("error", isError);
 }
 
+// Whether a button can be pressed; where it cannot, the page says why beside it.
+function allow(id, why = "") {
+  $(id).disabled = why !== "";
+  const told = $(`${id}-why`);
+  told.hidden = why === "";
+  told.textContent = why === "" ? "" : `${$(id).textContent}: ${why}`;
+}
+
+const NOT_YET = "no session was recorded yet.";
+const NOT_RUNNING = "no session is running.";
+
+function allowStart() {
+  const needed = !$("token-field").hidden && !$("token").value;
+  allow("start", needed ? "enter the token first." : "");
+}
+
 function fill(select, names, chosen) {
   select.replaceChildren(...names.map((name) => new Option(name, name, false, name === chosen)));
 }
@@ -37,6 +53,7 @@ async function load() {
   const strategies = [...new Set([health.chunking, ...health.strategies])];
   fill($("lane-a"), strategies, health.chunking);
   fill($("lane-b"), [NONE, ...strategies], health.chunking === "6word" ? "1word" : "6word");
+  allowStart();
   if (!health.needs_token) await loadClips();
 }
 
@@ -49,8 +66,8 @@ async function loadClips() {
 async function start() {
   const lanes = [...new Set([$("lane-a").value, $("lane-b").value])].filter((name) => name !== NONE);
   const clip = clips.find(({ id }) => id === $("source").value) ?? null;
-  $("start").disabled = true;
-  $("save").disabled = true;
+  allow("start", "a session is running.");
+  allow("save", "the session is not over.");
   $("lanes").replaceChildren(...lanes.map(makeLane));
   say("Connecting…");
   session = new Session({ token: $("token").value, lanes, clip, onChange: show });
@@ -64,7 +81,7 @@ async function start() {
     } else {
       stopRecording = await record(session);
     }
-    $("stop").disabled = false;
+    allow("stop");
     $("stop").focus();
     say(clip ? `Playing ${clip.id}` : "Recording: speak, then press Stop");
     const outcome = await session.over;
@@ -75,9 +92,9 @@ async function start() {
   }
   stopRecording?.();
   stopRecording = null;
-  $("stop").disabled = true;
-  $("start").disabled = false;
-  $("save").disabled = session.frames.length === 0;
+  allow("stop", NOT_RUNNING);
+  allowStart();
+  allow("save", session.frames.length === 0 ? "the last session sent no audio." : "");
   $("start").focus();
 }
 
@@ -85,7 +102,7 @@ function stop() {
   if (stopRecording) stopRecording();
   else session.end_of_audio(performance.now());
   stopRecording = null;
-  $("stop").disabled = true;
+  allow("stop", "the end was sent; waiting for the rest of the text.");
   say("Waiting for the rest…");
 }
 
@@ -175,8 +192,14 @@ function draw() {
 $("controls").addEventListener("submit", (event) => { event.preventDefault(); start(); });
 $("stop").addEventListener("click", stop);
 $("save").addEventListener("click", save);
+$("token").addEventListener("input", allowStart);
 $("token").addEventListener("change", () => loadClips().catch((error) => say(error.message, true)));
 setInterval(() => { if (session && !session.outcome) draw(); }, 100);
-load().catch((error) => say(`Failed: ${error.message}`, true));
+allow("stop", NOT_RUNNING);
+allow("save", NOT_YET);
+load().catch((error) => {
+  say(`Failed: ${error.message}`, true);
+  allow("start", "the server does not answer; reload the page to try again.");
+});
 
 window.harness = { get session() { return session; } }; // for the console, and for the tests

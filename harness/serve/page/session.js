@@ -169,10 +169,19 @@ export function playClip(session, pcm) {
 
 // Records the microphone into a session; resolves to a function that stops it.
 export async function record(session) {
+  if (!navigator.mediaDevices) {
+    throw new Error("no microphone here: browsers allow it on https:// and on localhost only");
+  }
   const media = await navigator.mediaDevices.getUserMedia({
     audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false },
   });
   const context = new AudioContext({ sampleRate: RATE_HZ, latencyHint: "interactive" });
+  await Promise.race([context.resume(), new Promise((late) => setTimeout(late, 10000))]);
+  if (context.state !== "running") {
+    for (const track of media.getTracks()) track.stop();
+    context.close();
+    throw new Error("the browser starts no sound: is there a sound device, and may this page use it?");
+  }
   await context.audioWorklet.addModule("/static/worklet.js");
   const node = new AudioWorkletNode(context, "frames", { numberOfOutputs: 0 });
   let last = null;

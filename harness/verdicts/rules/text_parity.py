@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
+from harness.languages.units import composed
 from harness.verdicts.rules.rule import Clips, ComparingRule, Material, RuleResult
 from harness.verdicts.rules.words import RuleWords
 
@@ -50,7 +51,7 @@ def _texts(clips: Clips) -> dict[str, set[str | None]]:
     """Clip -> its final texts: one, unless its repeats differ; None: a session failed."""
     texts: dict[str, set[str | None]] = {}
     for clip in clips:
-        text = clip.hypothesis.strip() if clip.failed is None else None
+        text = composed(clip.hypothesis).strip() if clip.failed is None else None
         texts.setdefault(clip.clip, set()).add(text)
     return texts
 

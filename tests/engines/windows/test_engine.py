@@ -14,7 +14,12 @@ from harness.engines import EngineInfo
 from harness.engines.sessions import AlignAttSession, LiveSession
 from harness.engines.torch.worker import Laps, LocalEngine
 from harness.engines.windows.engine import LiveEngine
-from harness.engines.windows.policies import WindowToken, last_word_end
+from harness.engines.windows.policies import (
+    WindowToken,
+    is_punctuation,
+    last_word_end,
+    starts_word,
+)
 from harness.engines.windows.policies.align_att import AlignAtt
 from harness.engines.windows.policies.local_agreement import LocalAgreement
 from harness.events import SessionKind
@@ -459,3 +464,37 @@ def test_whisper_live_hears_what_was_said(whisper, config):
     assert {name for name, _, _ in heard.spans} == {
         "queue", "features", "encoder", "prefill", "decode",
     }  # fmt: skip
+
+
+# --- other scripts -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "starts", "punctuation"),
+    [
+        (b" it", True, False),
+        (b"it", False, False),
+        (b".", True, True),
+        ("।".encode(), True, True),
+        ("ी".encode(), False, False),  # a vowel sign goes on with the letter before it
+        ("天气".encode(), True, False),
+        ("น".encode(), True, False),
+        ("。".encode(), True, True),
+        ("天".encode()[:2], False, False),  # pieces of a character
+        ("天".encode()[2:], False, False),
+        ("\u200b".encode(), False, False),
+        (b"", False, False),
+    ],
+)
+def test_where_a_word_begins(text: bytes, starts: bool, punctuation: bool) -> None:
+    token = WindowToken(id=0, text=text, attended_s=0.0)
+    assert (starts_word(token), is_punctuation(token)) == (starts, punctuation)
+
+
+def test_chinese_is_committed_before_the_pass_ends() -> None:
+    tokens = [
+        WindowToken(id=i, text=t.encode(), attended_s=0.1 * i) for i, t in enumerate("今天天气")
+    ]
+    policy = AlignAtt(guard_ms=500)
+    policy.begin(5.0)
+    assert [policy.push(tokens[: n + 1]) for n in range(len(tokens))] == [0, 1, 2, 3]
