@@ -16,13 +16,14 @@ from rich.text import Text
 
 from harness.datasets import HubDataset, ManifestDataset
 from harness.datasets.load import load_dataset
-from harness.errors import ConfigError, DatasetError, StorageError
+from harness.errors import ConfigError, DatasetError, StorageError, UsageError
 from harness.export import github, junit
 from harness.metrics import METRICS_VERSION, Summary
 from harness.report import write_arms
 from harness.report.arms import Arm, make_arms
 from harness.report.text import judged_by
 from harness.runs.folder import Run, load_run, write_json, write_text
+from harness.runs.names import inside
 from harness.runs.reading import decode_json
 from harness.runs.records import ArmNames
 from harness.runs.summarise import measured_again, summarise_run
@@ -162,7 +163,14 @@ def arms_of(folder: Path) -> list[Path]:
         return [folder]
     if not (folder / COMPARISON).is_file():
         return arms  # cut off before it was written: in the order of their names
-    return [folder / name for name in decode_json(folder / COMPARISON, ArmNames).arms]
+    names = decode_json(folder / COMPARISON, ArmNames).arms
+    try:
+        return [inside(folder, name, "an arm") for name in names]
+    except UsageError as error:
+        raise StorageError(
+            f"{folder / COMPARISON} cannot be read: {error.what}", value=error.value,
+            allowed=error.allowed, hint="was it edited by hand? Name the arms' folders instead",
+        ) from error  # fmt: skip
 
 
 def finished(run: Run) -> Run:

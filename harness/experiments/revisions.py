@@ -93,7 +93,7 @@ def compare_revision(
     root = Path(_git(Path.cwd(), "rev-parse", "--show-toplevel"))
     if not (root / "harness" / "__main__.py").is_file():
         raise UsageError("this is no checkout of the harness", value=str(root))
-    commit = _git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     now = git_revision(root) or "unknown"
     short, dirty = now[:9], "+dirty" if now.endswith("+dirty") else ""
     names = f"old-{commit[:9]}", f"new-{short}{dirty}"
