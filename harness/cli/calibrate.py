@@ -38,7 +38,6 @@ def calibrate(argv: list[str]) -> int:
     from harness.cli.progress import TerminalProgress
     from harness.experiments.calibrate import calibrate as experiment
 
-
     def task(composed: DictConfig) -> int:
         config = hydra_side.to_config(composed)
         folder = jobs.run_folder()

@@ -50,7 +50,9 @@ def compare(argv: list[str]) -> int:
         for arm in sweep.arms:
             overrides = [*shared, *arm.overrides]
             composed = hydra_side.compose(overrides)
-            plans.append(make_plan(arm.name, composed, inside(folder, arm.name, "an arm"), overrides))
+            plans.append(
+                make_plan(arm.name, composed, inside(folder, arm.name, "an arm"), overrides)
+            )
         return measure(plans)
 
     return hydra_side.with_hydra("compare", [*sweep.fixed, *sweep.arms[0].overrides], task)
@@ -77,7 +79,6 @@ def _compare_with(revision: str, sweep: Sweep) -> int:
     from harness.cli.progress import TerminalProgress
     from harness.cli.results import conclude
     from harness.experiments.revisions import compare_revision, sigterm_interrupts
-
 
     def task(composed: DictConfig) -> int:
         config, folder = hydra_side.to_config(composed), jobs.run_folder()

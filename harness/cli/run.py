@@ -16,7 +16,8 @@ Replay recorded audio through one configuration, in real time; measure, summaris
   python -m harness run dataset=manifest dataset.manifest=my/manifest.jsonl gate=ci
   python -m harness run engine=scripted engine.first_ms=80
   python -m harness run -m chunking=1word,6word       one after the other (compare interleaves)
-  python -m harness run -m model.pad_s=5,30 objective=ttft_ms.p50     a figure for Hydra's sweepers"""
+  python -m harness run -m model.pad_s=5,30 objective=ttft_ms.p50
+                                   the figure that a sweeper of Hydra's makes small"""
 
 
 def run(argv: list[str]) -> int:

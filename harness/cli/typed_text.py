@@ -1,8 +1,9 @@
 """Fields that hold text take the characters that were typed: ``1_1`` is a name, and not 11.
 
-Hydra's grammar and YAML read a value before they know its field: ``2026_01`` becomes 202601, ``1e3``
-a float, ``null`` nothing. Which fields hold text is known from the dataclasses; what is typed for
-one of them is quoted before Hydra reads it, and kept as it stands in a YAML file. Imports no Hydra.
+Hydra's grammar and YAML read a value before they know its field: ``2026_01`` becomes 202601,
+``1e3`` a float, ``null`` nothing. Which fields hold text is known from the dataclasses; what is
+typed for one of them is quoted before Hydra reads it, and kept as it stands in a YAML file.
+Imports no Hydra.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def text_fields(classes: Iterable[tuple[str, type]]) -> dict[str, Text]:
     """``dataset.clips`` -> how it holds text, for every text field of ``classes``.
 
     Args:
-        classes: (path, dataclass that may stand there); the root's path is empty. Where several may, and not all of them hold
-            text in a field of one name, the field is left out.
+        classes: (path, dataclass that may stand there); the root's path is empty. Where several
+            may, and not all of them hold text in a field of one name, the field is left out.
     """
     found: dict[str, set[Text | None]] = {}
     for path, kind in classes:
@@ -119,14 +120,18 @@ def _several(value: str, text: Text) -> str:
         return value
     parts = _split(value[1:-1]) if value[1:-1].strip() else []
     if text.many:
-        return f"[{','.join(map(_quoted, parts))}]"
+        quoted = [_quoted(part) for part in parts]
+        same = quoted == [part.strip() for part in parts]
+        return value if same else f"[{','.join(quoted)}]"
     pairs = (part.partition(":") for part in parts)
     return "{" + ",".join(f"{key}{colon}{_quoted(item)}" for key, colon, item in pairs) + "}"
 
 
 def _quoted(part: str) -> str:
     stripped = part.strip()
-    if _QUOTED.fullmatch(stripped) or (_PLAIN.fullmatch(part) and not _OTHER.fullmatch(part)):
+    if _QUOTED.fullmatch(stripped) or (
+        _PLAIN.fullmatch(stripped) and not _OTHER.fullmatch(stripped)
+    ):
         return stripped
     plain = _ESCAPED.sub(r"\1", stripped)
     # A backslash is itself, but for those before a quote.

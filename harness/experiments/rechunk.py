@@ -34,7 +34,9 @@ def rechunk_run(source: Run, chunking: Strategy, out: Path) -> Path:
         "rechunked_from": str(source.folder),
     }
     config = {**source.config, "chunking": asdict(chunking)}
-    writer = RunWriter(inside(out, name, "a strategy"), yaml.safe_dump(config, sort_keys=False), environment)
+    writer = RunWriter(
+        inside(out, name, "a strategy"), yaml.safe_dump(config, sort_keys=False), environment
+    )
     random_weights = bool(environment["model"]["random_weights"])
     replayed = source.config["replay"]
     for trace in source.traces:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from harness.metrics import Distribution, Ratio
 from harness.metrics.comparison import Difference
 from harness.report.arms import Arm
-from harness.report.style import NoPlot, Plot
+from harness.report.drawn import NoPlot, Plot
 from harness.report.table import Row, headline, show_ratio, wer_words
 from harness.report.text import DASH, TIMES, judged_by, ms, n_of, plural
 from harness.text import csv_cell, escape_markdown

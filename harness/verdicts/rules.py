@@ -149,6 +149,10 @@ def parse_rules(texts: Iterable[str]) -> tuple[Rule, ...]:
     return tuple(_Parser(text).rule() for text in texts)
 
 
+def compares_with_baseline(rule: Rule) -> bool:
+    return getattr(rule, "reference", "") in (BASELINE, None)  # None: text parity with all there is
+
+
 def quantile(statistic: str) -> float | None:
     """0.95 for ``p95``; None for ``mean``."""
     return None if statistic == "mean" else float(statistic[1:]) / 100
