@@ -15,6 +15,7 @@ from harness.datasets.load import Dataset
 from harness.engines import Engine, OnSockets
 from harness.events import Failed, Trace
 from harness.machine.environment import describe_environment, identity
+from harness.metrics import ClipMetrics
 from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.instants import request_ns
 from harness.metrics.latency import clip_metrics
@@ -99,7 +100,8 @@ class ArmRecorder:
             "session": self.plan.config.session.kind,
         }
 
-    def keep(self, trace: Trace) -> None:
+    def keep(self, trace: Trace) -> ClipMetrics:
+        """Measure a session and keep it."""
         if isinstance(self.engine, OnSockets):
             ticks = self.engine.loop_ticks(trace.session.t0_ns, trace.outcome.at_ns)
             trace = msgspec.structs.replace(trace, loop_ticks=ticks)
@@ -110,6 +112,7 @@ class ArmRecorder:
         )
         self.writer.append(trace, metrics)
         log_chunks(trace, self.plan.config.chunking.label)
+        return metrics
 
     def load(self) -> Run:
         return load_run(self.plan.folder)

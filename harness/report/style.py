@@ -24,7 +24,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from harness.report.drawn import (  # noqa: F401 drawings find all of it here
+from harness.report.drawn import (
     ARM_COLOURS,
     BAD,
     GRID,
@@ -39,6 +39,12 @@ from harness.report.drawn import (  # noqa: F401 drawings find all of it here
     inline_svg,
 )
 from harness.report.text import shorten
+
+__all__ = [  # with what is defined below: all that a drawing needs
+    "ARM_COLOURS", "ARM_DASHES", "ARM_MARKERS", "BAD", "GRID", "INK", "INKS", "MUTED", "PAPER",
+    "WIDTH_IN", "NoPlot", "Plot", "finish", "inline_svg", "legend", "legend_height_in",
+    "new_figure", "styled", "write_plot",
+]  # fmt: skip
 
 ARM_DASHES: tuple[Any, ...] = (
     "-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)),
