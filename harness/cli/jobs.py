@@ -209,17 +209,18 @@ def conclude(done: Guarded) -> int:
         return done.code
     found = [decode_json(path, Job) for path in sweep.glob(f"{_RECORDS}/*.json")]
     found.sort(key=lambda job: job.number)
-    for job in found:
-        if job.error is not None:
-            what = f"job {job.number} ({' '.join(job.overrides)})"
-            print(f"error: {what}: {job.error}", file=sys.stderr)  # noqa: T201 the answer
     if not found:
         raise StorageError(
             "no job of the sweep left a record", value=str(sweep),
             hint="do the jobs see this folder? A launcher on other machines needs a shared one",
         )  # fmt: skip
-    from harness.cli.sweep_table import write_table
+    from harness.cli.sweep_table import shared_by, write_table
 
+    shared = shared_by(found)
+    for job in found:
+        if job.error is not None:
+            what = " ".join(override for override in job.overrides if override not in shared)
+            print(f"error: job {job.number} ({what}): {job.error}", file=sys.stderr)  # noqa: T201
     write_table(found, sweep)
     for job in found:
         (sweep / _RECORDS / f"{job.number}.json").unlink()

@@ -45,7 +45,8 @@ class Row(msgspec.Struct, frozen=True):
 
 def write_table(jobs: Sequence[Job], folder: Path) -> None:
     """Write ``sweep.json``, ``sweep.csv`` and ``sweep.md``; then print the table."""
-    rows = [_row(job, _swept(jobs)) for job in jobs]
+    shared = shared_by(jobs)
+    rows = [_row(job, shared) for job in jobs]
     named = next((job.objective for job in jobs if job.objective is not None), None)
     write_json(folder / "sweep.json", {"schema": 1, "objective": named, "jobs": rows})
     write_text(folder / "sweep.csv", _csv(rows))
@@ -57,8 +58,8 @@ def write_table(jobs: Sequence[Job], folder: Path) -> None:
         _print(heads, lines, folder)
 
 
-def _swept(jobs: Sequence[Job]) -> set[str]:
-    """The overrides that all jobs share are left out of their names."""
+def shared_by(jobs: Sequence[Job]) -> set[str]:
+    """The overrides of all jobs: they tell none from the others."""
     shared = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs))
     return shared if len(jobs) > 1 else set()
 
@@ -122,10 +123,12 @@ def _csv(rows: Sequence[Row]) -> str:
 
 def _print(heads: Sequence[str], lines: Sequence[Sequence[str]], folder: Path) -> None:
     console = Console(highlight=False)
-    table = Table(box=None, pad_edge=False, title=f"{len(lines)} jobs", title_justify="left")
-    for head in heads:
-        table.add_column(Text(visible(head)))
+    table = Table(box=None, pad_edge=False)
+    for head in heads[:-1]:  # without the folder, which is called after the job
+        wraps = head == "what"
+        table.add_column(Text(visible(head)), no_wrap=not wraps, overflow="fold")
     for line in lines:
-        table.add_row(*(Text(visible(cell)) for cell in line))
+        table.add_row(*(Text(visible(cell)) for cell in line[:-1]))
+    console.print()
     console.print(table)
     console.print(Text(f"{folder / 'sweep.md'}"), soft_wrap=True)

@@ -99,7 +99,7 @@ def report(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_has_every_file(report: Path) -> None:
-    expected = {"report.html", "report.md", "comparison.csv", "trace.json"}
+    expected = {"report.html", "report.md", "comparison.csv", "trace.json", "plots/plots.json"}
     expected |= {f"plots/{name}.{kind}" for name in PLOTS for kind in ("svg", "png")}
     assert {str(path.relative_to(report)) for path in report.rglob("*.*")} == expected
 
