@@ -141,9 +141,9 @@ def with_hydra(verb: str, argv: list[str], task: Task) -> int:
         version_base="1.3", config_path=str(config_folder()), config_name="config"
     )
     before = sys.argv
+    if sweeping := {"-m", "--multirun"}.intersection(argv):  # first: argparse takes it nowhere else
+        argv = ["-m", *(a for a in argv if a not in sweeping), jobs.naming(argv)]
     sys.argv = [f"python -m harness {verb}", *argv]
-    if any(argument in ("-m", "--multirun") for argument in argv):
-        sys.argv.append(jobs.naming(argv))
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise instead of exiting with 1
     try:

@@ -191,7 +191,8 @@ def naming(argv: Sequence[str]) -> str:
         parsed = OverridesParser.create().parse_overrides(overrides)
     except HydraException:  # it is reported when Hydra parses them
         parsed = []
-    fixed = [o.key_or_group for o in parsed if not o.is_sweep_override()]
+    swept = {o.key_or_group for o in parsed if o.is_sweep_override()}
+    fixed = dict.fromkeys(o.key_or_group for o in parsed if o.key_or_group not in swept)
     names = ",".join(f"'{name}'" for name in fixed if not name.startswith("hydra"))
     return f"hydra.job.config.override_dirname.exclude_keys=[{names}]"
 
