@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,6 +100,6 @@ def _write(folder: Path, saved: SavedSession, traces: Mapping[str, Trace]) -> No
         )
         config = {"replay": {"pace": "realtime", "repeats": 1, "until": "repeats"},
                   "gate": asdict(GateConfig()), "report": asdict(ReportConfig())}  # fmt: skip
-        writer = RunWriter(folder / name, yaml.safe_dump(config), environment)
-        writer.append(trace, clip_metrics(trace, random_weights=random_weights))
-        writer.finish(summarise_run(load_run(writer.folder)))
+        with closing(RunWriter(folder / name, yaml.safe_dump(config), environment)) as writer:
+            writer.append(trace, clip_metrics(trace, random_weights=random_weights))
+            writer.finish(summarise_run(load_run(writer.folder)))
