@@ -15,7 +15,6 @@ from rich.padding import Padding
 from rich.text import Text
 
 from harness.datasets import HubDataset, ManifestDataset
-from harness.datasets.load import load_dataset
 from harness.errors import ConfigError, DatasetError, StorageError, UsageError
 from harness.export import github, junit
 from harness.metrics import METRICS_VERSION, Summary
@@ -80,6 +79,9 @@ def renew(runs: Sequence[Run], out: Path) -> None:
 
 def _audio_of(run: Run) -> dict[str, Samples] | None:
     """The clips' samples by id; None where they cannot be had on this machine."""
+    from harness.datasets.load import (
+        load_dataset,
+    )  # with libraries for sound, which `gate` needs not
 
     config = run.config.get("dataset", {})
     kind = HubDataset if "path" in config else ManifestDataset
