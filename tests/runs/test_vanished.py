@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import harness
 from harness.cli.results import arms_of
 from harness.errors import StorageError
+from harness.experiments.progress import SessionsDone
 from harness.runs.folder import RunWriter, load_run, write_json
 from tests.report.synthetic import make_run, save_run
 
@@ -70,3 +72,23 @@ def test_arms_of_a_comparison_that_was_cut_off_keep_their_order(tmp_path: Path) 
             tmp_path / name / "environment.json", run.environment | {"arms_of_this_go": names}
         )
     assert [path.name for path in arms_of(tmp_path)] == names
+
+
+def test_the_run_itself_stops_at_the_next_session(tmp_path: Path) -> None:
+    class Removes(harness.Progress):
+        seen = 0
+
+        def session_done(self, so_far: SessionsDone) -> None:
+            self.seen = so_far.done
+            if so_far.done == 1:
+                shutil.rmtree(tmp_path / "run")
+
+    removes = Removes()
+    replayed = harness.ReplayConfig(pace="virtual", compute_scale=0, repeats=2, frame_ms=500)
+    config = harness.Config(
+        model=harness.NoModel(), engine=harness.ScriptedOptions(), replay=replayed
+    )
+    with pytest.raises(StorageError, match=r"is gone|cannot write") as error:
+        harness.run(config, folder=tmp_path / "run", progress=removes)
+    assert error.value.exit_code == 4
+    assert removes.seen == 1
