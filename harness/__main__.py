@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Sequence
+
+from harness.cli.shown import kept_going
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb; returns its exit code (see ``harness.cli``)."""
-    for stream in (sys.stdout, sys.stderr):  # what a terminal cannot show costs no verdict
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    try:
-        from harness.cli import run_verb
+    with kept_going():
+        try:
+            from harness.cli import run_verb
 
-        return run_verb(list(sys.argv[1:] if argv is None else argv))
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201 the answer
-        return 4
+            return run_verb(list(sys.argv[1:] if argv is None else argv))
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)  # noqa: T201 the answer
+            return 4
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from harness.experiments.progress import Progress
 from harness.experiments.run import run_arms
 from harness.runs import folder as runs_folder
 from harness.runs.folder import load_run as _load_run
+from harness.runs.names import inside, safe_name
 from harness.runs.records import Verdict
 from harness.runs.summarise import summarise_run
 from harness.verdicts.baselines import FOLDER as BASELINES
@@ -157,7 +158,7 @@ def _measure(
         ArmPlan(
             name=config.chunking.name if alone else name,
             config=config,
-            folder=folder if alone else folder / name,
+            folder=folder if alone else inside(folder, name, "an arm"),
         )
         for name, config in zip(names, configs, strict=True)
     ]
@@ -168,4 +169,4 @@ def _measure(
 def _folder(given: str | Path | None, config: Config) -> Path:
     if given is not None:
         return Path(given)
-    return RUNS / f"{wall_time():%Y%m%d-%H%M%S-%f}-{config.chunking.name}"
+    return RUNS / f"{wall_time():%Y%m%d-%H%M%S-%f}-{safe_name(config.chunking.name)}"

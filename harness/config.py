@@ -26,6 +26,7 @@ from harness.engines.sessions import SESSIONS, TurnSession
 from harness.engines.torch.options import TorchOptions
 from harness.engines.whisper import WhisperModel
 from harness.errors import ConfigError
+from harness.metrics.objective import require_objective
 from harness.registry import Origin, Registry, origin_of
 from harness.validation import require, require_number, require_one_of
 
@@ -191,8 +192,11 @@ class Config:
     calibrate: CalibrateConfig = field(default_factory=CalibrateConfig)
     capacity: CapacityConfig = field(default_factory=CapacityConfig)
     seed: int = 0  # of every random choice: order of clips, jitter, bootstrap
+    objective: str | None = None  # the figure that a sweeper of Hydra's is given: ttft_ms.p50
 
     def __post_init__(self) -> None:
+        if self.objective is not None:
+            require_objective(self.objective)
         require_number("seed", self.seed, 0)
         most = getattr(self.model, "max_streams", math.inf)
         if self.replay.streams > most:

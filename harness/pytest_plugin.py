@@ -98,11 +98,13 @@ def _gate_file(path: Path) -> GateConfig:
 
     import yaml
 
+    from harness.cli.typed_text import load_yaml, text_fields
     from harness.config import GateConfig
     from harness.errors import ConfigError
 
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content, known = path.read_text(encoding="utf-8"), text_fields([("", GateConfig)])
+        found = load_yaml(content, yaml.SafeLoader, "", known)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"the gate file cannot be read: {error}", value=str(path)) from error
     allowed = [field.name for field in fields(GateConfig)]

@@ -13,6 +13,7 @@ import yaml
 
 import harness
 from harness.errors import ConfigError, UsageError
+from harness.experiments.progress import SessionsDone
 
 QUICK = harness.ReplayConfig(pace="virtual", compute_scale=0.0, repeats=2, warmup=0)
 
@@ -110,8 +111,8 @@ def test_progress_is_a_callback(tmp_path: Path) -> None:
         def __init__(self) -> None:
             self.done: list[tuple[int, int]] = []
 
-        def clip_done(self, done: int, total: int, seconds_left: float) -> None:
-            self.done.append((done, total))
+        def session_done(self, so_far: SessionsDone) -> None:
+            self.done.append((so_far.done, so_far.planned))
 
     seen = Seen()
     run = harness.run(quick(), folder=tmp_path / "run", progress=seen)

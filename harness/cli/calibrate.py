@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from harness.cli import compose as hydra_side
+from harness.cli import jobs
 from harness.cli.help import asks_for_help, print_help
 from harness.config import Config
 from harness.runs.folder import write_text
@@ -36,20 +37,16 @@ def calibrate(argv: list[str]) -> int:
     from harness.cli.progress import TerminalProgress
     from harness.experiments.calibrate import calibrate as experiment
 
-    codes: list[int] = []
-
-    def task(composed: DictConfig) -> None:
+    def task(composed: DictConfig) -> int:
         config = hydra_side.to_config(composed)
-        folder = hydra_side.run_folder()
+        folder = jobs.run_folder()
         with TerminalProgress() as progress:
-            found = experiment(config, hydra_side.asked_for(), folder, progress)
+            found = experiment(config, jobs.asked_for(), folder, progress)
         if found is None:
-            codes.append(EXIT_CODES["invalid"])
-        else:
-            codes.append(_conclude(found, config, folder))
+            return EXIT_CODES["invalid"]
+        return _conclude(found, config, folder)
 
-    hydra_side.with_hydra("calibrate", argv, task)
-    return max(codes, default=0)
+    return hydra_side.with_hydra("calibrate", argv, task)
 
 
 def _conclude(found: Calibration, config: Config, folder: Path) -> int:

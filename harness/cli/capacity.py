@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from harness.cli import compose as hydra_side
+from harness.cli import jobs
 from harness.cli.help import asks_for_help, print_help
 from harness.cli.progress import TerminalProgress
 from harness.config import Config
@@ -30,16 +31,14 @@ Exit code 0: the number is known. 3: even one stream misses the objectives. 4: i
 def capacity(argv: list[str]) -> int:
     if asks_for_help(argv):
         return print_help("capacity", WHAT)
-    codes: list[int] = []
 
-    def task(composed: DictConfig) -> None:
-        config, folder = hydra_side.to_config(composed), hydra_side.run_folder()
+    def task(composed: DictConfig) -> int:
+        config, folder = hydra_side.to_config(composed), jobs.run_folder()
         with TerminalProgress() as progress:
             found = find_capacity(config, folder, progress)
-        codes.append(_conclude(found, config, folder))
+        return _conclude(found, config, folder)
 
-    hydra_side.with_hydra("capacity", argv, task)
-    return max(codes, default=0)
+    return hydra_side.with_hydra("capacity", argv, task)
 
 
 def _conclude(found: Capacity, config: Config, folder: Path) -> int:

@@ -7,11 +7,12 @@ import argparse
 from omegaconf import DictConfig
 
 from harness.cli import compose as hydra_side
-from harness.cli import own_configs
+from harness.cli import jobs, own_configs
 from harness.cli.help import asks_for_help, print_help
 from harness.cli.measuring import make_plan, measure
 from harness.cli.sweeping import Sweep
 from harness.errors import UsageError
+from harness.runs.names import inside
 
 AGAINST = "--against"
 WHAT = """\
@@ -42,19 +43,19 @@ def compare(argv: list[str]) -> int:
             hint="give a field several values: python -m harness compare chunking=1word,6word",
         )
     shared = [o for o in sweep.fixed if not o.lstrip("+~").startswith("hydra.")]
-    codes: list[int] = []
 
-    def task(_first_arm: DictConfig) -> None:
-        folder = hydra_side.run_folder()
+    def task(_first_arm: DictConfig) -> int:
+        folder = jobs.run_folder()
         plans = []
         for arm in sweep.arms:
             overrides = [*shared, *arm.overrides]
             composed = hydra_side.compose(overrides)
-            plans.append(make_plan(arm.name, composed, folder / arm.name, overrides))
-        codes.append(measure(plans))
+            plans.append(
+                make_plan(arm.name, composed, inside(folder, arm.name, "an arm"), overrides)
+            )
+        return measure(plans)
 
-    hydra_side.with_hydra("compare", [*sweep.fixed, *sweep.arms[0].overrides], task)
-    return max(codes, default=0)
+    return hydra_side.with_hydra("compare", [*sweep.fixed, *sweep.arms[0].overrides], task)
 
 
 def _take_against(argv: list[str]) -> tuple[str | None, list[str]]:
@@ -79,14 +80,12 @@ def _compare_with(revision: str, sweep: Sweep) -> int:
     from harness.cli.results import conclude
     from harness.experiments.revisions import compare_revision, sigterm_interrupts
 
-    codes: list[int] = []
-
-    def task(composed: DictConfig) -> None:
-        config, folder = hydra_side.to_config(composed), hydra_side.run_folder()
-        overrides = [*hydra_side.asked_for(), *own_configs.as_arguments()]
+    def task(composed: DictConfig) -> int:
+        config, folder = hydra_side.to_config(composed), jobs.run_folder()
+        overrides = [*jobs.asked_for(), *own_configs.as_arguments()]
         with TerminalProgress() as progress:
-            codes.append(conclude(compare_revision(revision, config, overrides, folder, progress)))
+            folders = compare_revision(revision, config, overrides, folder, progress)
+        return conclude(folders)
 
     with sigterm_interrupts():
-        hydra_side.with_hydra("compare", sweep.fixed, task)
-    return max(codes, default=0)
+        return hydra_side.with_hydra("compare", sweep.fixed, task)

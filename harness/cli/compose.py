@@ -8,29 +8,34 @@ and become a :class:`ConfigError`.
 from __future__ import annotations
 
 import difflib
+import functools
+import logging
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import hydra
 import yaml
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.conf import HydraConf
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
 from omegaconf.errors import OmegaConfBaseException
 
 import harness
 import harness.config as schema
-from harness.cli import own_configs
+from harness.cli import jobs, own_configs
+from harness.cli.typed_text import Text, as_typed, field_of, load_yaml, text_fields
 from harness.config import VARIANTS
 from harness.datasets import ManifestDataset
 from harness.engines.remote.options import RealtimeOptions, refuse_key
@@ -51,15 +56,35 @@ def config_folder() -> Path:
 
 
 class OwnConfigs(SearchPathPlugin):
-    """Hydra looks into the folder of ``--config-dir`` before ours."""
+    """Hydra looks into the folder of ``--config-dir`` before ours; in both, texts stay texts."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if (folder := own_configs.folder()) is not None:
-            search_path.prepend("own configs", f"file://{folder}")
+        for folder in reversed(_folders()):
+            search_path.prepend("configs", f"{TypedFiles.scheme()}://{folder}")
+
+
+class TypedFiles(FileConfigSource):
+    """YAML files whose text fields hold what is written there: ``name: 1.10`` is no number."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "typed"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        read = super().load_config(config_path)
+        path = Path(self.path, self._normalize_file_name(config_path))
+        group = ".".join(Path(config_path).parent.parts)
+        package = (read.header.get("package") or "_group_").replace("_group_", group)
+        content = load_yaml(
+            path.read_text(encoding="utf-8"), get_yaml_loader(),
+            package.replace("_global_", "").strip("."), text_fields_of_all(),
+        )  # fmt: skip
+        return replace(read, config=OmegaConf.create(content or {}))
 
 
 def _register() -> None:
     """Tell Hydra the fields of every choice, and the choices that packages bring without a file."""
+    Plugins.instance().register(TypedFiles)
     Plugins.instance().register(OwnConfigs)
     store = ConfigStore.instance()
     unchosen = dict.fromkeys(VARIANTS, MISSING)  # a default object would refuse other variants
@@ -83,16 +108,22 @@ def _choice(group: str, name: str) -> dict[str, Any]:
     return {"defaults": defaults}
 
 
-Task = Callable[[DictConfig], None]
+Task = Callable[[DictConfig], int]
 
 
-def with_hydra(verb: str, argv: list[str], task: Task) -> None:
+def with_hydra(verb: str, argv: list[str], task: Task) -> int:
     """Compose the config of ``argv`` and call ``task`` with it, once per job of a sweep.
+
+    Args:
+        task: measures, shows and judges; returns the exit code.
+
+    Returns:
+        The task's exit code; of a sweep, that of its worst job, in whatever process it ran.
 
     Raises:
         UsageError: an option that is neither ours nor Hydra's.
         ConfigError: an override does not parse, names no field or group, or has a wrong value.
-        HarnessError: ``task`` raised it.
+        HarnessError: ``task`` raised it, and it was no job of a sweep.
     """
     refuse_options(argv, (*FLAGS, *HYDRA_OPTIONS))
     for argument in argv:  # before Hydra makes folders that are called after them
@@ -101,19 +132,18 @@ def with_hydra(verb: str, argv: list[str], task: Task) -> None:
             refuse_key(f"config field {field}", value)
     _register()
     argv = [as_override(argument) for argument in argv]
-    raised: list[Exception] = []
+    jobs.begin()
+    job = jobs.Guarded(task, jobs.started())
 
-    def guarded(config: DictConfig) -> None:
-        try:
-            task(config)
-        except (HarnessError, OSError) as error:
-            raised.append(error)
-            _remove_if_nothing_came(run_folder())
+    def guarded(config: DictConfig) -> float | None:
+        return job(config)
 
     decorate = hydra.main(
         version_base="1.3", config_path=str(config_folder()), config_name="config"
     )
-    before = sys.argv
+    before, handlers = sys.argv, list(logging.root.handlers)
+    if sweeping := {"-m", "--multirun"}.intersection(argv):  # first: argparse takes it nowhere else
+        argv = ["-m", *(a for a in argv if a not in sweeping), jobs.naming(argv)]
     sys.argv = [f"python -m harness {verb}", *argv]
     full_error = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise instead of exiting with 1
@@ -128,18 +158,12 @@ def with_hydra(verb: str, argv: list[str], task: Task) -> None:
         ) from error
     finally:
         sys.argv = before
+        _drop_handlers(handlers)
         if full_error is None:
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = full_error
-    if raised:
-        raise raised[0]
-
-
-def _remove_if_nothing_came(folder: Path) -> None:
-    """A job that ended before it wrote anything leaves no folder with an empty log behind."""
-    if {path.name for path in folder.iterdir()} <= {"run.log"}:
-        shutil.rmtree(folder)
+    return jobs.conclude(job)
 
 
 def compose(overrides: list[str]) -> DictConfig:
@@ -163,6 +187,13 @@ def compose_alone(overrides: list[str]) -> DictConfig:
         return compose(overrides)
 
 
+def _drop_handlers(kept: list[logging.Handler]) -> None:
+    """Take away the log's handlers that Hydra installed: whoever called `main` goes on without."""
+    for handler in [handler for handler in logging.root.handlers if handler not in kept]:
+        logging.root.removeHandler(handler)
+        handler.close()
+
+
 def to_config(composed: DictConfig) -> schema.Config:
     """The checked dataclasses of a composed config.
 
@@ -175,17 +206,6 @@ def to_config(composed: DictConfig) -> schema.Config:
         raise as_config_error(error) from error
     assert isinstance(config, schema.Config)  # noqa: S101 the root schema
     return config
-
-
-def asked_for() -> list[str]:
-    """The overrides of this job, without Hydra's own."""
-    return list(HydraConfig.get().overrides.task)
-
-
-def run_folder() -> Path:
-    """The folder that Hydra made for this job, from here if it is below."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
 FLAGS = {"--json": "report.show=json", "--quiet": "report.show=quiet"}
@@ -223,13 +243,31 @@ def as_override(argument: str) -> str:
             hint=f"{bare}, if there is such a field: python -m harness run --help",
         )  # fmt: skip
     key, equals, value = argument.partition("=")
-    if key == "engine":  # unquoted, Hydra would read null as: no engine
-        value = re.sub(r"(?<![^,])null(?![^,])", "'null'", value)
+    if (text := _text_of(key.lstrip("+~"))) is not None:
+        value = as_typed(value, text)
     elif not key.startswith("-") and not _SYNTAX.search(value) and not _PLAIN.fullmatch(value):
         value = "'" + value.replace("'", "\\'") + "'"
     if key.startswith("engine.options."):  # whatever the user's own engine takes
         key = f"++{key}"
     return f"{key}{equals}{value}"
+
+
+def _text_of(key: str) -> Text | None:
+    """How ``key``, a field or a group, holds text; None: it does not."""
+    group = key.partition("@")[0]
+    if group in groups():  # a name of a file; `null` is one where there is such a file
+        return Text(optional="null" not in choices_of(group))
+    return field_of(key, text_fields_of_all())
+
+
+def text_fields_of_all() -> dict[str, Text]:
+    """Every field that holds text, of ours and of Hydra's own."""
+    return _text_fields(tuple(_classes()))
+
+
+@functools.lru_cache(maxsize=8)
+def _text_fields(classes: tuple[tuple[str, type], ...]) -> dict[str, Text]:
+    return text_fields([("", schema.Config), *classes, ("hydra", HydraConf)])
 
 
 def as_config_error(error: Exception) -> ConfigError:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.cli.results import COMPARISON, arms_of, finished, publish
+import msgspec
+
+from harness.cli.results import COMPARISON, arms_of, finished, keep, publish, renew
 from harness.config import GateConfig
 from harness.errors import UsageError
 from harness.runs.folder import SUMMARY, Run, load_run, write_json
@@ -19,7 +22,7 @@ from harness.verdicts.judge import CONFIRM, gate_of, judge_again, judge_runs, ju
 def gate(argv: list[str]) -> int:
     """Judge a finished run, or the arms of a comparison, again: no model, nothing is replayed.
 
-    summary.json and junit.xml hold the new verdict from then on.
+    summary.json, junit.xml, report.html and report.md hold the new verdict from then on.
     """
     parser = argparse.ArgumentParser(
         prog="python -m harness gate", description=gate.__doc__,
@@ -45,6 +48,9 @@ def gate(argv: list[str]) -> int:
         )  # fmt: skip
     runs = [finished(run) for run in loaded]
     chosen = _gate(runs[0], options.overrides) if options.overrides else gate_of(runs[0])
+    if not chosen.rules and options.baseline is not None and not options.overrides:
+        print("the run was asked for no gate: judged by gate=ci", file=sys.stderr)  # noqa: T201
+        chosen = _gate(runs[0], ["gate=ci"])
     chosen.allow = [*chosen.allow, *options.allow]
     against = load_against(chosen, runs[0].environment, options.baseline)
     if against is not None and len(runs) > 1:
@@ -63,9 +69,13 @@ def gate(argv: list[str]) -> int:
             f"gate {chosen.name} has no rules: nothing to judge; name one with gate=ci"
         )
         return exit_code(worst([verdict.status for verdict in verdicts]))
-    if len(runs) > 1 or not (options.run.parent / COMPARISON).is_file():
-        _keep(runs, verdicts)  # of one arm of a comparison: the comparison's verdict stays
-    return publish(runs, verdicts, options.run)
+    keep(runs, verdicts, options.run)
+    if len(runs) == 1 and (options.run.parent / COMPARISON).is_file():
+        return publish(runs, verdicts)  # one arm of a comparison: the comparison's verdict stays
+    runs = _keep(runs, verdicts)
+    code = publish(runs, verdicts)
+    renew([run for run in runs if run.summary is not None], options.run)
+    return code
 
 
 def _were_compared(folder: Path, runs: Sequence[Run]) -> bool:
@@ -75,11 +85,16 @@ def _were_compared(folder: Path, runs: Sequence[Run]) -> bool:
     return (folder / COMPARISON).is_file() or [sorted(arms) for arms in comparisons] == [names]
 
 
-def _keep(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> None:
+def _keep(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> list[Run]:
     """The new verdict takes the old one's place, so that a report made again shows it."""
+    done = []
     for run, verdict in zip(runs, verdicts, strict=True):
-        if run.summary is not None and (run.folder / SUMMARY).is_file():  # not of a killed run
-            write_json(run.folder / SUMMARY, judged(run.summary, verdict))
+        if run.summary is not None:
+            run = msgspec.structs.replace(run, summary=judged(run.summary, verdict))  # noqa: PLW2901
+            if (run.folder / SUMMARY).is_file():  # not of a killed run
+                write_json(run.folder / SUMMARY, run.summary)
+        done.append(run)
+    return done
 
 
 def _gate(run: Run, overrides: Sequence[str]) -> GateConfig:

@@ -15,14 +15,14 @@ from rich.padding import Padding
 from rich.text import Text
 
 from harness.datasets import HubDataset, ManifestDataset
-from harness.datasets.load import load_dataset
-from harness.errors import ConfigError, DatasetError, StorageError
+from harness.errors import ConfigError, DatasetError, StorageError, UsageError
 from harness.export import github, junit
 from harness.metrics import METRICS_VERSION
-from harness.report import write_arms
+from harness.report import renew_texts, write_arms
 from harness.report.arms import Arm, make_arms, typical_session
 from harness.report.text import judged_by
-from harness.runs.folder import Run, load_run, write_json, write_text
+from harness.runs.folder import ENVIRONMENT, Run, load_run, write_json, write_text
+from harness.runs.names import inside
 from harness.runs.reading import decode_json
 from harness.runs.records import ArmNames, Summary, Verdict
 from harness.runs.summarise import measured_again, summarise_run
@@ -42,13 +42,14 @@ def conclude(folders: Sequence[Path]) -> int:
     out = folders[0] if len(folders) == 1 else folders[0].parent
     wanted = runs[0].config["report"]
     arms = arms_from(runs)
-    if wanted["plots"]:
-        remake(arms, out, embed_audio=wanted["audio"], trace=wanted["trace"])
+    verdicts = [arm.summary.verdict for arm in arms]
     if len(arms) > 1:
         write_json(out / COMPARISON, _comparison(arms))
+    keep(runs, verdicts, out)
+    if wanted["plots"]:
+        remake(arms, out, embed_audio=wanted["audio"], trace=wanted["trace"])
     print_arms(arms, out, wanted["show"])
-    verdicts = [arm.summary.verdict for arm in arms]
-    return publish(runs, verdicts, out, wanted["show"])
+    return publish(runs, verdicts, wanted["show"])
 
 
 def arms_from(runs: Sequence[Run]) -> list[Arm]:
@@ -65,12 +66,26 @@ def remake(
     return write_arms(arms, out, audio=audio, embed_audio=embed_audio, trace=trace)
 
 
+def renew(runs: Sequence[Run], out: Path) -> None:
+    """The report in ``out``, if there is one, states the runs' new verdicts; plots stay."""
+    page = out / "report.html"
+    if not page.is_file() and not (out / "report.md").is_file():
+        return
+    arms = arms_from(runs)
+    # Sound that was put into the page stays in it.
+    heard = page.is_file() and b"data:audio/" in page.read_bytes()
+    if not renew_texts(arms, out, _audio_of(runs[0]) if heard else None):
+        remake(arms, out, embed_audio=heard, trace=(out / "trace.json").is_file())
+
+
 def _audio_of(run: Run, clip: str | None = None) -> dict[str, Samples] | None:
     """The clips' samples by id; None where they cannot be had on this machine.
 
     Args:
         clip: the only one that is wanted, where it can be read without the others.
     """
+    from harness.datasets.load import load_dataset  # with libraries for sound
+
     config = run.config.get("dataset", {})
     kind = HubDataset if "path" in config else ManifestDataset
     if clip is not None and kind is ManifestDataset and config.get("loop_to_s") is None:
@@ -121,19 +136,27 @@ def _summary(run: Run) -> Summary:
     return run.summary
 
 
-def publish(
-    runs: Sequence[Run], verdicts: Sequence[Verdict], out: Path, show: str = "table"
-) -> int:
-    """Print the verdicts, write ``junit.xml``, annotate on GitHub; returns the exit code."""
-    by_arm = {run.name: verdict for run, verdict in zip(runs, verdicts, strict=True)}
+def keep(runs: Sequence[Run], verdicts: Sequence[Verdict], out: Path) -> None:
+    """Write ``junit.xml`` and GitHub's summary of the step: before anything is shown."""
+    by_arm = _by_arm(runs, verdicts)
     write_text(out / "junit.xml", junit.junit_xml(by_arm))
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if os.environ.get("GITHUB_ACTIONS") == "true" and summary:
+        _append(Path(summary), github.markdown(by_arm))
+
+
+def publish(runs: Sequence[Run], verdicts: Sequence[Verdict], show: str = "table") -> int:
+    """Print the verdicts, annotate on GitHub; returns the exit code."""
+    by_arm = _by_arm(runs, verdicts)
     if show == "table":
         print_verdicts(by_arm)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         print("\n".join(github.workflow_commands(by_arm)))  # noqa: T201 read by the runner
-        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            _append(Path(summary), github.markdown(by_arm))
     return exit_code(worst([verdict.status for verdict in verdicts]))
+
+
+def _by_arm(runs: Sequence[Run], verdicts: Sequence[Verdict]) -> dict[str, Verdict]:
+    return {run.name: verdict for run, verdict in zip(runs, verdicts, strict=True)}
 
 
 def _append(path: Path, text: str) -> None:
@@ -167,8 +190,25 @@ def arms_of(folder: Path) -> list[Path]:
     if (folder / "events.jsonl").is_file() or not arms:
         return [folder]
     if not (folder / COMPARISON).is_file():
-        return arms  # cut off before it was written: in the order of their names
-    return [folder / name for name in decode_json(folder / COMPARISON, ArmNames).arms]
+        return _in_their_order(arms)  # cut off before it was written
+    names = decode_json(folder / COMPARISON, ArmNames).arms
+    try:
+        return [inside(folder, name, "an arm") for name in names]
+    except UsageError as error:
+        raise StorageError(
+            f"{folder / COMPARISON} cannot be read: {error.what}", value=error.value,
+            allowed=error.allowed, hint="was it edited by hand? Name the arms' folders instead",
+        ) from error  # fmt: skip
+
+
+def _in_their_order(arms: list[Path]) -> list[Path]:
+    """As they were compared, by what the first says of the go; else in the order of their names."""
+    environment = arms[0] / ENVIRONMENT
+    names = decode_json(environment, dict).get("arms_of_this_go") if environment.is_file() else None
+    by_name = {arm.name: arm for arm in arms}
+    if not isinstance(names, list) or sorted(map(str, names)) != sorted(by_name):
+        return arms
+    return [by_name[name] for name in names]
 
 
 def finished(run: Run) -> Run:
@@ -179,8 +219,13 @@ def finished(run: Run) -> Run:
               f" {METRICS_VERSION}: a metric may be defined otherwise")  # fmt: skip
     if run.summary is not None:
         return measured_again(run)
-    _note(f"{run.folder} did not finish; {len(run.clips)} clips were kept")
-    return msgspec.structs.replace(run, summary=summarise_run(run))
+    summary = summarise_run(run)
+    kept, planned = len(run.clips), summary.clips * summary.repeats
+    _note(
+        f"{run.folder} did not finish: it was stopped before summary.json was written. {kept} of"
+        f" {planned} sessions were kept, and what follows is made from them. Next: measure again"
+    )
+    return msgspec.structs.replace(run, summary=summary)
 
 
 def _note(text: str) -> None:

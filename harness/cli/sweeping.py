@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,7 +18,9 @@ from harness.cli.compose import (
     groups,
     refuse_options,
 )
+from harness.cli.typed_text import unquoted
 from harness.errors import ConfigError, UsageError
+from harness.runs.names import distinct, safe_name
 
 
 class Sweep:
@@ -35,20 +36,14 @@ class Sweep:
         swept = [o for o in parsed if o.is_sweep_override()]
         self.fixed = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
         axes = [_axis(o) for o in swept]
-        self.arms = [
-            SweepArm(
-                name="-".join(_label(*one) for one in choice),
-                overrides=["=".join(o) for o in choice],
-            )
-            for choice in itertools.product(*axes)
-        ]
-        names = [arm.name for arm in self.arms]
-        if twice := next((name for name in names if names.count(name) > 1), None):
+        choices = [["=".join(one) for one in choice] for choice in itertools.product(*axes)]
+        if twice := next((c for c in choices if choices.count(c) > 1), None):
             raise UsageError(
-                "two arms are the same, or would have one name",
-                value=twice,
-                hint="give each value once; a value and a choice of one name need another field",
+                "two arms are the same", value=" ".join(twice), hint="give each value once"
             )
+        labels = ["-".join(_label(*one) for one in choice) for choice in itertools.product(*axes)]
+        names = distinct([safe_name(label) for label in labels])
+        self.arms = [SweepArm(*arm) for arm in zip(names, choices, strict=True)]
 
 
 class SweepArm(NamedTuple):
@@ -57,9 +52,9 @@ class SweepArm(NamedTuple):
 
 
 def _label(key: str, value: str) -> str:
-    """The name of an arm among the others: a choice by its name, a value with its field's."""
-    label = f"{key.rsplit('.', 1)[-1]}={value}" if "." in key else value
-    return re.sub(r"[^\w.+=-]", "_", label)
+    """How an arm is told from the others: a choice by its name, a value with its field's."""
+    value = unquoted(value)
+    return f"{key.rsplit('.', 1)[-1]}={value}" if "." in key else value
 
 
 def _axis(override: Override) -> list[tuple[str, str]]:

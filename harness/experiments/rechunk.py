@@ -14,6 +14,7 @@ from harness.metrics import METRICS_VERSION
 from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.latency import as_recorded, clip_metrics
 from harness.runs.folder import Run, RunWriter, load_run
+from harness.runs.names import inside
 from harness.runs.summarise import summarise_run
 
 
@@ -33,7 +34,8 @@ def rechunk_run(source: Run, chunking: Strategy, out: Path) -> Path:
         rechunked_from=str(source.folder),
     )
     config = {**source.config, "chunking": asdict(chunking)}
-    writer = RunWriter(out / name, yaml.safe_dump(config, sort_keys=False), environment)
+    out_folder = inside(out, name, "a strategy")
+    writer = RunWriter(out_folder, yaml.safe_dump(config, sort_keys=False), environment)
     random_weights = environment.model.random_weights
     replayed = source.config["replay"]
     for trace in source.traces:

@@ -20,6 +20,7 @@ from harness.machine.environment import (
     ReplayedDataset,
     describe_environment,
 )
+from harness.metrics import ClipMetrics
 from harness.metrics.accuracy import normaliser_ids
 from harness.metrics.instants import Missing, request_ns
 from harness.metrics.latency import clip_metrics, ttft_ms
@@ -95,7 +96,8 @@ class ArmRecorder:
             session=self.plan.config.session.kind,
         )
 
-    def keep(self, trace: Trace) -> None:
+    def keep(self, trace: Trace) -> ClipMetrics:
+        """Measure a session and keep it."""
         metrics = clip_metrics(
             trace,
             random_weights=self.engine.info.random_weights,
@@ -103,6 +105,7 @@ class ArmRecorder:
         )
         self.writer.append(trace, metrics)
         log_chunks(trace, self.plan.config.chunking.label)
+        return metrics
 
     def load(self) -> Run:
         return load_run(self.plan.folder)

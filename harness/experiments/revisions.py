@@ -92,7 +92,9 @@ def compare_revision(
     root = Path(_git(Path.cwd(), "rev-parse", "--show-toplevel"))
     if not (root / "harness" / "__main__.py").is_file():
         raise UsageError("this is no checkout of the harness", value=str(root))
-    commit = _git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    commit = _git(
+        root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
+    )
     now = git_revision(root) or "unknown"
     short, dirty = now[:9], "+dirty" if now.endswith("+dirty") else ""
     names = f"old-{commit[:9]}", f"new-{short}{dirty}"
@@ -119,7 +121,9 @@ def compare_revision(
 
 def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(  # noqa: S603
+        command, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if done.returncode != 0:
         raise UsageError(
             f"git {' '.join(arguments)}: {done.stderr.strip() or 'no such revision'}",
@@ -151,7 +155,7 @@ def _environment(root: Path, old_root: Path, progress: Progress) -> str:
     command = ["uv", "sync", "--project", str(old_root)]
     try:
         done = subprocess.run(  # noqa: S603 fixed arguments
-            command, env=clean, capture_output=True, text=True, check=False
+            command, env=clean, capture_output=True, encoding="utf-8", errors="replace", check=False
         )
     except FileNotFoundError as error:
         raise UsageError("uv is not installed", hint="pip install uv") from error
@@ -236,7 +240,12 @@ class _Blocks:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         environment.pop("GITHUB_ACTIONS", None)  # a block is no result to annotate
         done = subprocess.run(  # noqa: S603 this interpreter, our own arguments
-            command, env=environment, capture_output=True, text=True, check=False
+            command,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
         if done.returncode < 0 or not (folder / SUMMARY).is_file():
             raise UsageError(

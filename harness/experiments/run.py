@@ -22,7 +22,7 @@ from harness.engines import Engine
 from harness.errors import ConfigError, UsageError
 from harness.events import SessionKind, Trace
 from harness.experiments.plan import ArmPlan
-from harness.experiments.progress import Progress
+from harness.experiments.progress import Progress, Tally
 from harness.experiments.recording import ArmRecorder
 from harness.experiments.rig import Rig
 from harness.machine.gpu import GpuSampler
@@ -224,7 +224,7 @@ def _replay_all(
     arms = [_make_arm(recorder.plan.config, recorder.engine) for recorder in recorders]
     streams = config.replay.streams
     warmups = _make_warmups(dataset, config, len(arms))
-    keep = _TraceSink(recorders, config, progress)
+    keep = _TraceSink(recorders, world, progress)
     looks = SequentialPlan(config.replay.repeats, config.replay.most_repeats)
     mean_s = statistics.fmean(clip.duration_s for clip in dataset.clips)
     starts_ns = arrivals_ns(config.replay.arrivals, streams, mean_s, config.seed)
@@ -279,25 +279,25 @@ def _make_schedule(dataset: Dataset, config: Config, arms: int) -> Iterator[list
 class _TraceSink:
     """Keeps each trace with its arm and says how far the run is."""
 
-    def __init__(
-        self, recorders: Sequence[ArmRecorder], config: Config, progress: Progress
-    ) -> None:
+    def __init__(self, recorders: Sequence[ArmRecorder], world: World, progress: Progress) -> None:
         self._recorders = recorders
-        self._streams = config.replay.streams
+        self._world = world
         self._progress = progress
-        self._done = self._planned = 0
-        self._left_s = 0.0
+        self._tally = Tally([recorder.plan.name for recorder in recorders])
 
     def plan(self, sessions: Sequence[Planned]) -> None:
-        todo = [planned for planned in sessions if not planned.warmup]
-        self._planned += len(todo)
-        self._left_s += sum(planned.clip.duration_s for planned in todo)
+        now_ns = self._world.now_ns()
+        for planned in sessions:
+            if not planned.warmup:
+                self._tally.plan(planned.arm, planned.clip.duration_s, now_ns)
 
     def __call__(self, planned: Planned, trace: Trace) -> None:
-        self._recorders[planned.arm].keep(trace)
-        self._done += 1
-        self._left_s -= planned.clip.duration_s
-        self._progress.clip_done(self._done, self._planned, self._left_s / self._streams)
+        metrics = self._recorders[planned.arm].keep(trace)
+        so_far = self._tally.done(
+            planned.arm, planned.clip.duration_s, self._world.now_ns(),
+            ttft_ms=metrics.ttft_ms, failed=metrics.failed is not None,
+        )  # fmt: skip
+        self._progress.session_done(so_far)
 
 
 def _make_recorders(plans: Sequence[ArmPlan], rig: Rig) -> list[ArmRecorder]:

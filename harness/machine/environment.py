@@ -170,7 +170,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
     try:
         done = subprocess.run(  # noqa: S603 fixed arguments
             ["git", "-C", str(folder), *arguments],  # noqa: S607 the user's own git
-            capture_output=True, text=True, timeout=10, check=True,
+            capture_output=True, text=True, encoding="utf-8", errors="replace",
+            timeout=10, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return None  # no git, or no checkout: the revision is unknown (null)

@@ -78,6 +78,7 @@ def _uncollected() -> Iterator[None]:
 def _write_arms(
     arms: Sequence[Arm], out: Path, trace: bool, embedded: Audio | None, audio: Audio | None
 ) -> list[Path]:
+    from harness.report.drawn import write_index
     from harness.report.exports import comparison_csv, markdown
     from harness.report.page import page
     from harness.report.perfetto import trace_json
@@ -90,6 +91,7 @@ def _write_arms(
         for plot in plots:
             if isinstance(plot, Plot):
                 written += write_plot(plot, out / "plots")
+        written.append(write_index(plots, out / "plots"))
     except OSError as error:
         raise StorageError(
             f"cannot write the report to {out}: {error.strerror or error}",
@@ -107,6 +109,24 @@ def _write_arms(
         write_text(out / name, text)
         written.append(out / name)
     return written
+
+
+def renew_texts(arms: Sequence[Arm], out: Path, audio: Audio | None = None) -> bool:
+    """Write page and Markdown anew around the plots that lie in ``out``: a verdict has changed.
+
+    Returns:
+        Whether it could be done: False where the plots are of an older harness, or not all there.
+    """
+    from harness.report.drawn import read_drawn
+    from harness.report.exports import markdown
+    from harness.report.page import page
+
+    plots = read_drawn(out / "plots")
+    if plots is None:
+        return False
+    write_text(out / "report.html", page(arms, plots, audio))
+    write_text(out / "report.md", markdown(arms, plots))
+    return True
 
 
 def draw_plots(arms: Sequence[Arm], audio: Audio | None = None) -> list[Plot | NoPlot]:

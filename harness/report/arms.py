@@ -108,9 +108,13 @@ def _labels(choices: list[dict[str, str]], folders: list[str]) -> list[str]:
         " · ".join(choice.get(key, DASH) for key in differing or ["chunking"]) for choice in choices
     ]
     repeated = {label for label, count in Counter(labels).items() if count > 1}
-    return [
+    shown = [
         shorten(f"{label} ({folder})" if label in repeated else label, 40)
         for label, folder in zip(labels, folders, strict=True)
+    ]
+    return [  # what was cut may be what told them apart
+        f"{label} #{index}" if shown.count(label) > 1 else label
+        for index, label in enumerate(shown, start=1)
     ]
 
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from harness.metrics import Distribution, Ratio
 from harness.metrics.comparison import Difference
 from harness.report.arms import Arm
+from harness.report.drawn import NoPlot, Plot
 from harness.report.facts import facts, marks
 from harness.report.instrument import instrument
-from harness.report.style import NoPlot, Plot
 from harness.report.table import Row, error_words, headline, show_ratio
 from harness.report.text import DASH, TIMES, judged_by, ms, n_of, plural
 from harness.report.verdict import NO_GATE, Card, card, word

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import msgspec
@@ -18,17 +18,19 @@ from harness.metrics.registry import all_metrics
 from harness.report.answers import answers
 from harness.report.arms import Arm
 from harness.report.clips import clip_views
+from harness.report.drawn import NoPlot, Plot, inline_svg
 from harness.report.facts import facts, marks
 from harness.report.instrument import instrument
 from harness.report.playback import playback
-from harness.report.style import NoPlot, Plot, inline_svg
 from harness.report.table import headline, show_ratio
 from harness.report.text import DASH, TIMES, ms, n_of, percent, plural
-from harness.report.timeline import Audio
 from harness.report.verdict import card, word
 from harness.stats.estimates import percentile
 from harness.text import visible
 from harness.verdicts.calibration import how_to_calibrate, load_calibration
+
+if TYPE_CHECKING:  # it imports what draws
+    from harness.report.timeline import Audio
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

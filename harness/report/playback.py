@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -17,8 +18,10 @@ from harness.metrics.instants import Missing, request_ns
 from harness.metrics.latency import ttft_ms
 from harness.report.arms import Arm
 from harness.report.text import ms
-from harness.report.timeline import Audio
 from harness.text import visible
+
+if TYPE_CHECKING:  # it imports what draws
+    from harness.report.timeline import Audio
 
 MOST_CLIPS = 60  # of a larger run, evenly chosen: the page stays small
 _MOST_AUDIO_BYTES = 4 * 2**20  # of embedded audio, before base64

@@ -9,11 +9,9 @@ for CSS variables (``INKS``), which is how one drawing serves light, dark and pa
 from __future__ import annotations
 
 import io
-import re
 import warnings
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +25,38 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import AutoLocator
 
+from harness.report.drawn import (
+    ARM_COLOURS,
+    BAD,
+    GRID,
+    INK,
+    INKS,
+    MUTED,
+    PAPER,
+    TITLE_GID,
+    TITLE_IN,
+    NoPlot,
+    Plot,
+    inline_svg,
+)
 from harness.report.text import shorten
 
-ARM_COLOURS = (
-    "#0072b2", "#d55e00", "#009e73", "#b65a90", "#4b5563", "#c98a00", "#3a9bd9", "#87872b",
-)  # fmt: skip
+__all__ = [  # with what is defined below: all that a drawing needs
+    "ARM_COLOURS", "ARM_DASHES", "ARM_MARKERS", "BAD", "GRID", "INK", "INKS", "MUTED", "PAPER",
+    "WIDTH_IN", "NoPlot", "Plot", "finish", "inline_svg", "legend", "legend_height_in",
+    "new_figure", "styled", "write_plot",
+]  # fmt: skip
+
 ARM_DASHES: tuple[Any, ...] = (
     "-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)),
     (0, (3, 1)), (0, (8, 2)), (0, (1, 2)), (0, (4, 1, 1, 1, 1, 1)),
 )  # fmt: skip
 ARM_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 
-INK, MUTED, GRID, PAPER, BAD = "#1b2330", "#5d6878", "#dce1e8", "#ffffff", "#b3261e"
-
-# A colour in a drawing -> the page's CSS variable for it.
-INKS = {
-    INK: "--ink", MUTED: "--muted", GRID: "--grid", PAPER: "--paper", BAD: "--bad",
-    **{colour: f"--arm-{index}" for index, colour in enumerate(ARM_COLOURS)},
-}  # fmt: skip
-
-_INK = re.compile("|".join(INKS))
-
 WIDTH_IN = 7.5
 _PNG_DPI = 120  # 900 pixels: what a page that shows Markdown gives a picture
 _PNG_COMPRESSION = 4  # of 9: a third of the time for a tenth more bytes
 _MOST_TICKS = 7  # of an axis; each is measured and drawn three times
-_TITLE_IN = 0.34  # a strip at the top that holds the title; the page, which has headings, cuts it
-_TITLE_GID = "plot-title"
 
 _RC: dict[Any, Any] = {
     "axes.edgecolor": MUTED, "axes.labelcolor": INK, "axes.labelsize": 9, "axes.linewidth": 0.8,
@@ -72,26 +75,6 @@ _RC: dict[Any, Any] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """One drawing with the words that go with it."""
-
-    name: str  # the files' stem
-    title: str  # what is shown
-    caption: str  # how to read it, with n; also the text for who cannot see it
-    svg: str
-    png: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class NoPlot:
-    """A drawing that these runs have no data for."""
-
-    name: str
-    title: str
-    why: str
-
-
 @contextmanager
 def styled() -> Iterator[None]:
     """Matplotlib under this module's settings, whatever the user's own are."""
@@ -103,16 +86,16 @@ def styled() -> Iterator[None]:
 
 def new_figure(title: str, height_in: float) -> Figure:
     """A figure of the page's width whose title strip is left free by the layout."""
-    total_in = height_in + _TITLE_IN
+    total_in = height_in + TITLE_IN
     figure = Figure(figsize=(WIDTH_IN, total_in), layout="constrained")
     engine: Any = figure.get_layout_engine()
     engine.set(
-        rect=(0.004, 0, 0.99, 1 - _TITLE_IN / total_in), w_pad=0.04, h_pad=0.05, wspace=0.03,
+        rect=(0.004, 0, 0.99, 1 - TITLE_IN / total_in), w_pad=0.04, h_pad=0.05, wspace=0.03,
         hspace=0.03,
     )  # fmt: skip
     figure.text(
         0.008, 1 - 0.09 / total_in, shorten(title, 90), fontsize=11.5, fontweight="bold", va="top",
-        gid=_TITLE_GID,
+        gid=TITLE_GID,
     )  # fmt: skip
     return figure
 
@@ -212,35 +195,3 @@ def write_plot(plot: Plot, folder: Path) -> list[Path]:
     svg.write_text(plot.svg, encoding="utf-8")
     png.write_bytes(plot.png)
     return [svg, png]
-
-
-_TAG = re.compile(r"<[^<>]*>")  # in texts and attributes matplotlib escapes both brackets
-
-
-def _for_page(tag: str, used: Container[str]) -> str:
-    """One tag of a drawing, without an id that nothing refers to, in the page's colours."""
-    tag = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", tag)
-    # Colours are in style="" only in matplotlib's SVG, where var() works.
-    return re.sub(r' style="[^"]*"', lambda style: _INK.sub(_variable, style[0]), tag)
-
-
-def _variable(ink: re.Match[str]) -> str:
-    return f"var({INKS[ink[0]]})"
-
-
-def inline_svg(plot: Plot) -> str:
-    """The drawing as an element of the page: no title strip, the page's colours, no stray ids."""
-    svg = plot.svg[plot.svg.index("<svg") :]
-    svg = re.sub(rf'<g id="{_TITLE_GID}">.*?</g>', "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
-    used = set(re.findall(r"#([\w-]+)[\")]", svg))
-    svg = _TAG.sub(lambda tag: _for_page(tag[0], used), svg)
-    width_pt, height_pt = map(float, re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)[0])
-    cut_pt = _TITLE_IN * 72
-    head = (
-        f'<svg class="plot" viewBox="0 {cut_pt:g} {width_pt:g} {height_pt - cut_pt:g}"'
-        ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-        ' role="presentation" focusable="false">'
-    )
-    return re.sub(r"\n\s*", "\n", head + svg[svg.index(">") + 1 :])

@@ -97,14 +97,24 @@ def _cannot_write(path: Path, error: OSError) -> StorageError:
 
 
 _KEPT = {EVENTS: "run", "comparison.json": "comparison"}
+# Of whoever these are, a run would write over them.
+_OURS = (CONFIG, ENVIRONMENT, CLIPS, SUMMARY, TELEMETRY, HOST, "junit.xml", "report.md",
+         "report.html", "comparison.csv", "trace.json")  # fmt: skip
 
 
 def refuse_used(folder: Path) -> None:
-    """A run or a comparison is never written over.
+    """A run or a comparison is never written over, nor is anybody's file of the same name.
 
     Raises:
         UsageError: the folder holds one already.
     """
+    if not any((folder / name).exists() for name in _KEPT):
+        foreign = [name for name in _OURS if (folder / name).exists()]
+        if foreign:
+            raise UsageError(
+                f"this folder holds {', '.join(foreign)}, which a run would write over",
+                value=str(folder), hint="choose another with hydra.run.dir=FOLDER",
+            )  # fmt: skip
     kept = [what for name, what in _KEPT.items() if (folder / name).exists()]
     if kept:
         raise UsageError(
@@ -146,7 +156,8 @@ class RunWriter:
                 self._clips: IO[bytes] = (folder / CLIPS).open("xb")
         except UsageError:
             self._events.close()
-            (folder / EVENTS).unlink(missing_ok=True)  # the folder can be tried again
+            for name in (EVENTS, CONFIG, ENVIRONMENT):  # the folder can be tried again
+                (folder / name).unlink(missing_ok=True)
             raise
 
     def append(self, trace: Trace, metrics: ClipMetrics) -> None:
@@ -186,9 +197,13 @@ class RunWriter:
             os.fsync(file.fileno())
         except OSError as error:
             raise _cannot_write(Path(file.name), error) from error
+        _require_in_place(file)
 
     def finish(self, summary: Summary) -> None:
         """Write ``summary.json``: from here on the run counts as finished."""
+        for file in (self._events, self._clips):
+            if not file.closed:
+                _require_in_place(file)
         self.close()
         write_json(self.folder / SUMMARY, summary)
 
@@ -198,6 +213,18 @@ class RunWriter:
                 file.close()
             except OSError as error:  # a buffered tail that no longer fits
                 raise _cannot_write(Path(file.name), error) from error
+
+
+def _require_in_place(file: IO[bytes]) -> None:
+    """What is written to a file that was removed or replaced is lost, without an error."""
+    path = Path(file.name)
+    with suppress(OSError):
+        if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return
+    raise StorageError(
+        f"{path} is gone: it was removed, moved or replaced while the run was writing to it",
+        hint="measure again, and leave the run's folder alone meanwhile",
+    )
 
 
 def load_run(folder: Path) -> Run:
@@ -212,6 +239,12 @@ def load_run(folder: Path) -> Run:
             "no run in this folder (it has no events.jsonl)",
             value=str(folder),
             hint="name the folder that `run` printed; for a comparison, one of its arms' folders",
+        )
+    if missing := [n for n in (CONFIG, ENVIRONMENT, CLIPS) if not (folder / n).is_file()]:
+        raise StorageError(
+            f"the run in {folder} was ended before its first session, or copied in part: it has"
+            f" {EVENTS}, and no {' or '.join(missing)}",
+            hint="measure again; nothing can be read from this folder",
         )
     config, _ = decode_yaml(folder / CONFIG, ConfigShape)
     events = decode_lines(folder / EVENTS, Event)

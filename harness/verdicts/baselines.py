@@ -15,6 +15,7 @@ from harness.machine.environment import Environment
 from harness.metrics import METRICS_VERSION, ClipMetrics
 from harness.metrics.registry import by_name
 from harness.runs.folder import load_run, write_text
+from harness.runs.names import inside
 from harness.runs.reading import decode_json, refuse_absurd
 from harness.runs.summarise import measured_again
 from harness.runs.validity import ALLOWABLE
@@ -81,7 +82,7 @@ def save_baseline(
     """
     if not re.fullmatch(r"[\w][\w.+-]*", name):
         raise UsageError("name of a baseline", value=name, allowed="letters, digits, . _ + -")
-    path = folder / f"{name}.json"
+    path = inside(folder, f"{name}.json", "a baseline")
     if path.exists() and not replace:
         raise UsageError(
             "there is a baseline of this name", value=name, hint="another name, or --replace"

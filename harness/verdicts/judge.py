@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from harness.config import GateConfig
-from harness.errors import BaselineError
+from harness.errors import BaselineError, UsageError
 from harness.machine.environment import Environment
 from harness.metrics import METRICS_VERSION
 from harness.runs.folder import Run, RunWriter, load_run
@@ -19,7 +19,7 @@ from harness.runs.validity import not_allowed
 from harness.verdicts.baselines import FOLDER, Baseline, load_baseline, require_comparable
 from harness.verdicts.calibration import load_calibration
 from harness.verdicts.gates import JudgingContext, check_arm, check_references, judge
-from harness.verdicts.rules import BASELINE
+from harness.verdicts.rules import BASELINE, compares_with_baseline, parse_rules
 from harness.verdicts.sequential import SequentialPlan, confirm, to_confirm
 
 
@@ -40,11 +40,17 @@ def load_against(
 
     Raises:
         BaselineError: there is none of this name, or it may not be compared with.
-        UsageError: a field of ``gate.allow`` that there is not.
+        UsageError: ``gate.allow`` names no field, or no rule compares with a baseline.
     """
     name = name or gate.baseline
     if name is None:
         return None
+    if not any(compares_with_baseline(rule) for rule in parse_rules(gate.rules)):
+        raise UsageError(
+            f"a baseline is named, and no rule of gate {gate.name} compares with one", value=name,
+            allowed="a gate with rules `vs baseline`, such as gate=ci",
+            hint="add gate=ci, or leave the baseline out",
+        )  # fmt: skip
     baseline = load_baseline(name, folder)
     return BaselineReference(baseline, require_comparable(baseline, environment, gate.allow))
 

@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("command_line")]
         (["run", "dataset.manifest=nowhere.jsonl"], "no such manifest"),
         (["run", "dataset.clips=[nobody]"], "nobody"),
         (["run", "model=voxtral_mini_4b_realtime", "replay.streams=9"], "model.max_streams=8"),
-        (["run", "chunking=[1"], "input '[1'"),
+        (["run", "chunking=[1"], "config group chunking: '[1'"),
         (["run", "engine=scripted", "session=live", "dataset.manifest=bare.jsonl"], "align"),
         (["run", "hydra.run.dir=file/run"], "another with hydra.run.dir"),
         (["compare", "chunking=1word"], "compare needs two arms"),

@@ -32,7 +32,7 @@ def test_figures_of_a_killed_run_are_exported_with_exit_code_4(
     Path("figures.json").unlink()
     Path("out/summary.json").unlink()
     assert export_bencher("out") == 4
-    assert "out did not finish; 1 clips were kept" in capsys.readouterr().err
+    assert "1 of 1 sessions were kept" in capsys.readouterr().err
     assert Path("figures.json").is_file()
 
 

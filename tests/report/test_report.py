@@ -99,7 +99,7 @@ def report(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_has_every_file(report: Path) -> None:
-    expected = {"report.html", "report.md", "comparison.csv", "trace.json"}
+    expected = {"report.html", "report.md", "comparison.csv", "trace.json", "plots/plots.json"}
     expected |= {f"plots/{name}.{kind}" for name in PLOTS for kind in ("svg", "png")}
     assert {str(path.relative_to(report)) for path in report.rglob("*.*")} == expected
 
@@ -331,7 +331,7 @@ def test_arms_are_told_apart_by_what_differs() -> None:
     one, two = make_arm_runs((1, 6), clips=1)
     assert [arm.label for arm in arms_of([one, two])] == ["1word", "6word"]
     labels = [arm.label for arm in arms_of([one, one])]
-    assert labels == ["1word (1word)", "1word (1word)"]
+    assert labels == ["1word (1word) #1", "1word (1word) #2"]
 
 
 def test_the_sound_is_in_the_page_when_asked_for() -> None:

@@ -226,10 +226,10 @@ def test_of_two_runs_that_take_a_folder_at_once_one_gets_it_whole(
 
 
 def test_a_folder_that_could_not_be_begun_can_be_tried_again(tmp_path: Path) -> None:
-    (tmp_path / "run/config.yaml").mkdir(parents=True)
+    (tmp_path / "run/environment.json.partial").mkdir(parents=True)
     with pytest.raises(UsageError, match="cannot be written"):
         RunWriter(tmp_path / "run", "seed: 1\n", {})
-    (tmp_path / "run/config.yaml").rmdir()
+    (tmp_path / "run/environment.json.partial").rmdir()
     RunWriter(tmp_path / "run", "seed: 1\n", {}).close()
 
 

@@ -144,7 +144,7 @@ def write_tokenizer(path: Path, kind: Kind, vocabulary: int) -> None:
         ],
         "audio": audio,
     }
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 @functools.cache

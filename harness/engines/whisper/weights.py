@@ -99,7 +99,7 @@ def _load_packaged() -> WhisperWeights:
             allowed=PACKAGED_SHA256,
             hint=_REINSTALL_HINT,
         )
-    options = json.loads((folder / "config.json").read_text())
+    options = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     tensors = _read_ct2(folder / "model.bin")
     return WhisperWeights(
         model=_tiny_en(tensors, options),
@@ -264,7 +264,7 @@ def weights_sha256(folder: Path) -> str:
         if (folder / name).is_file():
             return _sha256([folder / name])
         if index.is_file():
-            parts = set(json.loads(index.read_text())["weight_map"].values())
+            parts = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
             return _sha256([folder / part for part in sorted(parts)])
     raise FileNotFoundError(f"neither model.safetensors nor pytorch_model.bin in {folder}")
 
@@ -280,7 +280,7 @@ def _sha256(files: list[Path]) -> str:
 
 def _token_bytes(tokenizer_json: Path, vocab_size: int) -> tuple[bytes, ...]:
     """The bytes of every id of a byte-level BPE; ``b""`` for added tokens: they are not text."""
-    tokenizer = json.loads(tokenizer_json.read_text())
+    tokenizer = json.loads(tokenizer_json.read_text(encoding="utf-8"))
     byte_of = {char: byte for byte, char in _byte_alphabet().items()}
     table = [b""] * vocab_size
     for token, index in tokenizer["model"]["vocab"].items():

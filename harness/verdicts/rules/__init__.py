@@ -42,6 +42,11 @@ def parse_rules(texts: Iterable[str]) -> tuple[Rule, ...]:
     return tuple(map(_parse, texts))
 
 
+def compares_with_baseline(rule: Rule) -> bool:
+    """Whether a baseline that is named would be asked by this rule."""
+    return isinstance(rule, ComparingRule) and rule.reference in (BASELINE, None)
+
+
 def _parse(text: str) -> Rule:
     words, metrics = RuleWords(text), by_name()
     openings = {opening: kind for kind in KINDS.values() for opening in kind.openings}
