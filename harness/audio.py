@@ -244,10 +244,12 @@ def room_noise(samples: Samples, seconds: float, seed: int) -> Samples:
         [seconds * 16 000], float32.
     """
     count = len(samples) // _FRAME
-    power = np.einsum("ij,ij->i", *[samples[: count * _FRAME].reshape(count, _FRAME)] * 2) / _FRAME
+    frames = samples[: count * _FRAME].reshape(count, _FRAME)
+    power = np.einsum("ij,ij->i", frames, frames) / _FRAME
     quiet = float(np.sqrt(np.percentile(power, 10))) if count else 0.0
     drawn = np.random.default_rng(seed).standard_normal(round(seconds * RATE_HZ), np.float32)
-    return drawn * np.float32(max(quiet, 1 / 32768))
+    noise: Samples = drawn * np.float32(max(quiet, 1 / 32768))
+    return noise
 
 
 class SpeechBounds(msgspec.Struct, frozen=True):

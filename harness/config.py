@@ -18,6 +18,7 @@ import msgspec
 
 from harness.chunking import STRATEGIES, Words
 from harness.datasets import DATASETS, ManifestDataset
+from harness.endpointers import ENDPOINTERS, NoEndpointer
 from harness.engines.inject import InjectConfig
 from harness.engines.python import PythonOptions
 from harness.engines.registry import ENGINES, MODELS
@@ -37,6 +38,7 @@ VARIANTS: dict[str, Registry[Any]] = {
     "engine": ENGINES,
     "dataset": DATASETS,
     "session": SESSIONS,
+    "endpointer": ENDPOINTERS,
 }
 
 
@@ -48,6 +50,9 @@ class ReplayConfig:
     streams: int = 1  # clips replayed at the same time
     arrivals: str = "all_at_once"  # of the streams: all_at_once | staggered | poisson
     warmup: int = 1  # sessions replayed first and thrown away
+    tail_s: float = (
+        5.0  # with an endpointer: how long after a clip the end of the turn is waited for
+    )
     timeout_s: float = 60.0  # a session that has not ended this long after its audio has failed
     shuffle: bool = True  # randomise the order of clips within a repeat, from the seed
     until: str = "repeats"  # decided: go on repeating until the gate has decided every rule
@@ -61,6 +66,7 @@ class ReplayConfig:
         require_number("replay.streams", self.streams, 1, 10_000)
         require_one_of("replay.arrivals", self.arrivals, ("all_at_once", "staggered", "poisson"))
         require_number("replay.warmup", self.warmup, 0)
+        require_number("replay.tail_s", self.tail_s, 0, 600)
         require_number("replay.timeout_s", self.timeout_s, 0, above=True)
         require_one_of("replay.until", self.until, ("repeats", "decided"))
         least = self.repeats if self.until == "decided" else 1
@@ -184,6 +190,7 @@ class Config:
     engine: Any = field(default_factory=TorchOptions)  # an EngineOptions
     dataset: Any = field(default_factory=ManifestDataset)  # a DatasetOptions
     session: Any = field(default_factory=TurnSession)  # a SessionOptions
+    endpointer: Any = field(default_factory=NoEndpointer)  # an EndpointerOptions
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     inject: InjectConfig = field(default_factory=InjectConfig)
     gate: GateConfig = field(default_factory=GateConfig)

@@ -42,6 +42,7 @@ class Recorder:
         chunker: Chunker,
         *,
         on_ready: Callable[[], None],
+        on_turn_ended: Callable[[int], None] = lambda _at_ns: None,
         on_done: Callable[[], None],
     ) -> None:
         self.closed = False  # what comes late is not recorded
@@ -49,6 +50,7 @@ class Recorder:
         self._driver = driver
         self._releases = Releases(chunker)
         self._on_ready = on_ready
+        self._on_turn_ended = on_turn_ended
         self._on_done = on_done
         self._lock = threading.Lock()
         self._tokens: list[Token] = []
@@ -104,8 +106,10 @@ class Recorder:
     def turn_ended(self, by: Literal["engine", "endpointer"] = "engine") -> None:
         at_ns = self._world.now_ns()
         with self._lock:
-            if self._outcome is None:
-                self._turns_ended.append(TurnEnded(at_ns, by))
+            if self._outcome is not None:
+                return
+            self._turns_ended.append(TurnEnded(at_ns, by))
+        self._driver.call_soon(lambda: None if self.closed else self._on_turn_ended(at_ns))
 
     def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
         with self._lock:

@@ -27,7 +27,7 @@ from harness.datasets.load import Clip
 from harness.engines import Engine
 from harness.errors import HarnessError
 from harness.events import GcPause, Trace
-from harness.session import Pacing, SessionPlace, SessionReplay
+from harness.session import Pacing, SessionPlace, SessionReplay, Surroundings
 from harness.ticks import Watch, watched
 
 
@@ -120,11 +120,12 @@ class _Driver:
         first_order: int,
     ) -> None:
         self._world = world
-        self._watch = watch
         self._arms = arms
         self._keep = keep
         self._timeline = world.timeline("driver", costs=False)
         self._store = world.timeline("store", costs=False)
+        self._ears = world.timeline("endpointers", costs=False)
+        self._around = Surroundings(world, self._timeline, self._ears, watch)
         self._waiting = deque(enumerate(plan, start=first_order))
         self._unkept = len(plan)
         self._running: set[SessionReplay] = set()
@@ -139,11 +140,13 @@ class _Driver:
                 began_ns + start_ns, functools.partial(self._next_session, stream)
             )
         self._store.start()
+        self._ears.start()
         try:
             self._timeline.run()
         finally:
             for session in self._running:
                 session.give_up()
+            self._ears.stop()
             self._store.drain()
         if self._error is not None:
             raise self._error
@@ -157,7 +160,7 @@ class _Driver:
         arm = self._arms[planned.arm]
         pacing = msgspec.structs.replace(arm.pacing, flood=arm.pacing.flood or planned.warmup)
         session = SessionReplay(
-            self._world, self._timeline, self._watch, pacing, planned.clip,
+            self._around, pacing, planned.clip,
             SessionPlace(planned.repeat, order, stream),
             on_done=lambda trace: self._session_done(session, planned, trace),
         )  # fmt: skip

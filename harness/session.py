@@ -11,8 +11,10 @@ from harness.audio import RATE_HZ
 from harness.chunking import Chunker
 from harness.clock import NS_PER_MS, NS_PER_S, Timeline, World
 from harness.datasets.load import Clip
+from harness.endpointers import EndpointerOptions, NoEndpointer
 from harness.engines import Engine, OnSockets, Reference
 from harness.events import FinishSent, FrameSent, Session, SessionKind, Trace
+from harness.microphone import Microphone
 from harness.recorder import Recorder
 from harness.ticks import Watch
 
@@ -28,6 +30,17 @@ class Pacing(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float  # after the end of the audio
     flood: bool = False  # every frame is due at t0
     late_ms: float = 0.0  # made late on purpose
+    endpointer: EndpointerOptions = msgspec.field(default_factory=NoEndpointer)
+    tail_s: float = 0.0  # for so long after the clip an end of the turn is waited for
+
+
+class Surroundings(NamedTuple):
+    """What all sessions of a replay share."""
+
+    world: World
+    driver: Timeline  # where sessions happen
+    ears: Timeline  # where endpointers of the client work
+    watch: Watch
 
 
 class SessionPlace(NamedTuple):
@@ -47,23 +60,19 @@ class SessionReplay:
 
     def __init__(
         self,
-        world: World,
-        timeline: Timeline,
-        watch: Watch,
+        around: Surroundings,
         pacing: Pacing,
         clip: Clip,
         place: SessionPlace,
         *,
         on_done: Callable[[Trace], None],
     ) -> None:
-        self._world = world
-        self._timeline = timeline
-        self._watch = watch
+        self._world, self._timeline, self._ears, self._watch = around
         self._pacing = pacing
         self._clip = clip
         self._place = place
         self._on_done = on_done
-        self._t0_ns = world.now_ns()  # until it is known
+        self._t0_ns = self._world.now_ns()  # until it is known
         self._began = False
         self._frames: list[FrameSent] = []
         self._finish: FinishSent | None = None
@@ -76,8 +85,13 @@ class SessionReplay:
         """
         self._engine = engine
         self._recorder = Recorder(
-            self._world, self._timeline, chunker, on_ready=self._begin, on_done=self._done
-        )
+            self._world, self._timeline, chunker,
+            on_ready=self._begin, on_turn_ended=self._turn_ended, on_done=self._done,
+        )  # fmt: skip
+        self._microphone = Microphone(
+            self._clip, self._pacing.endpointer, self._pacing.tail_s,
+            ears=self._ears, turn_ended=lambda: self._recorder.turn_ended("endpointer"),
+        )  # fmt: skip
         self._stream = engine.open(self._recorder, Reference(self._clip.text, self._clip.words))
         self._fail_in_time("the stream was not ready", unless=lambda: self._began)
 
@@ -93,7 +107,7 @@ class SessionReplay:
     def _frame_end(self, index: int) -> int:
         """The sample after the last one of frame ``index``."""
         end: int = round((index + 1) * self._pacing.frame_ms * RATE_HZ / 1000)
-        return min(end, len(self._clip.samples))
+        return min(end, len(self._microphone.samples))
 
     def _due_ns(self, sample: int) -> int:
         """A(sample): the instant at which audio up to this sample exists."""
@@ -101,25 +115,36 @@ class SessionReplay:
 
     def _call_at(self, due_ns: int, action: Callable[[], None]) -> None:
         def unless_over() -> None:
-            if not self._recorder.closed:
+            if not self._recorder.closed and self._finish is None:
                 action()
 
         self._timeline.call_at(due_ns + round(self._pacing.late_ms * NS_PER_MS), unless_over)
 
     def _send_frame(self) -> None:
-        index, samples = len(self._frames), self._clip.samples
+        index, samples = len(self._frames), self._microphone.samples
         begin = self._frame_end(index - 1) if index else 0
         end = self._frame_end(index)
         sent_ns = self._world.now_ns()
         self._stream.feed(samples[begin:end])
         self._frames.append(FrameSent(index=index, due_ns=self._due_ns(end), sent_ns=sent_ns))
+        self._microphone.heard(samples[begin:end])
         if end < len(samples):
             self._call_at(self._due_ns(self._frame_end(index + 1)), self._send_frame)
         else:
-            self._call_at(self._due_ns(end), self._send_finish)
+            self._call_at(self._due_ns(end), lambda: self._send_finish(self._due_ns(end)))
 
-    def _send_finish(self) -> None:
-        due_ns = self._due_ns(len(self._clip.samples))
+    def _turn_ended(self, at_ns: int) -> None:
+        """Somebody said that the turn is over: then the audio ends, unless the speaker goes on.
+
+        In the middle of the speech it was a pause that was cut off. A turn engine is asked for the
+        text all the same, and hears no more; a live one hears the speaker go on.
+        """
+        in_turns = self._pacing.kind is SessionKind.TURN
+        speech_end_ns = self._due_ns(round(self._clip.speech_end_s * RATE_HZ))
+        if self._microphone.stays_open and self._frames and (in_turns or at_ns >= speech_end_ns):
+            self._call_at(at_ns, lambda: self._send_finish(at_ns))
+
+    def _send_finish(self, due_ns: int) -> None:
         sent_ns = self._world.now_ns()
         self._stream.finish()
         self._finish = FinishSent(due_ns=due_ns, sent_ns=sent_ns)
@@ -165,4 +190,5 @@ class SessionReplay:
             language=clip.language,
             words=clip.words,
             model_delay_ms=self._engine.info.model_delay_ms,
+            endpointer=self._pacing.endpointer.name,
         )

@@ -33,10 +33,21 @@ class EndpointerOptions:
     """Options of one endpointer."""
 
     keeps_open: ClassVar[bool] = True  # the microphone stays open after the clip
+    at_client: ClassVar[bool] = True  # it is made here, and hears what is sent
+    registered_as: ClassVar[str] = ""  # its name in the registry; empty: the class's, in small
 
-    def make(self) -> Endpointer | None:
-        """A fresh one for a session; None: the client decides nothing itself."""
-        return None
+    def make(self) -> Endpointer:
+        """A fresh one for a session; may take its time: nobody waits for it.
+
+        Raises:
+            UsageError: a package that it needs is not installed.
+        """
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """How results call it."""
+        return self.registered_as or type(self).__name__.removesuffix("Endpointer").lower()
 
 
 @dataclass
@@ -44,11 +55,15 @@ class NoEndpointer(EndpointerOptions):
     """The client ends the audio with the clip: nobody has to find out when a turn is over."""
 
     keeps_open: ClassVar[bool] = False
+    at_client: ClassVar[bool] = False
+    registered_as: ClassVar[str] = "none"
 
 
 @dataclass
 class EngineEndpointer(EndpointerOptions):
     """The engine, or the server, says when a turn is over."""
+
+    at_client: ClassVar[bool] = False
 
 
 ENDPOINTERS: Registry[type[EndpointerOptions]] = Registry(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -28,6 +29,10 @@ def config_identity(config: Config) -> str:
         name: getattr(config.replay, name)
         for name in ("pace", "frame_ms", "streams", "arrivals", "compute_scale")
     }
-    return identity(
-        [replayed, variant_identity(config, ("chunking", "model", "engine", "session"))]
-    )
+    parts: list[Any] = [
+        replayed,
+        variant_identity(config, ("chunking", "model", "engine", "session")),
+    ]
+    if config.endpointer.keeps_open:  # else as before there were endpointers
+        parts.append([variant_identity(config, ("endpointer",)), config.replay.tail_s])
+    return identity(parts)

@@ -63,6 +63,8 @@ def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
     """One comparison: every arm is replayed, interleaved, summarised and judged."""
     for plan in plans:
         rig.engine(plan.config)  # what cannot be loaded leaves no folder behind
+        if plan.config.endpointer.at_client:
+            plan.config.endpointer.make()
     recorders = _make_recorders(plans, rig)
     arms = [{"name": r.plan.name, **msgspec.structs.asdict(r.environment.arm)} for r in recorders]
     for plan in plans:
@@ -167,6 +169,8 @@ def _make_arm(config: Config, engine: Engine) -> ReplayArm:
             timeout_s=config.replay.timeout_s,
             flood=config.replay.pace == "flood",
             late_ms=config.inject.driver_late_ms,
+            endpointer=config.endpointer,
+            tail_s=config.replay.tail_s,
         ),
     )
 

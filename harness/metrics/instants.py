@@ -1,7 +1,8 @@
 """The instants and text that metrics are counted from: small readings of one trace.
 
 ``A(s)`` is the instant at which audio up to second ``s`` exists; ``R`` is the request instant:
-``A(duration)`` in a turn session, ``A(speech onset)`` in a live one.
+``A(duration)`` in a turn session, or ``A(speech end)`` where an endpointer has to find out that it
+is over; ``A(speech onset)`` in a live one.
 """
 
 from __future__ import annotations
@@ -43,8 +44,11 @@ def audio_ns(trace: Trace, second: float) -> int:
 def request_ns(trace: Trace) -> int:
     """R."""
     session = trace.session
-    live = session.kind is SessionKind.LIVE
-    return audio_ns(trace, session.speech_onset_s if live else session.duration_s)
+    if session.kind is SessionKind.LIVE:
+        return audio_ns(trace, session.speech_onset_s)
+    # Where somebody has to find out that the turn is over, the person waits from its last word on.
+    open_end = session.endpointer != "none"
+    return audio_ns(trace, session.speech_end_s if open_end else session.duration_s)
 
 
 def ms(duration_ns: float) -> float:

@@ -214,7 +214,8 @@ def split_words(trace: Trace) -> int | Missing:
 def budget_ms(trace: Trace) -> dict[str, float] | Missing:
     """Where `ttft_ms` went; the parts add up to it.
 
-    Until the token of the first counted word: `send_late` (the harness), then the spans the engine
+    Until the token of the first counted word: `eot`, the wait for the endpointer's decision (its
+    setting), `send_late` (the harness), then the spans the engine
     told, overlaps to the one that began first; in live sessions `wait` for what lies between them
     (audio to come); `delivery`, the way to a server and back. Then `hold` (the chunking strategy).
     No part is negative. `unattributed`:
@@ -236,6 +237,8 @@ def budget_ms(trace: Trace) -> dict[str, float] | Missing:
     live = trace.session.kind is SessionKind.LIVE
     if not live and trace.finish is not None:
         on_the_way.append(Span("send_late", trace.finish.due_ns, trace.finish.sent_ns))
+        if trace.session.endpointer != "none":  # a setting owns it
+            on_the_way.append(Span("eot", asked_ns, trace.finish.due_ns))
     parts: dict[str, int] = {}
     for span, own_ns in covered(on_the_way, asked_ns, token_ns - delivery_ns):
         parts[span.name] = parts.get(span.name, 0) + own_ns
