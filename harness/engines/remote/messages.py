@@ -76,7 +76,7 @@ def _own(message: dict[str, Any], field: str, kind: type[T]) -> T:
         return msgspec.convert(message[field], kind)
     except msgspec.ValidationError as error:
         what = f"{message.get('type')} with a {field!r} that is none"
-        raise ValueError(f"{what}: {error}") from error
+        raise ValueError(shorten(f"{what}: {error}", _SHOWN)) from error
 
 
 def steps_of(message: dict[str, Any]) -> int | None:
