@@ -29,6 +29,7 @@ class LiveSession:
     kind: str = "live"
     step_ms: float = 1000.0  # audio between two decodes
     trim_s: float = 15.0  # open audio above this is cut at the end of a finished sentence
+    interim: bool = False  # show what is not agreed yet, too: it may be taken back
 
     def __post_init__(self) -> None:
         _require_live(self.kind, self.step_ms, self.trim_s)
@@ -42,6 +43,7 @@ class AlignAttSession:
     step_ms: float = 1000.0  # audio between two decodes
     trim_s: float = 15.0  # open audio above this is cut at the end of a finished sentence
     guard_ms: float = 500.0  # a token whose attention is nearer to the end of the audio waits
+    interim: bool = False  # show what waits, too: it may be taken back
 
     def __post_init__(self) -> None:
         _require_live(self.kind, self.step_ms, self.trim_s)

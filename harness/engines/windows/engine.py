@@ -15,6 +15,8 @@ once. The rules (``docs/decisions/0007-live-windows.md``):
 * A window without a prefix begins with a word, whatever the model's first token is: Whisper's
   has white space before it, Voxtral's has none.
 * A pass ends after more tokens than speech can have, ``most_tokens``: a loop.
+* ``session.interim``: what a pass has heard and not committed is shown after it, and may be taken
+  back; what is committed is the same.
 * At the end of the audio one more pass decodes what is open, and all of it is committed.
 """
 
@@ -147,6 +149,8 @@ class LiveStream(LocalStream):
         self._committed: list[WindowToken] = []  # of the open window: the forced prefix
         self._begun = False  # text was said
         self._policy = _make_policy(config)
+        self._open: list[WindowToken] = []  # interim: heard in the last pass, not committed
+        self._shown_open = ""
 
     # --- the driver's side ---
 
@@ -191,7 +195,9 @@ class LiveStream(LocalStream):
                 return
             if not self._policy.wants_more():
                 break
-        self._say(tokens, said, self._policy.end(tokens))
+        said = self._say(tokens, said, self._policy.end(tokens))
+        self._open = tokens[said:]
+        self._show_open(self._engine.world.now_ns())
         laps.resolve()
         self._trim()
 
@@ -200,6 +206,8 @@ class LiveStream(LocalStream):
             self._say_all(arrived_ns)
         if rest := self._text.flush():
             self.token(rest)
+        self._open = []
+        self._show_open(self._engine.world.now_ns())
         self.ended()
 
     def _say_all(self, arrived_ns: int) -> None:
@@ -237,8 +245,24 @@ class LiveStream(LocalStream):
             glued = self._begun and not self._committed and not starts_word(token)
             self._committed.append(token)
             self._begun = True
-            self.token(" " * glued + self._text.push(token.id))
+            at_ns = self._engine.world.now_ns()
+            self.token(" " * glued + self._text.push(token.id), at_ns)
+            # What was open begins with it, or was heard otherwise.
+            agrees = bool(self._open) and self._open[0].id == token.id
+            self._open = self._open[1:] if agrees else []
+            self._show_open(at_ns)
         return max(said, until)
+
+    def _show_open(self, at_ns: int) -> None:
+        """Show what is not committed yet, in the same instant as what has been committed of it."""
+        if not self._config.interim:
+            return
+        text = b"".join(token.text for token in self._open).decode(errors="ignore")
+        if self._open and self._begun and not self._committed and not starts_word(self._open[0]):
+            text = " " + text
+        if text != self._shown_open:
+            self._shown_open = text
+            self.hypothesis(0, text, False, at_ns)
 
     def _trim(self) -> None:
         """Drop audio whose text was reported in full, with its part of the prefix."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from harness.clock import VirtualWorld
 from harness.datasets import ManifestDataset
 from harness.datasets.load import load_dataset
+from harness.display import Display
 from harness.engines import EngineInfo
 from harness.engines.sessions import AlignAttSession, LiveSession
 from harness.engines.torch.worker import Laps, LocalEngine
@@ -83,12 +86,19 @@ class Heard:
         self.tokens: list[tuple[str, int]] = []  # text, ms
         self.spans: list[tuple[str, float, float]] = []
         self.outcome: str | None = None
+        self.display = Display()
+        self.shown: list[tuple[str, float]] = []  # after each hypothesis: all of it, ms
 
     def ready(self) -> None:
         pass
 
-    def token(self, text, at_ns=None) -> None:
+    def token(self, text, at_ns=None, after_ns=None) -> None:
         self.tokens.append((text, self.world.now_ns() / MS))
+        self.display.token(text)
+
+    def hypothesis(self, segment, text, final, at_ns=None, after_ns=None) -> None:
+        self.display.hypothesis(segment, text, final=final)
+        self.shown.append((self.display.shown, self.world.now_ns() / MS))
 
     def span(self, name, start_ns, end_ns, shared_by=1) -> None:
         self.spans.append((name, start_ns / MS, end_ns / MS))
@@ -255,6 +265,29 @@ def test_a_loop_is_ended_by_what_speech_can_have():
 
     assert heard.outcome == "ended"
     assert len(heard.tokens) == 4 * 8 + 8
+
+
+@pytest.mark.parametrize("config", [LiveSession, AlignAttSession])
+def test_what_is_not_committed_yet_is_shown_on_request(config):
+    _, plain = session(config(step_ms=500))
+    _, heard = session(config(step_ms=500, interim=True))
+    assert heard.tokens == plain.tokens  # neither another text nor another instant
+    assert plain.shown == []
+    assert heard.display.open == ""  # nothing is left that was never committed
+    assert heard.display.committed == heard.text
+    first_ms = {  # since when the display has had so many words
+        count: next(at for text, at in heard.shown if len(text.split()) >= count)
+        for count in (1, 2, 3)
+    }
+    for count, (_, committed_ms) in zip((1, 2, 3), plain.tokens, strict=False):
+        assert first_ms[count] <= committed_ms
+
+
+def test_an_interim_that_is_confirmed_never_flickers():
+    _, heard = session(LiveSession(step_ms=500, interim=True))
+    words = [text.replace(" uh", "").split() for text, _ in heard.shown]
+    for before, after in pairwise(words):
+        assert after[: len(before) - 1] == before[:-1]  # the last word may go on
 
 
 def test_silence_is_not_decoded():
