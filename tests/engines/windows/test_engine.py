@@ -361,7 +361,7 @@ def test_nothing_is_told_after_close():
     stream = LiveEngine(Utterances(world), AlignAttSession()).open(heard)
     note = heard.token
 
-    def close_at_once(text, at_ns=None):
+    def close_at_once(text, at_ns=None, after_ns=None):
         note(text)
         stream.close()
 
