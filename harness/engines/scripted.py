@@ -6,6 +6,10 @@ import itertools
 import math
 import random
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
 
 from harness.audio import RATE_HZ
 from harness.clock import NS_PER_MS, NS_PER_S, Timeline, World
@@ -24,6 +28,7 @@ class ScriptedOptions:
     first_ms: float = 50.0  # turn: end of audio to first token; live: end of a word to its token
     token_ms: float = 20.0  # turn: from each token to the next
     jitter_ms: float = 0.0  # each delay is stretched by up to this much, from the seed
+    script: str | None = None  # a JSON file of updates (see :class:`Step`), in place of the delays
 
     def __post_init__(self) -> None:
         require_number("engine.first_ms", self.first_ms, -math.inf)
@@ -35,12 +40,48 @@ class ScriptedOptions:
         return ScriptedEngine(self, setting.world, setting.kind, setting.seed)
 
 
+class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of a script: what the engine says at one instant of every session.
+
+    Either ``text``, appended or (with ``segment``) in place of the segment's text, or an event.
+    """
+
+    at_s: float  # of the audio, from its beginning
+    text: str | None = None
+    segment: int | None = None
+    final: bool = False  # of the segment: it never changes again
+    event: Literal["turn_ended", "speech_started"] | None = None
+
+
+def read_script(path: Path) -> tuple[Step, ...]:
+    """The steps of a script, in order of time.
+
+    Raises:
+        ConfigError: it cannot be read, or is not a list of steps.
+    """
+    try:
+        steps = msgspec.json.decode(path.read_bytes(), type=list[Step])
+    except OSError as error:
+        raise ConfigError(f"engine.script cannot be read: {error}", value=str(path)) from error
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ConfigError(
+            f"engine.script is not a list of steps: {error}", value=str(path),
+            allowed='[{"at_s": 1.5, "segment": 0, "text": "It was", "final": false}, '
+            '{"at_s": 3.1, "event": "turn_ended"}]',
+        ) from error  # fmt: skip
+    for number, step in enumerate(steps, start=1):
+        if (step.text is None) == (step.event is None):
+            raise ConfigError(f"engine.script: step {number} needs a text or an event, not both")
+    return tuple(sorted(steps, key=lambda step: step.at_s))
+
+
 class ScriptedEngine:
     """Says the reference, a token a word, at instants that the config states.
 
     * turn: token ``i`` comes ``first_ms + i * token_ms`` after ``finish``.
     * live: the token of a word comes ``first_ms`` after the end of that word, as counted from the
       first ``feed``; ``first_ms`` may be negative: a word before it was spoken.
+    * with a script: every step at its second of the audio, whatever the kind of session.
 
     Raises:
         ConfigError: a turn session with a negative ``first_ms``; a live session on a clip without
@@ -63,12 +104,13 @@ class ScriptedEngine:
         self._kind = kind
         self._seed = seed
         self._sessions = itertools.count()
+        self._script = () if config.script is None else read_script(Path(config.script))
         self._worker = world.timeline("scripted-engine")
         self._worker.start()
 
     def open(self, listener: Listener, reference: Reference | None = None) -> _ScriptedStream:
         reference = reference or Reference(text="one two three")
-        if self._kind is SessionKind.LIVE and not reference.words:
+        if self._kind is SessionKind.LIVE and not reference.words and not self._script:
             raise ConfigError(
                 "engine=scripted with session=live needs word timings, and this clip has none",
                 value=reference.text[:60],
@@ -77,8 +119,9 @@ class ScriptedEngine:
         listener.ready()
         jitter = random.Random(f"{self._seed}/{next(self._sessions)}")  # noqa: S311 not a secret
         return _ScriptedStream(
-            self._config, self._world, self._worker, self._kind, listener, reference, jitter
-        )
+            self._config, self._script, self._worker, self._world, listener, reference, jitter,
+            live=self._kind is SessionKind.LIVE,
+        )  # fmt: skip
 
     def close(self) -> None:
         self._worker.stop()
@@ -88,17 +131,20 @@ class _ScriptedStream:
     def __init__(
         self,
         config: ScriptedOptions,
-        world: World,
+        script: tuple[Step, ...],
         worker: Timeline,
-        kind: SessionKind,
+        world: World,
         listener: Listener,
         reference: Reference,
         jitter: random.Random,
+        *,
+        live: bool,
     ) -> None:
         self._config = config
+        self._script = script
         self._world = world
         self._worker = worker
-        self._live = kind is SessionKind.LIVE
+        self._live = live
         self._listener = listener
         self._reference = reference
         self._jitter = jitter
@@ -106,7 +152,12 @@ class _ScriptedStream:
         self._closed = False
 
     def feed(self, samples: Samples) -> None:
-        if self._live and self._last_due_ns is None:
+        if self._script and self._last_due_ns is None:
+            audio_zero_ns = self._world.now_ns() - len(samples) * NS_PER_S // RATE_HZ
+            for step in self._script:
+                self._last_due_ns = audio_zero_ns + round(step.at_s * NS_PER_S)
+                self._worker.call_at(self._last_due_ns, lambda step=step: self._play(step))  # type: ignore[misc]
+        elif self._live and self._last_due_ns is None:
             audio_zero_ns = self._world.now_ns() - len(samples) * NS_PER_S // RATE_HZ
             self._schedule(
                 [
@@ -118,7 +169,7 @@ class _ScriptedStream:
 
     def finish(self) -> None:
         now_ns = self._world.now_ns()
-        if not self._live:
+        if not self._live and not self._script:
             words = [word.text for word in words_of(self._reference.text)]
             step_ns = self._config.token_ms * NS_PER_MS
             self._schedule(
@@ -143,6 +194,18 @@ class _ScriptedStream:
     def _tell(self, text: str) -> None:
         if not self._closed:
             self._listener.token(text)
+
+    def _play(self, step: Step) -> None:
+        if self._closed:
+            return
+        if step.event == "turn_ended":
+            self._listener.turn_ended()
+        elif step.event == "speech_started":
+            self._listener.speech_started()
+        elif step.segment is None:
+            self._listener.token(step.text or "")
+        else:
+            self._listener.hypothesis(step.segment, step.text or "", step.final)
 
     def _end(self) -> None:
         if not self._closed:
