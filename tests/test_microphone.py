@@ -16,8 +16,9 @@ from harness.endpointers import Endpointer, EndpointerOptions, EngineEndpointer,
 from harness.engines import Samples
 from harness.engines.scripted import ScriptedEngine, ScriptedOptions
 from harness.events import SessionKind, Trace, Word
-from harness.metrics.instants import request_ns
+from harness.metrics.instants import cut_off, request_ns
 from harness.replay import Planned, ReplayArm, replay
+from harness.runs.impossible import refuse_impossible
 from harness.session import Pacing
 from tests.conftest import make_clip
 from tests.traces import figures
@@ -120,6 +121,18 @@ def test_a_pause_that_is_cut_off_ends_a_turn_and_not_a_live_session() -> None:
     assert [at_s(live, end.at_ns) for end in live.turns_ended] == [0.5, 1.5]
     assert finished_s(live) == 1.5
     assert live.text == "one two"
+
+
+def test_a_turn_that_is_cut_off_has_no_latency_and_loses_its_words() -> None:
+    trace = session(TURN, At((0.5,)))
+    assert cut_off(trace)
+    refuse_impossible("here", [trace])  # half of the frames, and not edited
+    clip = figures(trace)
+    assert (clip.ttft_ms, clip.final_ms, clip.budget_ms) == (None, None, None)
+    assert "cut off" in clip.why_null["ttft_ms"]
+    assert not cut_off(session(TURN, At((1.5,))))
+    assert not cut_off(session(LIVE, At((0.5,))))
+    assert not cut_off(session(TURN, NoEndpointer()))
 
 
 def test_nobody_waits_longer_than_the_tail() -> None:

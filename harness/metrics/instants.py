@@ -26,6 +26,7 @@ class Missing(msgspec.Struct, frozen=True):
 
 # Why such metrics of the two are not compared.
 OTHER_REQUEST = "counts from the end of the audio in turn sessions, from speech onset in live ones"
+CUT_OFF = Missing("the turn was cut off before its end: see false_cutoffs")
 FLOOD = "replay.pace=flood: no latency"  # why audio that came too fast has none
 NO_TEXT = Missing("no text")
 NO_WORD = Missing("no word that is counted: punctuation, fillers or annotations only")
@@ -49,6 +50,17 @@ def request_ns(trace: Trace) -> int:
     # Where somebody has to find out that the turn is over, the person waits from its last word on.
     open_end = session.endpointer != "none"
     return audio_ns(trace, session.speech_end_s if open_end else session.duration_s)
+
+
+def cut_off(trace: Trace) -> bool:
+    """Whether an endpointer ended a turn in the middle of the speech: what follows is not heard."""
+    session, finish = trace.session, trace.finish
+    return (
+        session.kind is SessionKind.TURN
+        and session.endpointer != "none"
+        and finish is not None
+        and finish.due_ns < audio_ns(trace, session.speech_end_s)
+    )
 
 
 def ms(duration_ns: float) -> float:

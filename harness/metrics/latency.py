@@ -21,6 +21,7 @@ from harness.metrics.accuracy import char_edits, word_edits
 from harness.metrics.corpus import NO_SPANS
 from harness.metrics.counted import first_word
 from harness.metrics.instants import (
+    CUT_OFF,
     FLOOD,
     NO_TEXT,
     NO_WORD,
@@ -29,6 +30,7 @@ from harness.metrics.instants import (
     Missing,
     audio_ns,
     covered,
+    cut_off,
     deliveries_ns,
     is_compute,
     is_delivery,
@@ -275,10 +277,14 @@ def clip_metrics(
     functions = {one.name: one.function for one in measured} | _BESIDES
     unpaced = {one.name for one in measured if one.unpaced}
     outside = {one.name for one in measured if not is_ours(one)}
+    cut = failed is None and cut_off(trace)
+    from_request = {one.name for one in measured if one.from_request or one.infinite} | {*_BESIDES}
     figures: dict[str, Any] = {}
     for name, function in functions.items():
         if pace == "flood" and name not in unpaced:
             figures[name] = Missing(FLOOD)
+        elif cut and name in from_request:
+            figures[name] = CUT_OFF
         elif failed is None or name == "send_lateness_ms":
             figures[name] = _foreign(function, trace) if name in outside else function(trace)
         else:
