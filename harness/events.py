@@ -168,6 +168,7 @@ class Session(msgspec.Struct, frozen=True, tag_field="event", tag="started"):
     words: tuple[Word, ...] = ()  # empty: the manifest has no word timings
     language: str = "en"  # any tag, kept as its primary subtag; decides the normaliser
     model_delay_ms: float = 0.0  # live: by how much the model is set to lag behind the audio
+    endpointer: str = "none"  # who was to say that the turn is over; none: the client, by the clip
 
     def __post_init__(self) -> None:
         """Raises ValueError: not the tag of a language."""

@@ -72,6 +72,8 @@ def _row(arms: Sequence[Arm], metric: Metric, statistic: str) -> Row | None:
     live = any(arm.summary.arm.get("session") == SessionKind.LIVE for arm in arms)
     if not any(cell.n for cell in cells) or (metric.only_live and not live):
         return None
+    if metric.if_taken_back and not any(clip.takes_back for a in arms for clip in a.run.clips):
+        return None
     differences = tuple(arm.difference(metric.name, statistic) for arm in arms)
     label = metric.label if statistic == "value" else f"{metric.label} {statistic}"
     return Row(metric.name, statistic, label, known[0].unit, cells, differences)
