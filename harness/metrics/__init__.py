@@ -42,7 +42,11 @@ class Edits(msgspec.Struct, frozen=True):
         return self.substitutions + self.deletions + self.insertions
 
 
-class Revised(msgspec.Struct, frozen=True):
+class EditsThen(Edits, frozen=True, array_like=True):
+    """Edits of what was shown at some moment: a list in files, for there are several a session."""
+
+
+class Revised(msgspec.Struct, frozen=True, array_like=True):
     """What was taken back of what a client had been shown, of one clip."""
 
     updates: int  # in which a word was changed or taken back
@@ -109,10 +113,10 @@ class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     word_edits: Edits | None = None
     char_edits: Edits | None = None
     # Of what was shown so long after the end of speech; characters where the text is told as CER.
-    edits_at_0ms: Edits | None = None
-    edits_at_250ms: Edits | None = None
-    edits_at_500ms: Edits | None = None
-    edits_at_1000ms: Edits | None = None
+    edits_at_0ms: EditsThen | None = None
+    edits_at_250ms: EditsThen | None = None
+    edits_at_500ms: EditsThen | None = None
+    edits_at_1000ms: EditsThen | None = None
     revised: Revised | None = None
     false_cutoffs: tuple[int, int] | None = None  # pauses cut, pauses
     lost_after_pause: tuple[int, int] | None = None  # words lost, words

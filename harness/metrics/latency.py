@@ -17,7 +17,7 @@ import msgspec
 from harness.clock import NS_PER_MS
 from harness.events import Failed, SessionKind, Span, Trace
 from harness.languages.units import spoken_words, words_of
-from harness.metrics import ClipMetrics, Edits, live, lost, revision, turns
+from harness.metrics import ClipMetrics, EditsThen, live, lost, revision, turns
 from harness.metrics.accuracy import char_edits, told_as_cer, word_edits
 from harness.metrics.corpus import AFTER_MS, NO_SPANS
 from harness.metrics.counted import first_word
@@ -379,12 +379,9 @@ def _error_figures_at(trace: Trace, *, random_weights: bool, paced: bool) -> dic
     session = trace.session
     spoken_ns = audio_ns(trace, session.speech_end_s)
     texts = texts_at(trace, [spoken_ns + after_ms * NS_PER_MS for after_ms in AFTER_MS])
-    edits: Callable[[str, str, str], Edits] = word_edits
-    if told_as_cer([session.reference]):
-        edits = char_edits
-    return {
-        f"edits_at_{after_ms}ms": edits(
-            session.reference, "" if trace.failed else text, session.language
-        )
-        for after_ms, text in zip(AFTER_MS, texts, strict=True)
-    }
+    edits_of = char_edits if told_as_cer([session.reference]) else word_edits
+    figures: dict[str, Any] = {}
+    for after_ms, text in zip(AFTER_MS, texts, strict=True):
+        edits = edits_of(session.reference, "" if trace.failed else text, session.language)
+        figures[f"edits_at_{after_ms}ms"] = EditsThen(*msgspec.structs.astuple(edits))
+    return figures

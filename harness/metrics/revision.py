@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
+from itertools import accumulate
 
 from harness.events import Trace
 from harness.languages.units import is_blank, words_of
@@ -48,9 +49,15 @@ def first_stable_ms(trace: Trace) -> float | Missing:
     at = first_counted(text, trace.session.language)
     if at is None:
         return NO_WORD
-    ends = [word.end for word in words_of(text)]
-    word = shown_words(trace)[bisect.bisect_right(ends, at)]
-    return ms(word.shown_ns - request_ns(trace))
+    words = list(words_of(text))
+    index = bisect.bisect_right([word.end for word in words], at)
+    if takes_back(trace):
+        return ms(shown_words(trace)[index].shown_ns - request_ns(trace))
+    start, written = words[index].start, words[index].text
+    last = start + max((k for k, sign in enumerate(written) if bare(sign)), default=0)
+    chunk_ends = list(accumulate(len(chunk.text) for chunk in trace.chunks))
+    chunk = trace.chunks[bisect.bisect_right(chunk_ends, last)]
+    return ms(chunk.at_ns - request_ns(trace))
 
 
 @metric_function(
@@ -64,9 +71,9 @@ def first_stable_ms(trace: Trace) -> float | Missing:
 def final_known_ms(trace: Trace) -> float | Missing:
     """The event by which the client knows that the text is final - A(speech end).
 
-    The first of these at or after the last change of the text: the final of the last segment that
-    has text; an end of turn; the end of the stream. Missing: no text; only our ending the audio
-    brought it (`censored`).
+    The first of these at or after the last change of the text: the final after which no segment
+    with text is open; an end of turn; the end of the stream. Missing: no text; only our ending the
+    audio brought it (`censored`).
     """
     if not text_chunks(trace):
         return NO_TEXT
@@ -75,7 +82,7 @@ def final_known_ms(trace: Trace) -> float | Missing:
     changed_ns = _last_change_ns(trace)
     known_ns = [max(trace.outcome.at_ns, changed_ns)]
     known_ns += [end.at_ns for end in trace.turns_ended if end.at_ns >= changed_ns]
-    closed_ns = _last_segment_closed_ns(trace, changed_ns)
+    closed_ns = _all_closed_ns(trace, changed_ns)
     known_ns += [closed_ns] if closed_ns is not None else []
     return ms(min(known_ns) - audio_ns(trace, trace.session.speech_end_s))
 
@@ -92,27 +99,27 @@ def _last_change_ns(trace: Trace) -> int:
     return changed_ns
 
 
-def _last_segment_closed_ns(trace: Trace, changed_ns: int) -> int | None:
-    """When the client had the final of the last segment with text; None: text came after it."""
+def _all_closed_ns(trace: Trace, changed_ns: int) -> int | None:
+    """When the client had the final after which no segment is open; None: there is no such one."""
     if takes_back(trace):
         updates = [(c.segment, c.text, c.closes, c.at_ns) for c in trace.chunks]
-    else:  # what the engine closed reaches the client with the chunk that brings its last text
+    else:
         updates = [(h.segment, h.text, h.final, h.at_ns) for h in trace.hypotheses]
-    segments = {
-        segment: (text, final, at_ns)
-        for segment, text, final, at_ns in updates
-        if segment is not None
-    }
-    told = [segment for segment, (text, _, _) in segments.items() if not is_blank(text)]
-    if not told:
+    texts: dict[int, str] = {}
+    closed_ns: dict[int, int] = {}
+    for segment, text, final, at_ns in updates:
+        if segment is not None:
+            texts[segment] = text
+            if final:
+                closed_ns.setdefault(segment, at_ns)
+    if not closed_ns or any(not is_blank(texts[segment]) for segment in texts.keys() - closed_ns):
         return None
-    _, final, at_ns = segments[max(told)]
-    if not final:
-        return None
+    last_ns = max(closed_ns.values())
     if takes_back(trace):
-        return at_ns if at_ns >= changed_ns else None
-    appended = any(t.at_ns > at_ns and not is_blank(t.text) for t in trace.tokens)
-    return None if appended else max(at_ns, changed_ns)
+        return last_ns if last_ns >= changed_ns else None
+    # What the engine closed reaches the client with the chunk that brings its last text.
+    appended = any(t.at_ns > last_ns and not is_blank(t.text) for t in trace.tokens)
+    return None if appended else max(last_ns, changed_ns)
 
 
 def revised(trace: Trace) -> Revised | Missing:

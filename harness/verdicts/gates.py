@@ -219,8 +219,8 @@ def _judge_rules(
             status = "fail"
         else:
             status = "pass" if seen.p_pass <= material.alpha else "inconclusive"
-        if status == "pass" and (why := too_many_censored(rule, material)):
-            open_ = msgspec.structs.replace(seen, seen=f"{seen.seen}; {why}", next=LET_IT_END)
+        if status == "pass" and (censored := too_many_censored(rule, material)):
+            open_ = msgspec.structs.replace(seen, seen=f"{seen.seen}; {censored}", next=LET_IT_END)
             verdicts.append(_verdict(rule, open_, "inconclusive", validity))
             continue
         if status in ("pass", "fail") and (why := too_close(rule, seen, material)):

@@ -10,7 +10,7 @@ import math
 
 from harness.languages.units import is_blank, is_spoken
 from harness.metrics import ClipMetrics
-from harness.metrics.instants import CENSORED, NO_WORD, Missing
+from harness.metrics.instants import NO_WORD, Missing
 from harness.metrics.metric import Metric
 from harness.metrics.summary import samples_by_clip
 from harness.stats.bootstrap import Bootstrap
@@ -50,10 +50,9 @@ def _is_owed(metric: Metric, clip: ClipMetrics) -> bool:
 
 
 def _is_beyond(metric: Metric, clip: ClipMetrics) -> bool:
-    why = clip.why_null.get(metric.name)
-    if why == CENSORED.reason:
+    if metric.needs_end and clip.censored:
         return True
-    no_word = why == NO_WORD.reason
+    no_word = clip.why_null.get(metric.name) == NO_WORD.reason
     silent = clip.figure(metric.name) is None and (no_word or is_blank(clip.hypothesis))
     return clip.failed is not None or (silent and is_spoken(clip.reference))
 
