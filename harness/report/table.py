@@ -84,8 +84,7 @@ def _streaming_penalty(arms: Sequence[Arm], rate: str) -> Row | None:
         else Cell(one.difference, one.difference_ci95, one.clips, one.of, one.why_null)
         for one in found
     )
-    label = f"Streaming penalty ({rate.upper()} live - turn)"
-    return Row("streaming_penalty", "value", label, "1", cells, (None,) * len(arms))
+    return Row("streaming_penalty", "value", "Streaming penalty", "1", cells, (None,) * len(arms))
 
 
 def _row(arms: Sequence[Arm], metric: Metric, statistic: str) -> Row | None:

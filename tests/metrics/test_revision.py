@@ -382,6 +382,36 @@ def test_interims_change_no_committed_text_and_make_no_word_stable_later() -> No
                     assert now <= before, (name, steps)
 
 
+def in_order(steps: Sequence[Step]) -> list[Step]:
+    """The same guesses; every segment is closed, and after those before it."""
+    found: list[Step] = []
+    last, closed = dict[int, str](), 0
+    for at, segment, text, final in steps:
+        if segment >= closed:
+            final_now = final and segment == closed
+            found.append((at, segment, text, final_now))
+            last[segment] = text
+            closed += final_now
+    return found + [(2200, s, last[s], True) for s in sorted(last) if s >= closed]
+
+
+def test_without_its_interims_an_engine_has_the_figures_of_one_that_only_appends() -> None:
+    for seed in range(100):
+        steps = in_order(random_steps(seed))
+        finals = [step for step in steps if step[3]]
+        tokens = [(text, at) for at, _, text, _ in finals]
+        for strategy in (Words(1), Tokens()):
+            with_them = measured(steps, REFERENCE, chunking=strategy)
+            without = measured(finals, REFERENCE, chunking=strategy)
+            assert without == with_them
+            more: dict[str, Any] = {"words": REFERENCE, "kind": LIVE, "ended_ms": 2500}
+            more["reference"] = " ".join(text for text, _ in REFERENCE)
+            appended = figures(make_trace(tokens, chunking=strategy, **more))
+            for name in (*MOVE, "wer", "word_edits", "revised", "mute_s", "yaal_ms"):
+                if name != "final_known_ms":
+                    assert getattr(with_them, name) == getattr(appended, name), (name, steps)
+
+
 def texts_of(seed: int, *, dots: bool = True) -> list[tuple[str, float]]:
     r = random.Random(seed)  # noqa: S311
     pieces = ("fig", " oak", " e", "lm", ".", " ", "", " uh", " something")
