@@ -45,6 +45,34 @@ def test_both_are_those_of_omnisteval(
     assert found == (long and pytest.approx(long))
 
 
+# The same with its SoftSegmenter: "fig oak" from 100 to 500, "elm yew" from 1600 to 2000; when each
+# word came, and long_yaal.
+RESEGMENTED = [
+    ([("fig", 460), ("elm", 1980)], 370),
+    ([("figs", 440), ("oak", 560), ("elm", 2020), ("yew", 2180)], 300),
+    ([("fig", 500), ("oaks", 560), ("elm", 1960), ("yew", 2000)], 345),
+    ([("fig", 320), ("oak", 680)], 300),
+    ([("fig", 520), ("oaks", 640), ("elm", 1920), ("yew", 2240)], 350),
+    ([("fig", 340), ("oaks", 520), ("yew", 2200)], 230),
+    ([("fig", 500), ("oaks", 620), ("elm", 1920), ("yew", 2160)], 340),
+    ([("fig", 480), ("oak", 600), ("elm", 1800), ("yews", 2180)], 270),
+    ([("fig", 340), ("oak", 600), ("elms", 1980), ("yew", 2220)], 325),
+    ([("fig", 500), ("oak", 680), ("elm", 1820)], 305),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("heard", "expected"), RESEGMENTED)
+def test_sessions_of_two_stretches_are_those_of_omnisteval(
+    heard: list[tuple[str, float]], expected: float
+) -> None:
+    trace = make_trace(
+        [(f"{word} ", at) for word, at in heard],
+        words=[("fig", 300), ("oak", 500), ("elm", 1800), ("yew", 2000)],
+        kind=SessionKind.LIVE,
+    )
+    assert long_yaal_ms(trace) == pytest.approx(expected)
+
+
 def test_words_after_the_end_of_the_audio_do_not_count() -> None:
     tokens = [("a", 500), (" b", 1000), (" c", 2100), (" d", 2200)]
     trace = make_trace(tokens, kind=SessionKind.LIVE)  # of 2000 ms, words after the next token

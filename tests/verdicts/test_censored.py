@@ -97,3 +97,13 @@ def test_cutoffs_and_the_censored_share_have_rules_of_their_own() -> None:
 def test_the_share_is_one() -> None:
     with pytest.raises(ConfigError, match=r"gate\.most_censored"):
         GateConfig(most_censored=5)
+
+
+def test_every_metric_has_rules() -> None:
+    """Parsed, judged and worded: none needs to be known to the rules."""
+    for name, metric in by_name().items():
+        statistic = "" if metric.scope == "corpus" else " p50"
+        unit = "" if metric.unit == "1" else f" {metric.unit}"
+        found = status(f"{name}{statistic} <= 1{unit}", CLIPS)
+        assert found.status in ("pass", "fail", "inconclusive")
+        assert found.why
