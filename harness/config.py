@@ -91,9 +91,11 @@ class GateConfig:
     baseline: str | None = None  # what rules `vs baseline` compare a run that is alone with
     allow: list[str] = field(default_factory=list)  # fields in which the baseline may differ
     confirm: bool = True  # compare: measure a regression again, before it is called one
+    most_censored: float = 0.05  # share of sessions that only we ended: above it, no end is judged
 
     def __post_init__(self) -> None:
         require_number("gate.confidence", self.confidence, 0.8, 0.9999)
+        require_number("gate.most_censored", self.most_censored, 0.0, 1.0)
         for rule in self.rules:
             if not isinstance(rule, str):
                 raise ConfigError(

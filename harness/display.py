@@ -62,8 +62,9 @@ class Display:
                     f"segment {segment} was final as {_short(before)} and became {_short(text)}"
                 )
             return ""
-        if self._closed and segment < max(self._closed):
-            raise TakenBack(f"segment {segment} came after segment {max(self._closed)} was final")
+        last = next(reversed(self._closed), segment)  # they are committed in order
+        if segment < last:
+            raise TakenBack(f"segment {segment} came after segment {last} was final")
         self._segments[segment] = _Segment(text, final)
         return self._commit()
 

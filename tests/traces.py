@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from harness.chunking import Strategy, Words, rechunk
+import msgspec
+
+from harness.chunking import Interim, Strategy, Words, rechunk
 from harness.events import (
     Chunk,
     Ended,
     Failed,
     FinishSent,
     FrameSent,
+    Hypothesis,
     Session,
     SessionKind,
     Span,
     Ticks,
     Token,
     Trace,
+    TurnEnded,
     Word,
 )
 from harness.machine.gpu import GpuSample, GpuTelemetry
@@ -110,6 +114,45 @@ def make_trace(
             if late_ms
         ),
     )
+
+
+Step = tuple[float, int, str, bool]  # at ms after audio time zero, segment, text, final
+
+
+def interim(
+    steps: Sequence[Step],
+    *,
+    chunking: Strategy | None = None,
+    endpointer: str = "none",
+    turns: Sequence[float] = (),
+    tail_ms: float = 0,
+    ended_ms: float = 2500,
+    **more: Any,
+) -> Trace:
+    """A session whose engine takes text back; its client is shown it.
+
+    Args:
+        chunking: in place of ``interim``: what the client is shown.
+        turns: when it was said that the turn is over.
+        tail_ms: for how long after the clip the microphone stayed open.
+    """
+
+    def at(instant_ms: float) -> int:
+        return round((T0_MS + instant_ms) * MS)
+
+    trace = make_trace([], ended_ms=ended_ms, **more)
+    sent_ns = at(DURATION_MS + tail_ms)
+    trace = msgspec.structs.replace(
+        trace,
+        session=msgspec.structs.replace(trace.session, endpointer=endpointer),
+        hypotheses=tuple(
+            Hypothesis(segment, text, final, at(when)) for when, segment, text, final in steps
+        ),
+        turns_ended=tuple(TurnEnded(at(when), "endpointer") for when in turns),
+        finish=FinishSent(sent_ns, sent_ns),
+    )
+    chunks = rechunk(trace.updates, trace.outcome.at_ns, chunking or Interim())
+    return msgspec.structs.replace(trace, chunks=chunks)
 
 
 def figures(trace: Trace, **options: Any) -> Any:

@@ -13,7 +13,10 @@ from typing import Any
 import msgspec
 
 # History, newest first. A result made under another version is never compared silently.
-# 4: ttft_ms ends with the first counted word, first_text_ms with any text (ttft_ms until 3); the
+# 4: text may be taken back: a word's delay counts from when it stays; new are first_stable_ms,
+#    word_shown_ms, word_final_ms, final_known_ms, upwr, erasure, revisions_per_s, wer_at_*ms,
+#    mute_s, lost_after_pause, eot_ms, false_cutoffs, censored, yaal_ms, long_yaal_ms.
+#    ttft_ms ends with the first counted word, first_text_ms with any text (ttft_ms until 3); the
 #    last word's hold_ms counts from its last character, not from the end of the stream; words are
 #    grapheme clusters in scripts without spaces, combining marks belong to words and invisible
 #    characters to none; substitutions, deletions and insertions are those of one alignment
@@ -39,6 +42,19 @@ class Edits(msgspec.Struct, frozen=True):
         return self.substitutions + self.deletions + self.insertions
 
 
+class EditsThen(Edits, frozen=True, array_like=True):
+    """Edits of what was shown at some moment: a list in files, for there are several a session."""
+
+
+class Revised(msgspec.Struct, frozen=True, array_like=True):
+    """What was taken back of what a client had been shown, of one clip."""
+
+    updates: int  # in which a word was changed or taken back
+    unstable: int  # words that were, capitals and punctuation included, summed over updates
+    erased: int  # words that were, letters and digits only
+    words: int  # of the final text
+
+
 class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """One clip, replayed once. ``None``: the figure does not exist; ``why_null`` says why."""
 
@@ -51,14 +67,19 @@ class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     speech_onset_s: float = 0.0  # where R lies in live sessions, on the audio's clock
     reference: str
     hypothesis: str  # the engine's text, exact
+    endpointer: str = "none"  # who was to say that the turn is over
+    takes_back: bool = False  # the client was shown text that may be taken back
     failed: str | None = None  # the reason; a failed clip stays in the denominator
 
     ttft_ms: float | None = None
     first_text_ms: float | None = None
     first_token_ms: float | None = None
     ttft_floor_ms: float | None = None  # live, with word timings
+    first_stable_ms: float | None = None
     response_ms: float | None = None  # turn
     final_ms: float | None = None
+    final_known_ms: float | None = None
+    eot_ms: float | None = None  # with an endpointer
     flush_ms: float | None = None
     gap_per_word_ms: float | None = None
     loop_lag_ms: float | None = None  # sockets: the largest
@@ -70,6 +91,9 @@ class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     lag_slope_ms_per_min: float | None = None
     laal_ms: float | None = None
     laal_ca_ms: float | None = None
+    yaal_ms: float | None = None
+    long_yaal_ms: float | None = None
+    mute_s: float | None = None
     wer: float | None = None
     cer: float | None = None
 
@@ -77,6 +101,8 @@ class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     hold_ms: tuple[float, ...] = ()  # per chunk
     delivery_ms: tuple[float, ...] = ()  # per message of a server that tells its time
     word_delay_ms: tuple[float, ...] = ()  # matched words, in order; negatives kept
+    word_shown_ms: tuple[float, ...] = ()  # the same words, first shown
+    word_final_ms: tuple[float, ...] = ()  # the same words, final
     word_delay_floor_ms: tuple[float, ...] = ()  # the same words; live
     send_lateness_ms: tuple[float, ...] = ()  # per frame
     receipt_error_ms: tuple[float, ...] = ()  # per piece of text
@@ -86,6 +112,15 @@ class ClipMetrics(msgspec.Struct, frozen=True, kw_only=True):
     lag_slope_ci95: tuple[float | None, float | None] | None = None  # of lag_slope_ms_per_min
     word_edits: Edits | None = None
     char_edits: Edits | None = None
+    # Of what was shown so long after the end of speech; characters where the text is told as CER.
+    edits_at_0ms: EditsThen | None = None
+    edits_at_250ms: EditsThen | None = None
+    edits_at_500ms: EditsThen | None = None
+    edits_at_1000ms: EditsThen | None = None
+    revised: Revised | None = None
+    false_cutoffs: tuple[int, int] | None = None  # pauses cut, pauses
+    lost_after_pause: tuple[int, int] | None = None  # words lost, words
+    censored: bool | None = None  # with an endpointer: it ended only because we ended the audio
     outside: dict[str, float | tuple[float, ...]] = {}  # metrics from other packages, by name
     why_null: dict[str, str] = {}
 

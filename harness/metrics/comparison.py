@@ -65,6 +65,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     sessions: int  # clip and repeat replayed by both arms
     same_text: int  # of these
     texts: tuple[TextDifference, ...]  # the others; a failed session has none, so is like no other
+    # Error rates of live sessions less those of turn sessions, whichever arm they are: what it
+    # costs to write while somebody speaks. Empty: both arms are of one kind.
+    streaming_penalty: tuple[Difference, ...] = ()
 
 
 def compare_arms(
@@ -108,7 +111,18 @@ def compare_arms(
         sessions=len(shared),
         same_text=len(shared) - len(texts),
         texts=tuple(texts),
+        streaming_penalty=() if why_not is not None else _penalties(a_clips, b_clips, of, seed),
     )
+
+
+def _penalties(
+    a_clips: Sequence[ClipMetrics], b_clips: Sequence[ClipMetrics], of: int, seed: int
+) -> tuple[Difference, ...]:
+    arms = {"/".join({clip.session for clip in clips}): clips for clips in (a_clips, b_clips)}
+    if set(arms) != {"turn", "live"}:
+        return ()
+    rates = [metric for metric in all_metrics() if metric.name in ("wer", "cer")]
+    return tuple(_corpus_difference(one, arms["turn"], arms["live"], of, seed) for one in rates)
 
 
 def _texts(clips: Sequence[ClipMetrics]) -> dict[tuple[str, int], str | None]:

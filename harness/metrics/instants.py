@@ -8,8 +8,10 @@ is over; ``A(speech onset)`` in a live one.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
+from typing import TypeVar
 
 import msgspec
 
@@ -32,9 +34,32 @@ NO_TEXT = Missing("no text")
 NO_WORD = Missing("no word that is counted: punctuation, fillers or annotations only")
 ONLY_TURN = Missing("only in turn sessions")
 ONLY_LIVE = Missing("only in live sessions")
+NO_WORDS = Missing("the clip has no word timings")
+NO_ENDPOINTER = Missing("nobody was to say that the turn is over: endpointer=none")
+CENSORED = Missing("nobody said that the turn was over until the audio was ended")
 
 # Spans in which the engine does not compute for this session.
 _NOT_COMPUTE = frozenset({"setup", "queue", "injected", "delivery"})
+
+
+Figure = TypeVar("Figure")
+
+
+def once_a_trace(function: Callable[[Trace], Figure]) -> Callable[[Trace], Figure]:
+    """Decorator: of the trace asked about last, the figure is kept; several metrics ask in turn."""
+    # One pair in one list, replaced at once: threads never see a trace beside another's figure.
+    latest: list[tuple[Trace, Figure]] = []
+
+    @functools.wraps(function)
+    def asked(trace: Trace) -> Figure:
+        for known, figure in latest:
+            if known is trace:
+                return figure
+        found = function(trace)
+        latest[:] = [(trace, found)]
+        return found
+
+    return asked
 
 
 def audio_ns(trace: Trace, second: float) -> int:

@@ -14,13 +14,15 @@ from typing import Any
 
 import msgspec
 
+from harness.clock import NS_PER_MS
 from harness.events import Failed, SessionKind, Span, Trace
 from harness.languages.units import spoken_words, words_of
-from harness.metrics import ClipMetrics, live
-from harness.metrics.accuracy import char_edits, word_edits
-from harness.metrics.corpus import NO_SPANS
+from harness.metrics import ClipMetrics, EditsThen, live, lost, revision, turns
+from harness.metrics.accuracy import char_edits, told_as_cer, word_edits
+from harness.metrics.corpus import AFTER_MS, NO_SPANS
 from harness.metrics.counted import first_word
 from harness.metrics.instants import (
+    CENSORED,
     CUT_OFF,
     FLOOD,
     NO_TEXT,
@@ -41,7 +43,7 @@ from harness.metrics.instants import (
 )
 from harness.metrics.metric import metric_function
 from harness.metrics.registry import all_metrics, is_ours
-from harness.metrics.shown import displayed_text, takes_back
+from harness.metrics.shown import displayed_text, takes_back, texts_at
 
 PASSED_ON = Missing("what may be taken back is passed on as it comes")
 
@@ -95,10 +97,22 @@ def response_ms(trace: Trace) -> float | Missing:
     return ms(trace.chunks[-1].at_ns - request_ns(trace)) if text_chunks(trace) else NO_TEXT
 
 
-@metric_function(unit="ms", label="Final text", infinite=True, summarised=True, headline=("p50",))
+@metric_function(
+    unit="ms",
+    label="Final text",
+    infinite=True,
+    needs_end=True,
+    summarised=True,
+    headline=("p50",),
+)
 def final_ms(trace: Trace) -> float | Missing:
-    """Last chunk whose text is not blank - A(speech end). Missing: no text."""
+    """Last chunk whose text is not blank - A(speech end).
+
+    Missing: no text; only our ending the audio brought it (`censored`).
+    """
     chunks = text_chunks(trace)
+    if chunks and turns.is_censored(trace):
+        return CENSORED
     return ms(chunks[-1].at_ns - audio_ns(trace, trace.session.speech_end_s)) if chunks else NO_TEXT
 
 
@@ -257,7 +271,14 @@ _BESIDES: dict[str, Callable[[Trace], Any]] = {  # what explains the metrics
     "budget_ms": budget_ms,
     "delay_causes_ms": live.delay_causes_ms,
     "lag_slope_ci95": live.lag_slope_ci95,
+    # What corpus ratios are made of.
+    "revised": revision.revised,
+    "false_cutoffs": turns.cutoffs,
+    "censored": turns.censored_or_not,
+    "lost_after_pause": lost.after_pauses,
 }
+_OF_TEXT = {"revised", "lost_after_pause"}  # besides; as ``Metric.unpaced``
+_ACCURACY = ("wer", "cer", "mute_s", "lost_after_pause")
 
 
 def clip_metrics(
@@ -275,10 +296,11 @@ def clip_metrics(
     failed = trace.outcome.error if isinstance(trace.outcome, Failed) else None
     measured = [one for one in all_metrics() if one.scope != "corpus"]
     functions = {one.name: one.function for one in measured} | _BESIDES
-    unpaced = {one.name for one in measured if one.unpaced}
+    unpaced = {one.name for one in measured if one.unpaced} | _OF_TEXT
     outside = {one.name for one in measured if not is_ours(one)}
     cut = failed is None and cut_off(trace)
-    from_request = {one.name for one in measured if one.from_request or one.infinite} | {*_BESIDES}
+    from_request = {one.name for one in measured if one.from_request or one.infinite}
+    from_request |= {"budget_ms", "delay_causes_ms"}
     figures: dict[str, Any] = {}
     for name, function in functions.items():
         if pace == "flood" and name not in unpaced:
@@ -290,6 +312,7 @@ def clip_metrics(
         else:
             figures[name] = Missing(f"failed: {failed}")
     figures |= _error_figures(trace, random_weights=random_weights)
+    figures |= _error_figures_at(trace, random_weights=random_weights, paced=pace != "flood")
     there = {name: value for name, value in figures.items() if not isinstance(value, Missing)}
     session = trace.session
     return ClipMetrics(
@@ -302,6 +325,8 @@ def clip_metrics(
         speech_onset_s=session.speech_onset_s,
         reference=session.reference,
         hypothesis=trace.text,
+        endpointer=session.endpointer,
+        takes_back=takes_back(trace),
         failed=failed,
         chunks=len(text_chunks(trace)),
         why_null={n: v.reason for n, v in figures.items() if isinstance(v, Missing)},
@@ -341,14 +366,32 @@ def as_recorded(clip: ClipMetrics, version: str, streams: int) -> ClipMetrics:
     )
 
 
+_RANDOM = Missing("random weights: the text means nothing")
+
+
 def _error_figures(trace: Trace, *, random_weights: bool) -> dict[str, Any]:
     if random_weights:
-        no_errors = Missing("random weights: the text means nothing")
-        return {"wer": no_errors, "cer": no_errors}
+        return dict.fromkeys(_ACCURACY, _RANDOM)
     heard = "" if trace.failed else trace.text
     texts = (trace.session.reference, heard, trace.session.language)
     figures: dict[str, Any] = {"word_edits": word_edits(*texts), "char_edits": char_edits(*texts)}
     for name, edits in (("wer", figures["word_edits"]), ("cer", figures["char_edits"])):
         share = edits.errors / edits.reference if edits.reference else None
         figures[name] = Missing("the reference has no words") if share is None else share
+    return figures
+
+
+def _error_figures_at(trace: Trace, *, random_weights: bool, paced: bool) -> dict[str, Any]:
+    """Edits of what was shown some time after the end of speech."""
+    if random_weights or not paced:
+        missing = _RANDOM if random_weights else Missing(FLOOD)
+        return {f"wer_at_{after_ms}ms": missing for after_ms in AFTER_MS}
+    session = trace.session
+    spoken_ns = audio_ns(trace, session.speech_end_s)
+    texts = texts_at(trace, [spoken_ns + after_ms * NS_PER_MS for after_ms in AFTER_MS])
+    edits_of = char_edits if told_as_cer([session.reference]) else word_edits
+    figures: dict[str, Any] = {}
+    for after_ms, text in zip(AFTER_MS, texts, strict=True):
+        edits = edits_of(session.reference, "" if trace.failed else text, session.language)
+        figures[f"edits_at_{after_ms}ms"] = EditsThen(*msgspec.structs.astuple(edits))
     return figures

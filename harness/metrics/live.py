@@ -19,12 +19,14 @@ from harness.metrics.counted import first_words
 from harness.metrics.instants import (
     NO_TEXT,
     NO_WORD,
+    NO_WORDS,
     ONLY_LIVE,
     Missing,
     audio_ns,
     deliveries_ns,
     is_compute,
     ms,
+    once_a_trace,
     request_ns,
     text_chunks,
 )
@@ -41,7 +43,6 @@ LEAST_SLOPE_WORDS, LEAST_SLOPE_S = 10, 10.0
 # Idle for longer than this, an engine was waiting for audio; for less, it was between two jobs.
 _IDLE_NS = 1 * NS_PER_MS
 
-NO_WORDS = Missing("the clip has no word timings")
 NO_MATCH = Missing("no word of the text is one of the reference")
 
 
@@ -51,32 +52,21 @@ class WordDelay(msgspec.Struct, frozen=True):
     text: str  # as in the reference
     end_s: float  # when it had been spoken
     delay_ms: float  # shown - A(end); negative: shown before it was spoken
-    floor_ms: float  # of it, what no engine of this model delay and chunking can beat
+    first_ms: float  # the same of the first time it was shown in its place
+    final_ms: float  # and of when it could not change any more
+    floor_ms: float  # of the delay, what no engine of this model delay and chunking can beat
     wait_ms: float  # the engine waited for audio: its policy or model delay; negative: a guess
     compute_ms: float  # the engine was busy without a pause until it said the word
     hold_ms: float  # the chunking strategy
     delivery_ms: float  # the way to a server and back
 
 
-# The last trace asked about, and its delays: five metrics ask for those of one trace in turn. One
-# pair in one list, replaced at once, so that threads never see a trace beside another's delays.
-_latest: list[tuple[Trace, list[WordDelay] | Missing]] = []
-
-
+@once_a_trace
 def word_delays(trace: Trace) -> list[WordDelay] | Missing:
     """The delay of every reference word whose counterpart in the text is known, with its causes.
 
     An engine that tells no spans has no `compute_ms` of its own: it is part of `wait_ms`.
     """
-    for known, delays in _latest:
-        if known is trace:
-            return delays
-    found = _word_delays(trace)
-    _latest[:] = [(trace, found)]
-    return found
-
-
-def _word_delays(trace: Trace) -> list[WordDelay] | Missing:
     if not trace.session.words:
         return NO_WORDS
     if not text_chunks(trace):
@@ -97,6 +87,8 @@ def _word_delays(trace: Trace) -> list[WordDelay] | Missing:
                 text=said[i].text,
                 end_s=said[i].end_s,
                 delay_ms=ms(word.shown_ns - spoken_ns),
+                first_ms=ms(word.first_ns - spoken_ns),
+                final_ms=ms(word.final_ns - spoken_ns),
                 floor_ms=ms(audio_ns(trace, spoken_s[word.chunk]) - spoken_ns)
                 + trace.session.model_delay_ms,
                 wait_ms=ms(made_ns - spoken_ns - compute_ns),
@@ -139,12 +131,46 @@ def _busy_until(stretches: Sequence[tuple[int, int]], from_ns: int, until_ns: in
     clip_p95=True,
 )
 def word_delay_ms(trace: Trace) -> tuple[float, ...] | Missing:
-    """The chunk that first shows a word that stays - A(end of that word), of matched words.
+    """The chunk since which a word stays shown - A(end of that word), of matched words.
 
     Negative values are kept: they are findings. Missing: no word timings, no text, no match.
     """
     delays = word_delays(trace)
     return delays if isinstance(delays, Missing) else tuple(word.delay_ms for word in delays)
+
+
+@metric_function(
+    unit="ms",
+    label="Word shown",
+    scope="series",
+    only_live=True,
+    if_taken_back=True,
+    headline=("p50",),
+)
+def word_shown_ms(trace: Trace) -> tuple[float, ...] | Missing:
+    """The chunk that first shows a word in its place - A(end of that word), of matched words.
+
+    It may have been taken back meanwhile. Text that only grows: `word_delay_ms`. Missing: as it.
+    """
+    delays = word_delays(trace)
+    return delays if isinstance(delays, Missing) else tuple(word.first_ms for word in delays)
+
+
+@metric_function(
+    unit="ms",
+    label="Word final",
+    scope="series",
+    only_live=True,
+    if_taken_back=True,
+    headline=("p50",),
+)
+def word_final_ms(trace: Trace) -> tuple[float, ...] | Missing:
+    """The chunk since which a word cannot change - A(end of that word), of matched words.
+
+    Text that only grows: `word_delay_ms`. Missing: as it.
+    """
+    delays = word_delays(trace)
+    return delays if isinstance(delays, Missing) else tuple(word.final_ms for word in delays)
 
 
 @metric_function(
@@ -295,7 +321,7 @@ def _laal_of(trace: Trace, *, computation_aware: bool) -> float | Missing:
     if computation_aware:
         delays = [ms(word.shown_ns - trace.session.t0_ns) for word in shown]
     else:
-        audio_ms = _AudioUsed(trace)
+        audio_ms = AudioUsed(trace)
         delays = [audio_ms.until(word.shown_ns) for word in shown]
     reference_words = sum(1 for _ in words_of(trace.session.reference))
     return laal(delays, trace.session.duration_s * 1000, reference_words)
@@ -317,7 +343,7 @@ def laal(delays: Sequence[float], source_length: float, reference_words: int) ->
     return sum(delays[i] - i * ideal for i in range(last + 1)) / (last + 1)
 
 
-class _AudioUsed:
+class AudioUsed:
     """How much audio the engine can have used for what was shown at some instant."""
 
     def __init__(self, trace: Trace) -> None:

@@ -32,13 +32,17 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     better: Literal["lower", "higher"] = "lower"
     from_request: bool = False  # counts from R, another instant in turn and in live sessions
     infinite: bool = False  # a session that never answered is beyond any limit
+    needs_end: bool = False  # and so is one whose turn nobody ended before we ended the audio
     unpaced: bool = False  # means something in audio that came faster than anyone speaks (flood)
     kept: bool = True  # in baselines
     only_live: bool = False  # shown for live sessions only
+    if_taken_back: bool = False  # shown only where clients see text that may be taken back
     summarised: bool = False  # a row of the terminal's summary of one run
     headline: tuple[str, ...] = ()  # statistics of it in comparisons, such as ("p50", "p95")
     clip_p95: bool = False  # also the median over clips of the clip's own p95
     edits: str = ""  # corpus error rates: the field of ClipMetrics that counts the edits
+    source: str = ""  # corpus: the field that it is of, where that has another name
+    of: str = ""  # corpus: what the share is one of, such as words; none of n of them is evidence
 
     @property
     def definition(self) -> str:

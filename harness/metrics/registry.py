@@ -11,26 +11,38 @@ from harness.registry import Registry
 _LATENCY = "harness.metrics.latency"
 _LIVE = "harness.metrics.live"
 _CORPUS = "harness.metrics.corpus"
+_REVISION = "harness.metrics.revision"
+_TURNS = "harness.metrics.turns"
 _OURS = (
     (_LATENCY, ("ttft_ms", "first_text_ms")),
+    (_REVISION, ("first_stable_ms",)),
     (_LIVE, ("ttft_floor_ms",)),
     (
         _LATENCY,
-        (
-            "first_token_ms", "hold_ms", "gap_ms", "gap_per_word_ms", "response_ms", "final_ms",
-            "flush_ms", "setup_ms", "delivery_ms", "compute_ms", "split_words",
-        ),
+        ("first_token_ms", "hold_ms", "gap_ms", "gap_per_word_ms", "response_ms", "final_ms"),
     ),
+    (_REVISION, ("final_known_ms",)),
+    (_TURNS, ("eot_ms", "false_cutoffs", "censored")),
+    (_LATENCY, ("flush_ms", "setup_ms", "delivery_ms", "compute_ms", "split_words")),
     (
         _LIVE,
         (
-            "word_delay_ms", "word_delay_floor_ms", "match_rate", "lag_slope_ms_per_min",
-            "stall_ratio", "laal_ms", "laal_ca_ms",
+            "word_shown_ms", "word_delay_ms", "word_final_ms", "word_delay_floor_ms", "match_rate",
+            "lag_slope_ms_per_min", "stall_ratio", "laal_ms", "laal_ca_ms",
         ),
     ),
+    ("harness.metrics.yaal", ("yaal_ms", "long_yaal_ms")),
+    ("harness.metrics.lost", ("mute_s", "lost_after_pause")),
+    (_REVISION, ("upwr", "erasure", "revisions_per_s")),
     (_LATENCY, ("send_lateness_ms",)),
     ("harness.metrics.instrument", ("receipt_error_ms", "loop_lag_ms")),
-    (_CORPUS, ("messages_per_s", "rtf", "rtfx", "wer", "cer")),
+    (
+        _CORPUS,
+        (
+            "messages_per_s", "rtf", "rtfx", "wer_at_0ms", "wer_at_250ms", "wer_at_500ms",
+            "wer_at_1000ms", "wer", "cer",
+        ),
+    ),
 )  # fmt: skip
 
 FUNCTIONS: Registry[Callable[..., Any]] = Registry(

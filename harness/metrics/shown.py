@@ -10,14 +10,14 @@ are (``words.bare``): a comma that comes after it takes nothing back.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 from harness.display import Display
 from harness.events import Chunk, Trace
 from harness.languages.units import words_of
-from harness.metrics.instants import Arrivals
+from harness.metrics.instants import Arrivals, once_a_trace
 from harness.metrics.words import bare
 
 
@@ -69,6 +69,20 @@ def displayed_text(trace: Trace) -> str:
     return text
 
 
+def texts_at(trace: Trace, instants_ns: Sequence[int]) -> list[str]:
+    """What the client was shown at each of some instants, which increase."""
+    stamps = [chunk.at_ns for chunk in trace.chunks]
+    counts = [bisect.bisect_right(stamps, at_ns) for at_ns in instants_ns]  # chunks until then
+    if not takes_back(trace):
+        return ["".join(chunk.text for chunk in trace.chunks[:count]) for count in counts]
+    found = {0: ""}
+    for count, shown in enumerate(displays(trace), start=1):
+        if count in counts:
+            found[count] = shown.text
+    return [found[count] for count in counts]
+
+
+@once_a_trace
 def shown_words(trace: Trace) -> list[ShownWord]:
     """Every word of the final text, in order."""
     return _words_of_updates(trace) if takes_back(trace) else _appended_words(trace)

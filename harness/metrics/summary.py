@@ -67,7 +67,7 @@ def _distribution(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Di
     n = len(values)
     of = len(clips) if metric.scope == "clip" else n
     if n == 0:
-        return _nothing(metric.unit, of, _why(metric.name, clips))
+        return _nothing(metric.unit, of, _why(metric, clips))
     found: dict[str, float] = {}
     why_null: dict[str, str] = {}
     ci95: dict[str, tuple[float | None, float | None]] = {}
@@ -97,7 +97,7 @@ def _distribution(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Di
 def _median_of_clip_p95(metric: Metric, clips: Sequence[ClipMetrics]) -> Distribution:
     groups = samples_by_clip(metric.name, clips)
     if not groups:
-        return _nothing(metric.unit, len(clips), _why(metric.name, clips))
+        return _nothing(metric.unit, len(clips), _why(metric, clips))
     p95s = [percentile(group, 0.95) for group in groups.values()]
     interval = percentile_interval([[p95] for p95 in p95s], 0.5, CONFIDENCE)
     only_median = "of per-clip p95s only the median is reported"
@@ -119,7 +119,7 @@ def _ratio(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Ratio:
     above = sum(share[0] for share in shares.values())
     below = sum(share[1] for share in shares.values())
     if below == 0:
-        reason = _why(metric.name, clips) if not shares else f"nothing to divide by ({above:g} / 0)"
+        reason = _why(metric, clips) if not shares else f"nothing to divide by ({above:g} / 0)"
         return Ratio(
             unit=metric.unit, value=None, n=n, of=len(clips), why_null=reason,
             insertions=total.insertions,
@@ -130,9 +130,9 @@ def _ratio(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Ratio:
         interval = Bootstrap(statistic, len(shares), "bca", seed=seed).interval(CONFIDENCE)
         ci95 = (interval.low, interval.high)
     none_right = total.hits == 0 and total.insertions == 0
-    if metric.edits and (above == 0 or none_right):  # all alike: nothing to resample
-        once = shares_by_clip(metric, list({clip.clip: clip for clip in clips}.values()))
-        ci95 = _exact(int(sum(share[1] for share in once.values())), wrong=none_right)
+    none_right = metric.edits != "" and none_right
+    if metric.of and (above == 0 or none_right):  # all alike: nothing to resample
+        ci95 = _exact(count_once(metric, clips), wrong=none_right)
     return Ratio(
         unit=metric.unit,
         value=above / below,
@@ -146,7 +146,7 @@ def _ratio(metric: Metric, clips: Sequence[ClipMetrics], seed: int) -> Ratio:
     )
 
 
-def _exact(words: int, *, wrong: bool) -> tuple[float, float]:
+def _exact(words: float, *, wrong: bool) -> tuple[float, float]:
     """The interval of Clopper and Pearson (1934) when all words are right, or all are wrong.
 
     Args:
@@ -169,9 +169,22 @@ def shares_by_clip(
     return shares
 
 
-def _why(metric: str, clips: Sequence[ClipMetrics]) -> str:
+def count_once(metric: Metric, clips: Sequence[ClipMetrics]) -> float:
+    """The lower side of a corpus ratio, such as words; of every clip once, though it has repeats.
+
+    They are the same words.
+    """
+    counts: dict[str, float] = {}
+    for clip in clips:
+        share = metric.function(clip)
+        if not isinstance(share, Missing):
+            counts[clip.clip] = max(counts.get(clip.clip, 0.0), share[1])
+    return sum(counts.values())
+
+
+def _why(metric: Metric, clips: Sequence[ClipMetrics]) -> str:
     """The commonest reason that clips give for having no such figure."""
-    key = {"rtf": "compute_ms", "rtfx": "compute_ms"}.get(metric, metric)
+    key = metric.source or metric.name
     reasons = Counter(clip.why_null[key] for clip in clips if key in clip.why_null)
     return reasons.most_common(1)[0][0] if reasons else "no sample"
 

@@ -50,13 +50,26 @@ def bare(word: str) -> str:
 
 def match_words(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[int, int]]:
     """Pairs (index in reference, index in hypothesis) of equal words, both increasing."""
+    return [
+        (i, j)
+        for i, j in align_bare(reference, hypothesis)
+        if i is not None and j is not None and bare(reference[i]) == bare(hypothesis[j])
+    ]
+
+
+def lost_words(reference: Sequence[str], hypothesis: Sequence[str]) -> set[int]:
+    """Indices of the reference's words for which no word of the hypothesis stands, right or not."""
+    steps = align_bare(reference, hypothesis)
+    return {i for i, j in steps if i is not None and j is None}
+
+
+def align_bare(reference: Sequence[str], hypothesis: Sequence[str]) -> list[Step]:
+    """The alignment of two texts by :func:`bare`; words without letter or digit are left out."""
     said = [(index, bare(word)) for index, word in enumerate(reference) if bare(word)]
     heard = [(index, bare(word)) for index, word in enumerate(hypothesis) if bare(word)]
     steps = align([word for _, word in said], [word for _, word in heard])
     return [
-        (said[i][0], heard[j][0])
-        for i, j in steps
-        if i is not None and j is not None and said[i][1] == heard[j][1]
+        (None if i is None else said[i][0], None if j is None else heard[j][0]) for i, j in steps
     ]
 
 

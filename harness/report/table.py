@@ -54,7 +54,10 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def headline(arms: Sequence[Arm]) -> list[Row]:
-    """The rows that exist in at least one arm; of the two error rates, the one that is told."""
+    """The rows that exist in at least one arm; of the two error rates, the one that is told.
+
+    Metrics of text that is taken back only where an arm shows such text.
+    """
     told = error_label(arms).lower()
     rows = [
         _row(arms, metric, statistic)
@@ -62,7 +65,26 @@ def headline(arms: Sequence[Arm]) -> list[Row]:
         for statistic in metric.headline
         if metric.name not in {"wer", "cer"} - {told}
     ]
-    return [row for row in rows if row is not None]
+    return [row for row in (*rows, _streaming_penalty(arms, told)) if row is not None]
+
+
+def _streaming_penalty(arms: Sequence[Arm], rate: str) -> Row | None:
+    """What it costs in errors to write while somebody speaks, on the same clips."""
+    found = [
+        next((d for d in arm.comparison.streaming_penalty if d.metric == rate), None)
+        if arm.comparison is not None
+        else None
+        for arm in arms
+    ]
+    if all(one is None or one.difference is None for one in found):
+        return None
+    cells = tuple(
+        Cell(None, None, 0, 0, "of live sessions less turn sessions")
+        if one is None
+        else Cell(one.difference, one.difference_ci95, one.clips, one.of, one.why_null)
+        for one in found
+    )
+    return Row("streaming_penalty", "value", "Streaming penalty", "1", cells, (None,) * len(arms))
 
 
 def _row(arms: Sequence[Arm], metric: Metric, statistic: str) -> Row | None:
@@ -71,6 +93,8 @@ def _row(arms: Sequence[Arm], metric: Metric, statistic: str) -> Row | None:
     cells = tuple(_cell(figure, statistic) for figure in found)
     live = any(arm.summary.arm.get("session") == SessionKind.LIVE for arm in arms)
     if not any(cell.n for cell in cells) or (metric.only_live and not live):
+        return None
+    if metric.if_taken_back and not any(clip.takes_back for a in arms for clip in a.run.clips):
         return None
     differences = tuple(arm.difference(metric.name, statistic) for arm in arms)
     label = metric.label if statistic == "value" else f"{metric.label} {statistic}"

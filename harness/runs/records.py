@@ -34,6 +34,7 @@ class GateShape(msgspec.Struct, forbid_unknown_fields=True):
     baseline: str | None = None
     allow: list[str] = []
     confirm: bool = True
+    most_censored: float = 0.05
 
 
 class ConfigShape(msgspec.Struct):

@@ -24,6 +24,7 @@ from harness.metrics import Distribution, Ratio
 from harness.runs.records import RuleVerdict, Verdict
 from harness.stats.estimates import holm
 from harness.verdicts import worst
+from harness.verdicts.censored import LET_IT_END, too_many_censored
 from harness.verdicts.instrument import too_close
 from harness.verdicts.rules import BASELINE, ComparingRule, Rule, parse_rules
 from harness.verdicts.rules.rule import Clips, Material, RuleResult
@@ -84,6 +85,7 @@ def judge(
         bands=context.get("bands") or {},
         alpha=(1 - gate.confidence) * share,
         seed=seed,
+        most_censored=gate.most_censored,
     )
     verdicts = _rule_verdicts(rules, material, arm, validity, context)
     return Verdict(
@@ -217,6 +219,10 @@ def _judge_rules(
             status = "fail"
         else:
             status = "pass" if seen.p_pass <= material.alpha else "inconclusive"
+        if status == "pass" and (censored := too_many_censored(rule, material)):
+            open_ = msgspec.structs.replace(seen, seen=f"{seen.seen}; {censored}", next=LET_IT_END)
+            verdicts.append(_verdict(rule, open_, "inconclusive", validity))
+            continue
         if status in ("pass", "fail") and (why := too_close(rule, seen, material)):
             open_ = msgspec.structs.replace(seen, seen=f"{seen.seen}; {why}", next=_BETTER_STAMPS)
             verdicts.append(_verdict(rule, open_, "inconclusive", validity))

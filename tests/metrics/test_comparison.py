@@ -128,3 +128,21 @@ def test_clips_that_are_called_alike_and_are_not_the_same_are_not_compared():
 
     assert {d.why_null for d in comparison.differences} == {"other sound"}
     assert (comparison.sessions, comparison.texts) == (0, ())
+
+
+def test_the_streaming_penalty_is_live_less_turn_whichever_comes_first():
+    turn = arm()
+    live = [
+        msgspec.structs.replace(clip, session="live", hypothesis="it was")
+        for clip in arm(hypothesis=WORDS[:-2])
+    ]
+    for arms in ((turn, live), (live, turn)):
+        comparison = compare_arms(*arms, seed=0)
+        wer, cer = comparison.streaming_penalty
+        assert (wer.metric, wer.difference, wer.clips) == ("wer", pytest.approx(2 / 8), 6)
+        assert wer.difference_ci95 == pytest.approx((2 / 8, 2 / 8))
+        assert cer.metric == "cer"
+        assert cer.difference > 0
+        assert find(comparison, "ttft_ms").why_null is not None
+    assert compare_arms(turn, turn, seed=0).streaming_penalty == ()
+    assert compare_arms(turn, live, seed=0, why_not="other clips").streaming_penalty == ()

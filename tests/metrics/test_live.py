@@ -14,7 +14,7 @@ from harness.engines.scripted import ScriptedEngine
 from harness.engines.scripted import ScriptedOptions as ScriptedConfig
 from harness.events import SessionKind, Word
 from harness.metrics.latency import clip_metrics
-from harness.metrics.live import _AudioUsed, laal, word_delays
+from harness.metrics.live import AudioUsed, laal, word_delays
 from harness.replay import Planned, ReplayArm, replay
 from harness.session import Pacing
 from tests.conftest import make_clip
@@ -314,7 +314,7 @@ def test_audio_used_is_that_of_the_last_pass_asked_for(passes, shown):
         spans += [("features", begun, begun + 5)]
     trace = live([(" a", 10)], spans=spans, ended_ms=2100)
     queued = {span.end_ns: span.start_ns for span in trace.spans if span.name == "queue"}
-    audio = _AudioUsed(trace)
+    audio = AudioUsed(trace)
 
     for at_ms in shown:
         at_ns = trace.session.t0_ns + at_ms * 1_000_000

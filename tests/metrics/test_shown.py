@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.chunking import Interim, Tokens, Words, rechunk
-from harness.events import Hypothesis, Trace
+from harness.chunking import Tokens, Words
+from harness.events import Trace
 from harness.metrics.instants import text_chunks
 from harness.metrics.shown import displayed_text, shown_words, takes_back
-from tests.traces import MS, T0_MS, figures, make_trace
-
-Step = tuple[float, int, str, bool]  # at ms after audio time zero, segment, text, final
-
-
-def interim(steps: Sequence[Step], *, ended_ms: float = 2500, **more: object) -> Trace:
-    hypotheses = tuple(
-        Hypothesis(segment, text, final, round((T0_MS + at) * MS))
-        for at, segment, text, final in steps
-    )
-    trace = make_trace([], ended_ms=ended_ms, **more)  # type: ignore[arg-type]
-    trace = msgspec.structs.replace(trace, hypotheses=hypotheses)
-    chunks = rechunk(trace.updates, trace.outcome.at_ns, Interim())
-    return msgspec.structs.replace(trace, chunks=chunks)
+from tests.traces import MS, T0_MS, Step, figures, interim, make_trace
 
 
 def instants(trace: Trace) -> list[tuple[str, float, float, float]]:

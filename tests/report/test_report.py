@@ -15,6 +15,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
@@ -413,3 +414,30 @@ def test_what_the_process_held_stands_under_the_drift(tmp_path: Path) -> None:
     few = "101 MiB at most; no slope: 2 samples of memory; a slope needs 10"
     assert f" Memory of the process: 1word: {held}; 6word: {few}." in caption(one, other)
     assert "Memory" not in caption(make_run(tmp_path, **few_clips))
+
+
+def test_headline_rows_of_text_that_is_taken_back_are_there_only_where_it_is(
+    tmp_path: Path,
+) -> None:
+    runs = make_arm_runs((1, 6), tmp_path, kind=SessionKind.LIVE)
+    names = {row.metric for row in headline(arms_of(runs))}
+    ours = {
+        "first_stable_ms", "word_shown_ms", "word_final_ms", "final_known_ms", "upwr", "erasure",
+        "revisions_per_s", "wer_at_0ms", "wer_at_500ms",
+    }  # fmt: skip
+    assert not names & {*ours, "eot_ms", "false_cutoffs", "censored", "streaming_penalty"}
+    clips = tuple(msgspec.structs.replace(clip, takes_back=True) for clip in runs[1].clips)
+    shown = headline(arms_of([runs[0], msgspec.structs.replace(runs[1], clips=clips)]))
+    assert {row.metric for row in shown} >= ours
+
+
+def test_live_beside_turn_has_a_streaming_penalty_though_no_ttft_is_compared(
+    tmp_path: Path,
+) -> None:
+    runs = [make_run(tmp_path, name=kind, kind=SessionKind(kind)) for kind in ("turn", "live")]
+    rows = {row.metric: row for row in headline(arms_of(runs))}
+    penalty = rows["streaming_penalty"]
+    assert penalty.label == "Streaming penalty"
+    assert [cell.value for cell in penalty.cells] == [None, 0.0]  # the same text here
+    assert penalty.cells[1].ci95 == (0.0, 0.0)
+    assert rows["ttft_ms"].differences == (None, None)

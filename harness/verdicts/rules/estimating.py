@@ -30,17 +30,31 @@ def session_name(clip: ClipMetrics) -> str:
 
 
 def samples(metric: Metric, clips: Clips) -> dict[str, list[float]]:
-    """Clip -> its samples; a session that was to answer and did not is an infinite one."""
+    """Clip -> its samples; a session that was to answer and did not is an infinite one.
+
+    So is a censored one: nobody knows how long it would have gone on.
+    """
     groups = samples_by_clip(metric.name, clips)
     if metric.infinite:
         for clip in clips:
-            if metric.name == "response_ms" and clip.session == "live":
-                continue  # there is none to wait for
-            no_word = clip.why_null.get(metric.name) == NO_WORD.reason
-            silent = clip.figure(metric.name) is None and (no_word or is_blank(clip.hypothesis))
-            if clip.failed is not None or (silent and is_spoken(clip.reference)):
+            if _is_owed(metric, clip) and _is_beyond(metric, clip):
                 groups.setdefault(clip.clip, []).append(math.inf)
     return groups
+
+
+def _is_owed(metric: Metric, clip: ClipMetrics) -> bool:
+    """Whether such a session has such a figure if all is well."""
+    if metric.name == "response_ms":
+        return clip.session != "live"
+    return metric.name != "eot_ms" or clip.endpointer != "none"
+
+
+def _is_beyond(metric: Metric, clip: ClipMetrics) -> bool:
+    if metric.needs_end and clip.censored:
+        return True
+    no_word = clip.why_null.get(metric.name) == NO_WORD.reason
+    silent = clip.figure(metric.name) is None and (no_word or is_blank(clip.hypothesis))
+    return clip.failed is not None or (silent and is_spoken(clip.reference))
 
 
 def without(metric: Metric, clips: Clips, of: str = "") -> str:

@@ -27,6 +27,7 @@ class Material(msgspec.Struct, frozen=True, kw_only=True):
     bands: Mapping[str, float]  # "ttft_ms p50" -> relative noise between runs; empty: unknown
     alpha: float  # of each one-sided decision
     seed: int
+    most_censored: float = 0.05  # share of sessions, for a rule on how a session ends to pass
 
 
 class RuleResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import msgspec
 
 from harness.metrics.metric import Metric
 from harness.metrics.registry import by_name
-from harness.metrics.summary import shares_by_clip
+from harness.metrics.summary import count_once, shares_by_clip
 from harness.stats.bootstrap import Bootstrap, mean_of, ratio_of_sums
 from harness.stats.estimates import Quantile
 from harness.verdicts.rules.estimating import (
@@ -21,9 +21,18 @@ from harness.verdicts.rules.estimating import (
     too_few_clips,
     without,
 )
-from harness.verdicts.rules.rule import Clips, Material, Rule, RuleResult, quantile
+from harness.verdicts.rules.rule import Material, Rule, RuleResult, quantile
 from harness.verdicts.rules.words import RuleWords
 from harness.verdicts.wording import say
+
+# What was not seen once, of ratios that are no error rates.
+_NONE = {
+    "false_cutoffs": "no end of turn",
+    "censored": "no censored one",
+    "lost_after_pause": "no word lost",
+    "upwr": "nothing taken back",
+    "erasure": "nothing taken back",
+}
 
 
 class Within(Rule, frozen=True, kw_only=True):
@@ -113,17 +122,14 @@ def _ratio_within(rule: Within, material: Material) -> RuleResult:
         low=rule.low, high=rule.high, n=len(shares),
     )  # fmt: skip
     found = msgspec.structs.replace(found, seen=found.seen + without(rule.metric, material.clips))
-    if sum(above) > 0 or rule.high is None:
+    if sum(above) > 0 or rule.high is None or not rule.metric.of:
         return found
-    # No error to resample. That n words of text show none has probability (1 - rate)**n; repeats
+    # Nothing to resample. That n words of text show no error has probability (1 - rate)**n; repeats
     # of a clip are the same words.
-    what = "characters" if rule.metric.name == "cer" else "words"
-    count = sum(share[1] for share in shares_by_clip(rule.metric, _once(material.clips)).values())
+    count, what = count_once(rule.metric, material.clips), rule.metric.of
     return msgspec.structs.replace(
-        found, interval=None, seen=f"no error in {count:g} {what}, allowed {say(rule.high, '1')}",
+        found, interval=None,
+        seen=f"{_NONE.get(rule.metric.name, 'no error')} in {count:g} {what}, allowed"
+        f" {say(rule.high, rule.metric.unit)}",
         p_pass=(1 - min(rule.high, 1.0)) ** count, next="more clips would decide it",
     )  # fmt: skip
-
-
-def _once(clips: Clips) -> Clips:
-    return list({clip.clip: clip for clip in clips}.values())
