@@ -45,7 +45,7 @@ class Planned(NamedTuple):
     arm: int
     clip: Clip
     repeat: int
-    warmup: bool = False  # replayed at flood pace, its trace thrown away
+    warmup: bool = False  # at flood pace, over no network, its trace thrown away
 
 
 Keep = Callable[[Planned, Trace], None]
@@ -155,7 +155,9 @@ class _Driver:
             collect_garbage()
         order, planned = self._waiting.popleft()
         arm = self._arms[planned.arm]
-        pacing = msgspec.structs.replace(arm.pacing, flood=arm.pacing.flood or planned.warmup)
+        pacing = arm.pacing
+        if planned.warmup:
+            pacing = msgspec.structs.replace(pacing, flood=True, network=None)
         session = SessionReplay(
             self._world, self._timeline, self._watch, pacing, planned.clip,
             SessionPlace(planned.repeat, order, stream),

@@ -77,6 +77,7 @@ class ArmChoices(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     dataset: str
     session: Literal["turn", "live"]
+    conditions: str = "clean"
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):

@@ -64,13 +64,22 @@ def _problems(trace: Trace) -> Iterator[str]:
 
 def _frame_problems(trace: Trace) -> Iterator[str]:
     session, frames = trace.session, trace.frames
-    if [frame.index for frame in frames] != list(range(len(frames))):
+    late = [sent for sent in (*frames, trace.finish) if sent and sent.asked_ns is not None]
+    if late:  # a network may let one frame overtake another
+        frames = tuple(sorted(frames, key=lambda frame: frame.index))
+    if any(sent.asked_ns is not None and sent.asked_ns <= sent.due_ns for sent in late):
+        yield "a frame was to be sent before it was due"
+    sent_or_lost = sorted({frame.index for frame in (*frames, *trace.lost)})
+    under_way = trace.failed and late  # some were overtaken by those before the failure
+    if len({frame.index for frame in frames}) < len(frames) or (
+        sent_or_lost != list(range(len(sent_or_lost))) and not under_way
+    ):
         yield "its frames are not numbered 0, 1, 2, ..."
-    if any(b.due_ns < a.due_ns for a, b in pairwise(frames)):
+    if any(b.due_ns < a.due_ns or b.index < a.index for a, b in pairwise(frames)):
         yield "its frames are due in another order than they were sent"
     planned = math.ceil(session.duration_s * 1000 / session.frame_ms - 1e-6)
-    if not trace.failed and frames and len(frames) < planned - 1:
-        yield f"{planned} frames make up its audio, and {len(frames)} were sent"
+    if not trace.failed and sent_or_lost and len(sent_or_lost) < planned - 1:
+        yield f"{planned} frames make up its audio, and {len(sent_or_lost)} were sent"
 
 
 def _tick_problems(trace: Trace) -> Iterator[str]:
