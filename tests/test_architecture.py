@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "languages",
     ),
     ("audio", "events", "registry", "clock", "ticks", "stats"),
-    ("chunking", "metrics", "engines"),
+    ("chunking", "conditions", "metrics", "engines"),
     ("datasets",),
     ("config", "machine"),
     ("recorder", "session", "replay", "runs"),

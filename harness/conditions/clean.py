@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.conditions.condition import CLEAN, Condition
+from harness.conditions.condition import Condition
 
 
 @dataclass
 class Clean(Condition):
     """Nothing is changed."""
 
-    registered_as = CLEAN
+    registered_as = "clean"

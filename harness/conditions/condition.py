@@ -21,8 +21,6 @@ from typing import ClassVar
 from harness.audio import Samples, SpeechBounds
 from harness.conditions.network import Network
 
-CLEAN = "clean"  # the name of the condition in which nothing is changed
-
 
 @dataclass
 class Condition:

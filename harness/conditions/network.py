@@ -6,6 +6,8 @@ import heapq
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from harness.clock import NS_PER_MS
 
 
@@ -19,7 +21,7 @@ class Network(NamedTuple):
     silence: bool = False  # what is lost is replaced by silence, at the instant it was expected
 
 
-class Arrival(NamedTuple):
+class Arrival(msgspec.Struct, frozen=True):
     """One frame, at the far end of the network."""
 
     index: int

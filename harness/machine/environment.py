@@ -70,6 +70,9 @@ class ReplayedDataset(msgspec.Struct, frozen=True, kw_only=True):
     licences: list[str] = []
 
 
+CLEAN = "clean"  # the conditions under which nothing is changed
+
+
 class ArmChoices(msgspec.Struct, frozen=True, kw_only=True):
     """The choices by which arms differ, by name."""
 
@@ -77,7 +80,7 @@ class ArmChoices(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     dataset: str
     session: Literal["turn", "live"]
-    conditions: str = "clean"
+    conditions: str = CLEAN
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,15 +9,20 @@ from itertools import pairwise
 from harness.clock import NS_PER_S
 from harness.errors import StorageError
 from harness.events import Trace
+from harness.metrics.instants import planned_ns
 
 MOST_S = 1e6  # of one session: eleven days
 _HINT = "was events.jsonl edited by hand? Measure again, or use an unedited copy of the run"
 
 
-def refuse_impossible(where: str, traces: Sequence[Trace]) -> None:
-    """Raises :class:`StorageError` that names the first session that cannot be, and why."""
+def refuse_impossible(where: str, traces: Sequence[Trace], *, network: bool = True) -> None:
+    """Raises :class:`StorageError` that names the first session that cannot be, and why.
+
+    Args:
+        network: whether the conditions may make frames late, or lose them.
+    """
     for trace in traces:
-        for why in _problems(trace):
+        for why in _problems(trace, network=network):
             session = trace.session
             raise StorageError(
                 f"{where}: session {session.clip}#{session.repeat} cannot be: {why}", hint=_HINT
@@ -38,7 +43,7 @@ def refuse_impossible(where: str, traces: Sequence[Trace]) -> None:
                 )
 
 
-def _problems(trace: Trace) -> Iterator[str]:
+def _problems(trace: Trace, *, network: bool) -> Iterator[str]:
     session = trace.session
     if not 0 <= session.duration_s <= MOST_S:
         yield f"its audio lasts {session.duration_s:g} s"
@@ -58,16 +63,19 @@ def _problems(trace: Trace) -> Iterator[str]:
     text = "".join(chunk.text for chunk in trace.chunks)
     if not trace.text.startswith(text) or (not trace.failed and text != trace.text):
         yield "its chunks hold text that no token brought, or lack some"
-    yield from _frame_problems(trace)
+    yield from _frame_problems(trace, network=network)
     yield from _tick_problems(trace)
 
 
-def _frame_problems(trace: Trace) -> Iterator[str]:
+def _frame_problems(trace: Trace, *, network: bool) -> Iterator[str]:
     session, frames = trace.session, trace.frames
-    late = [sent for sent in (*frames, trace.finish) if sent and sent.asked_ns is not None]
+    finish = () if trace.finish is None else (trace.finish,)
+    late = [sent for sent in (*frames, *finish) if sent.asked_ns is not None]
+    if not network and (late or trace.lost):
+        yield "frames were late on purpose, or lost, in a run whose conditions are clean"
     if late:  # a network may let one frame overtake another
         frames = tuple(sorted(frames, key=lambda frame: frame.index))
-    if any(sent.asked_ns is not None and sent.asked_ns <= sent.due_ns for sent in late):
+    if any(planned_ns(sent) <= sent.due_ns for sent in late):
         yield "a frame was to be sent before it was due"
     sent_or_lost = sorted({frame.index for frame in (*frames, *trace.lost)})
     under_way = trace.failed and late  # some were overtaken by those before the failure
