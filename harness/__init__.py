@@ -97,7 +97,7 @@ _PUBLIC = {
     "UsageError": "harness.errors",
     "Trace": "harness.events",
     "Missing": "harness.metrics.instants",
-    "objective": "harness.metrics.objective",
+    "objective": "harness.runs.objective",
     "metric_function": "harness.metrics.metric",
 }
 
@@ -160,7 +160,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from harness.experiments.progress import Progress as Progress
     from harness.metrics.instants import Missing as Missing
     from harness.metrics.metric import metric_function as metric_function
-    from harness.metrics.objective import objective as objective
+    from harness.runs.objective import objective as objective
 
 
 def engine(name: str) -> Any:

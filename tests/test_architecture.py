@@ -231,6 +231,8 @@ TESTED_IN = {
     "experiments/saved": "serve/test_saved.py",
     "experiments/shards": "serve/test_shards.py",
     "metrics/corpus": "metrics/test_accuracy.py",
+    "metrics/objective": "cli/test_jobs.py",
+    "runs/objective": "cli/test_jobs.py",
     "metrics/instants": "metrics/test_latency.py",
     "metrics/metric": "test_outside.py",
     "metrics/registry": "test_outside.py",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import logging
 import os
 import re
 import sys
@@ -140,7 +141,7 @@ def with_hydra(verb: str, argv: list[str], task: Task) -> int:
     decorate = hydra.main(
         version_base="1.3", config_path=str(config_folder()), config_name="config"
     )
-    before = sys.argv
+    before, handlers = sys.argv, list(logging.root.handlers)
     if sweeping := {"-m", "--multirun"}.intersection(argv):  # first: argparse takes it nowhere else
         argv = ["-m", *(a for a in argv if a not in sweeping), jobs.naming(argv)]
     sys.argv = [f"python -m harness {verb}", *argv]
@@ -157,6 +158,7 @@ def with_hydra(verb: str, argv: list[str], task: Task) -> int:
         ) from error
     finally:
         sys.argv = before
+        _drop_handlers(handlers)
         if full_error is None:
             del os.environ["HYDRA_FULL_ERROR"]
         else:
@@ -183,6 +185,13 @@ def compose_alone(overrides: list[str]) -> DictConfig:
     _register()
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config_folder())):
         return compose(overrides)
+
+
+def _drop_handlers(kept: list[logging.Handler]) -> None:
+    """Take away the log's handlers that Hydra installed: whoever called `main` goes on without."""
+    for handler in [handler for handler in logging.root.handlers if handler not in kept]:
+        logging.root.removeHandler(handler)
+        handler.close()
 
 
 def to_config(composed: DictConfig) -> schema.Config:

@@ -177,8 +177,8 @@ def _keep(job: Job) -> None:
 def _objective(job: Job) -> float | None:
     if job.objective is None:
         return None
-    from harness.metrics.objective import objective
     from harness.runs.folder import load_run
+    from harness.runs.objective import objective
 
     summary = load_run(Path(job.folder)).summary
     return None if summary is None else objective(summary, job.objective)

@@ -15,9 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.errors import HarnessError
-from harness.metrics import Distribution, Summary
+from harness.metrics import Distribution
 from harness.report.text import DASH, ms, percent
 from harness.runs.folder import load_run, write_json, write_text
+from harness.runs.records import Summary
 from harness.text import csv_cell, escape_markdown, visible
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _VERDICTS = {0: "ok", 1: "error", 2: "error", 3: "FAIL", 4: "not known"}
 
 
-class Row(msgspec.Struct, frozen=True):
+class SweepRow(msgspec.Struct, frozen=True):
     """A job of the sweep, in ``sweep.json``."""
 
     number: int
@@ -64,9 +65,9 @@ def shared_by(jobs: Sequence[Job]) -> set[str]:
     return shared if len(jobs) > 1 else set()
 
 
-def _row(job: Job, shared: set[str]) -> Row:
+def _row(job: Job, shared: set[str]) -> SweepRow:
     choices = " ".join(override for override in job.overrides if override not in shared)
-    row = Row(
+    row = SweepRow(
         number=job.number, choices=choices, folder=job.folder, exit_code=job.code,
         verdict=_VERDICTS.get(job.code, "error"), error=job.error, objective=_finite(job.value),
     )  # fmt: skip
@@ -81,9 +82,9 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else value
 
 
-def _with_figures(row: Row, summary: Summary) -> Row:
+def _with_figures(row: SweepRow, summary: Summary) -> SweepRow:
     ttft, wer = summary.metrics.get("ttft_ms"), summary.metrics.get("wer")
-    status = "INVALID" if summary.validity else str(summary.verdict.get("status", "none")).upper()
+    status = "INVALID" if summary.validity else summary.verdict.status.upper()
     return msgspec.structs.replace(
         row,
         verdict="no gate" if status == "NONE" else status,
@@ -95,7 +96,7 @@ def _with_figures(row: Row, summary: Summary) -> Row:
     )
 
 
-def _cells(rows: Sequence[Row], objective: str | None) -> tuple[list[str], list[list[str]]]:
+def _cells(rows: Sequence[SweepRow], objective: str | None) -> tuple[list[str], list[list[str]]]:
     heads = ["job", "what", "verdict", "failed", "TTFT p50", "TTFT p95", "WER", "folder"]
     lines = [
         [
@@ -111,10 +112,10 @@ def _cells(rows: Sequence[Row], objective: str | None) -> tuple[list[str], list[
     return heads, lines
 
 
-def _csv(rows: Sequence[Row]) -> str:
+def _csv(rows: Sequence[SweepRow]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row.__struct_fields__)
+    writer.writerow(SweepRow.__struct_fields__)
     for row in rows:
         values = msgspec.structs.astuple(row)
         writer.writerow([csv_cell(v) if isinstance(v, str) else v for v in values])

@@ -1,11 +1,8 @@
-"""One figure of a run by its name, such as ``ttft_ms.p50``: what an optimiser makes small."""
+"""Names of figures, such as ``ttft_ms.p50``: what an optimiser may be told to make small."""
 
 from __future__ import annotations
 
-import math
-
 from harness.errors import ConfigError
-from harness.metrics import Distribution, Summary
 from harness.metrics.registry import by_name
 
 _STATISTICS = ("p50", "mean", "p90", "p95", "p99", "max")
@@ -27,23 +24,3 @@ def require_objective(name: str) -> None:
             "config field objective: no such statistic of this metric", value=name,
             allowed=", ".join(f"{metric}.{one}" for one in statistics),
         )  # fmt: skip
-
-
-def objective(summary: Summary, name: str) -> float:
-    """The figure ``name`` of a run; not a number where the run has none, or is not valid.
-
-    ::
-
-        harness.objective(run.summary, "ttft_ms.p50")  # milliseconds
-        harness.objective(run.summary, "wer")  # a share
-
-    Raises:
-        ConfigError: no metric, or no statistic of it, has this name.
-    """
-    require_objective(name)
-    metric, _, statistic = name.partition(".")
-    figure = summary.metrics.get(metric)
-    if figure is None or summary.validity:
-        return math.nan
-    found = getattr(figure, statistic) if isinstance(figure, Distribution) else figure.value
-    return math.nan if found is None else float(found)

@@ -24,7 +24,6 @@ from harness.report.instrument import instrument
 from harness.report.playback import playback
 from harness.report.table import headline, show_ratio
 from harness.report.text import DASH, TIMES, ms, n_of, percent, plural
-from harness.report.timeline import Audio
 from harness.report.verdict import card, word
 from harness.stats.estimates import percentile
 from harness.text import visible

@@ -15,7 +15,7 @@ from harness.engines.scripted import ScriptedOptions
 from harness.engines.setting import NoModel
 from harness.errors import ConfigError, UsageError
 from harness.experiments.plan import ArmPlan
-from harness.experiments.progress import Progress
+from harness.experiments.progress import Progress, SessionsDone
 from harness.experiments.run import run_arms
 from harness.runs.folder import load_run
 
@@ -35,9 +35,9 @@ class Stages(Progress):
     def stage(self, text: str) -> None:
         self.stages.append(text)
 
-    def clip_done(self, done: int, planned: int, left_s: float) -> None:
-        self.clips = done
-        assert done <= planned
+    def session_done(self, so_far: SessionsDone) -> None:
+        self.clips = so_far.done
+        assert so_far.done <= so_far.planned
 
 
 def plans(folder: Path, **configs: Config) -> list[ArmPlan]:
