@@ -215,6 +215,9 @@ TESTED_IN = {
     "cli": "cli/test_run.py",
     # small, and used by what is named here
     "datasets/alignment_ctc": "datasets/test_alignment.py",
+    "conditions/clean": "conditions/test_condition.py",
+    "conditions/jitter": "conditions/test_network.py",
+    "conditions/loss": "conditions/test_network.py",
     "datasets/hub": "datasets/test_load.py",
     "datasets/manifest": "datasets/test_load.py",
     "engines/factory": "test_api.py",

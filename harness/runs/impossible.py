@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from harness.clock import NS_PER_S
 from harness.errors import StorageError
-from harness.events import Trace
+from harness.events import FinishSent, FrameSent, Trace
 from harness.metrics.instants import planned_ns
 
 MOST_S = 1e6  # of one session: eleven days
@@ -69,13 +69,15 @@ def _problems(trace: Trace, *, network: bool) -> Iterator[str]:
 
 def _frame_problems(trace: Trace, *, network: bool) -> Iterator[str]:
     session, frames = trace.session, trace.frames
-    finish = () if trace.finish is None else (trace.finish,)
-    late = [sent for sent in (*frames, *finish) if sent.asked_ns is not None]
+    sent: list[FrameSent | FinishSent] = [*frames]
+    if trace.finish is not None:
+        sent.append(trace.finish)
+    late = [one for one in sent if one.asked_ns is not None]
     if not network and (late or trace.lost):
         yield "frames were late on purpose, or lost, in a run whose conditions are clean"
     if late:  # a network may let one frame overtake another
         frames = tuple(sorted(frames, key=lambda frame: frame.index))
-    if any(planned_ns(sent) <= sent.due_ns for sent in late):
+    if any(planned_ns(one) <= one.due_ns for one in late):
         yield "a frame was to be sent before it was due"
     sent_or_lost = sorted({frame.index for frame in (*frames, *trace.lost)})
     under_way = trace.failed and late  # some were overtaken by those before the failure
