@@ -73,7 +73,7 @@ class ReplayedDataset(msgspec.Struct, frozen=True, kw_only=True):
 CLEAN = "clean"  # the conditions under which nothing is changed
 
 
-class ArmChoices(msgspec.Struct, frozen=True, kw_only=True):
+class ArmChoices(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The choices by which arms differ, by name."""
 
     chunking: str
