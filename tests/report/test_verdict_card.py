@@ -227,7 +227,7 @@ def test_only_the_clip_that_is_drawn_is_read_unless_the_page_plays_all(
         asked.append(config)
         raise DatasetError("not here")
 
-    monkeypatch.setattr(results, "load_dataset", load)
+    monkeypatch.setattr("harness.datasets.load.load_dataset", load)
     monkeypatch.setattr(results, "write_arms", lambda *_, **__: [])
     arms = arms_of(make_run(tmp_path, clips=3, repeats=1))
     results.remake(arms, tmp_path)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import harness
@@ -68,9 +69,8 @@ def test_arms_of_a_comparison_that_was_cut_off_keep_their_order(tmp_path: Path) 
     for name in names:
         run = make_run(tmp_path, name=name, clips=3, repeats=1)
         save_run(run, tmp_path)
-        write_json(
-            tmp_path / name / "environment.json", run.environment | {"arms_of_this_go": names}
-        )
+        told = msgspec.structs.replace(run.environment, arms_of_this_comparison=names)
+        write_json(tmp_path / name / "environment.json", told)
     assert [path.name for path in arms_of(tmp_path)] == names
 
 
