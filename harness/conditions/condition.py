@@ -50,8 +50,12 @@ class Condition:
     def name(self) -> str:
         """How results call it; equal options, equal name."""
         changed = [
-            f"{f.name}={getattr(self, f.name)}"
+            f"{f.name}={_plain(getattr(self, f.name))}"
             for f in fields(self)
             if f.default is MISSING or getattr(self, f.name) != f.default
         ]
         return "_".join([self.registered_as or type(self).__name__.lower(), *changed])
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -79,7 +79,7 @@ def _frame_problems(trace: Trace, *, network: bool) -> Iterator[str]:
         frames = tuple(sorted(frames, key=lambda frame: frame.index))
     if any(planned_ns(one) <= one.due_ns for one in late):
         yield "a frame was to be sent before it was due"
-    sent_or_lost = sorted({frame.index for frame in (*frames, *trace.lost)})
+    sent_or_lost = sorted({*(f.index for f in frames), *(f.index for f in trace.lost)})
     under_way = trace.failed and late  # some were overtaken by those before the failure
     if len({frame.index for frame in frames}) < len(frames) or (
         sent_or_lost != list(range(len(sent_or_lost))) and not under_way

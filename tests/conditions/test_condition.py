@@ -111,7 +111,7 @@ def test_only_conditions_that_change_something_are_part_of_an_identity() -> None
 def test_a_name_tells_options_apart() -> None:
     assert [one.name for one in EVERY] == list(CONDITIONS.names())
     assert Clean().name == CLEAN
-    assert AddedNoise(snr_db=5).name == "noise_snr_db=5"
+    assert AddedNoise(snr_db=5).name == AddedNoise(snr_db=5.0).name == "noise_snr_db=5"
     assert AddedNoise(snr_db=5, seed=2).name == "noise_snr_db=5_seed=2"
 
 
