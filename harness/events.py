@@ -32,15 +32,28 @@ class Word(msgspec.Struct, frozen=True):
     end_s: float
 
 
-class FrameSent(msgspec.Struct, frozen=True, tag_field="event", tag="frame_sent"):
+class FrameSent(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag="frame_sent"
+):
     index: int
     due_ns: int  # A(end of the frame): when its last sample was spoken
     sent_ns: int  # when the driver handed it over
+    asked_ns: int | None = None  # later than due, by the network of `conditions`; None: when due
 
 
-class FinishSent(msgspec.Struct, frozen=True, tag_field="event", tag="finish_sent"):
+class FrameLost(msgspec.Struct, frozen=True, tag_field="event", tag="frame_lost"):
+    """The network of `conditions` lost it; where it was sent all the same, it was silence."""
+
+    index: int
+    due_ns: int
+
+
+class FinishSent(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag="finish_sent"
+):
     due_ns: int  # A(duration)
     sent_ns: int
+    asked_ns: int | None = None  # as a frame's
 
 
 class Token(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag="token"):
@@ -159,6 +172,7 @@ class Trace(msgspec.Struct, frozen=True):
     spans: tuple[Span, ...]
     outcome: Ended | Failed
     ticks: tuple[Ticks, ...] = ()  # empty: virtual time, or made by an older harness
+    lost: tuple[FrameLost, ...] = ()
 
     @property
     def text(self) -> str:
@@ -181,6 +195,7 @@ Event = (
     GcPause
     | Session
     | FrameSent
+    | FrameLost
     | FinishSent
     | Token
     | Chunk
@@ -198,6 +213,7 @@ def trace_events(trace: Trace) -> list[Event]:
     return [
         trace.session,
         *trace.frames,
+        *trace.lost,
         *finish,
         *trace.spans,
         *trace.tokens,
@@ -229,6 +245,7 @@ def build_traces(events: list[Event]) -> list[Trace]:
                         *(e for e in block if isinstance(e, Ticks)),
                         *_of_loop_ticks([e for e in block if isinstance(e, LoopTick)]),
                     ),
+                    lost=tuple(e for e in block if isinstance(e, FrameLost)),
                 )
             )
             block = []

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from harness.audio import RATE_HZ
 from harness.chunking import Chunker
 from harness.clock import NS_PER_MS, NS_PER_S, Timeline, World
+from harness.conditions.network import Arrival, Network, arrivals
 from harness.datasets.load import Clip
 from harness.engines import Engine, OnSockets, Reference
-from harness.events import FinishSent, FrameSent, Session, SessionKind, Trace
+from harness.events import FinishSent, FrameLost, FrameSent, Session, SessionKind, Trace
 from harness.recorder import Recorder
 from harness.ticks import Watch
 
@@ -28,6 +31,8 @@ class Pacing(msgspec.Struct, frozen=True, kw_only=True):
     timeout_s: float  # after the end of the audio
     flood: bool = False  # every frame is due at t0
     late_ms: float = 0.0  # made late on purpose
+    # What lies between the microphone and the engine: by clip, repeat and `frame_ms`; None: nothing
+    network: Callable[[str, int, float], Network | None] | None = None
 
 
 class SessionPlace(NamedTuple):
@@ -66,6 +71,7 @@ class SessionReplay:
         self._t0_ns = world.now_ns()  # until it is known
         self._began = False
         self._frames: list[FrameSent] = []
+        self._lost: list[FrameLost] = []
         self._finish: FinishSent | None = None
 
     def open(self, engine: Engine, chunker: Chunker) -> None:
@@ -88,7 +94,24 @@ class SessionReplay:
     def _begin(self) -> None:
         self._began = True
         self._t0_ns = self._world.now_ns() + LEAD_NS
-        self._call_at(self._due_ns(self._frame_end(0)), self._send_frame)
+        network = self._network()
+        self._coming = arrivals(self._frames_due(), network)
+        self._sends_silence = network is not None and network.silence
+        self._finish_ns = self._due_ns(len(self._clip.samples))  # not before a frame that is late
+        self._await_frame()
+
+    def _network(self) -> Network | None:
+        pacing = self._pacing
+        if pacing.network is None:
+            return None
+        return pacing.network(self._clip.id, self._place.repeat, pacing.frame_ms)
+
+    def _frames_due(self) -> Iterator[int]:
+        end = index = 0
+        while end < len(self._clip.samples):
+            end = self._frame_end(index)
+            index += 1
+            yield self._due_ns(end)
 
     def _frame_end(self, index: int) -> int:
         """The sample after the last one of frame ``index``."""
@@ -106,23 +129,34 @@ class SessionReplay:
 
         self._timeline.call_at(due_ns + round(self._pacing.late_ms * NS_PER_MS), unless_over)
 
-    def _send_frame(self) -> None:
-        index, samples = len(self._frames), self._clip.samples
+    def _await_frame(self) -> None:
+        """Plan the sending of the next frame that arrives, or else of the end of the audio."""
+        for frame in self._coming:
+            if frame.lost:
+                self._lost.append(FrameLost(index=frame.index, due_ns=frame.due_ns))
+            if self._sends_silence or not frame.lost:
+                self._finish_ns = max(self._finish_ns, frame.at_ns)
+                self._call_at(frame.at_ns, partial(self._send_frame, frame))
+                return
+        self._call_at(self._finish_ns, self._send_finish)
+
+    def _send_frame(self, frame: Arrival) -> None:
+        index, samples = frame.index, self._clip.samples
         begin = self._frame_end(index - 1) if index else 0
         end = self._frame_end(index)
+        heard = np.zeros(end - begin, np.float32) if frame.lost else samples[begin:end]
         sent_ns = self._world.now_ns()
-        self._stream.feed(samples[begin:end])
-        self._frames.append(FrameSent(index=index, due_ns=self._due_ns(end), sent_ns=sent_ns))
-        if end < len(samples):
-            self._call_at(self._due_ns(self._frame_end(index + 1)), self._send_frame)
-        else:
-            self._call_at(self._due_ns(end), self._send_finish)
+        self._stream.feed(heard)
+        asked_ns = None if frame.at_ns == frame.due_ns else frame.at_ns
+        self._frames.append(FrameSent(index, frame.due_ns, sent_ns, asked_ns))
+        self._await_frame()
 
     def _send_finish(self) -> None:
         due_ns = self._due_ns(len(self._clip.samples))
         sent_ns = self._world.now_ns()
         self._stream.finish()
-        self._finish = FinishSent(due_ns=due_ns, sent_ns=sent_ns)
+        asked_ns = None if self._finish_ns == due_ns else self._finish_ns
+        self._finish = FinishSent(due_ns, sent_ns, asked_ns)
         self._fail_in_time("the engine had not ended")
 
     def _fail_in_time(self, complaint: str, unless: Callable[[], bool] = lambda: False) -> None:
@@ -146,7 +180,7 @@ class SessionReplay:
         ticks = self._watch.between(*span)
         if isinstance(self._engine, OnSockets):
             ticks += self._engine.loop_ticks(*span)
-        self._on_done(msgspec.structs.replace(trace, ticks=ticks))
+        self._on_done(msgspec.structs.replace(trace, ticks=ticks, lost=tuple(self._lost)))
 
     def _session(self) -> Session:
         clip = self._clip

@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "languages",
     ),
     ("audio", "events", "registry", "clock", "ticks", "stats"),
-    ("chunking", "metrics", "engines"),
+    ("chunking", "conditions", "metrics", "engines"),
     ("datasets",),
     ("config", "machine"),
     ("recorder", "session", "replay", "runs"),
@@ -215,6 +215,9 @@ TESTED_IN = {
     "cli": "cli/test_run.py",
     # small, and used by what is named here
     "datasets/alignment_ctc": "datasets/test_alignment.py",
+    "conditions/clean": "conditions/test_condition.py",
+    "conditions/jitter": "conditions/test_network.py",
+    "conditions/loss": "conditions/test_network.py",
     "datasets/hub": "datasets/test_load.py",
     "datasets/manifest": "datasets/test_load.py",
     "engines/factory": "test_api.py",

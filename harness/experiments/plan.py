@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.conditions import Clean
 from harness.config import Config, variant_identity
 from harness.machine.environment import identity
 
@@ -28,6 +29,7 @@ def config_identity(config: Config) -> str:
         name: getattr(config.replay, name)
         for name in ("pace", "frame_ms", "streams", "arrivals", "compute_scale")
     }
-    return identity(
-        [replayed, variant_identity(config, ("chunking", "model", "engine", "session"))]
-    )
+    groups = ["chunking", "model", "engine", "session"]
+    if config.conditions != Clean():  # identities of before there were any are still the same
+        groups.append("conditions")
+    return identity([replayed, variant_identity(config, groups)])

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from harness.clock import NS_PER_MS, NS_PER_S
-from harness.events import Chunk, SessionKind, Span, Token, Trace
+from harness.events import Chunk, FinishSent, FrameSent, SessionKind, Span, Token, Trace
 from harness.languages.units import is_blank, words_of
 
 
@@ -56,6 +56,11 @@ def request_ns(trace: Trace) -> int:
     session = trace.session
     live = session.kind is SessionKind.LIVE
     return audio_ns(trace, session.speech_onset_s if live else session.duration_s)
+
+
+def planned_ns(sent: FrameSent | FinishSent) -> int:
+    """When it was to be sent: when it was due, unless a network made it late."""
+    return sent.due_ns if sent.asked_ns is None else sent.asked_ns
 
 
 def ms(duration_ns: float) -> float:

@@ -33,6 +33,7 @@ from harness.metrics.instants import (
     is_compute,
     is_delivery,
     ms,
+    planned_ns,
     request_ns,
     text_chunks,
     text_tokens,
@@ -185,9 +186,12 @@ def hold_ms(trace: Trace) -> tuple[float, ...]:
 
 @metric_function(unit="ms", label="Send lateness", scope="series", kept=False)
 def send_lateness_ms(trace: Trace) -> tuple[float, ...]:
-    """Actual - due sending, of every frame and of the end of audio: the harness itself."""
+    """Actual - planned sending, of every frame and of the end of audio: the harness itself.
+
+    Planned is when it is due, or as late as the network of `conditions` makes it.
+    """
     finish = () if trace.finish is None else (trace.finish,)
-    return tuple(ms(sent.sent_ns - sent.due_ns) for sent in (*trace.frames, *finish))
+    return tuple(ms(sent.sent_ns - planned_ns(sent)) for sent in (*trace.frames, *finish))
 
 
 @metric_function(unit="1", label="Split words", unpaced=True)
@@ -206,11 +210,11 @@ def split_words(trace: Trace) -> int:
 def budget_ms(trace: Trace) -> dict[str, float] | Missing:
     """Where `ttft_ms` went; the parts add up to it.
 
-    Until the token of the first counted word: `send_late` (the harness), then the spans the engine
-    told, overlaps to the one that began first; in live sessions `wait` for what lies between them
-    (audio to come); `delivery`, the way to a server and back. Then `hold` (the chunking strategy).
-    No part is negative. `unattributed`:
-    time no span covers; the budget closes when it is at most max(1 %, 0.5 ms).
+    Until the token of the first counted word: `network` (of `conditions`), `send_late` (the
+    harness), then the spans the engine told, overlaps to the one that began first; in live sessions
+    `wait` for what lies between them (audio to come, and its network); `delivery`, the way to a
+    server and back. Then `hold` (the chunking strategy). No part is negative. `unattributed`: time
+    no span covers; the budget closes when it is at most max(1 %, 0.5 ms).
     Missing: no text, no spans, text before R.
     """
     if not text_chunks(trace):
@@ -227,7 +231,9 @@ def budget_ms(trace: Trace) -> dict[str, float] | Missing:
     delivery_ns = min(deliveries_ns(trace).get(token_ns, 0), token_ns - asked_ns)
     live = trace.session.kind is SessionKind.LIVE
     if not live and trace.finish is not None:
-        on_the_way.append(Span("send_late", trace.finish.due_ns, trace.finish.sent_ns))
+        planned = planned_ns(trace.finish)
+        on_the_way.append(Span("network", trace.finish.due_ns, planned))
+        on_the_way.append(Span("send_late", planned, trace.finish.sent_ns))
     parts: dict[str, int] = {}
     for span, own_ns in covered(on_the_way, asked_ns, token_ns - delivery_ns):
         parts[span.name] = parts.get(span.name, 0) + own_ns
