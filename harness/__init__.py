@@ -20,7 +20,8 @@ The rooms, from the ground up; lower never imports higher (``tests/test_architec
     ``containers`` (audio files to their true end), ``keys`` (secrets that must not be kept),
     ``languages`` (tags, words and scripts of all languages)
 1   ``events``, ``clock``, ``audio``, ``stats`` (numbers in, numbers out), ``registry`` (variants)
-2   ``chunking`` (strategies), ``metrics`` (definitions), ``engines`` (the measured things)
+2   ``chunking`` (strategies), ``conditions`` (of sound and network), ``metrics`` (definitions),
+    ``engines`` (the measured things)
 3   ``datasets`` (recorded clips)
 4   ``config`` (the root of all options), ``machine`` (what a figure was measured on)
 5   ``recorder``, ``replay`` (the measuring loop), ``runs`` (a run on disk)
@@ -58,6 +59,13 @@ _PUBLIC = {
     "Tokens": "harness.chunking",
     "Sentences": "harness.chunking",
     "Timed": "harness.chunking",
+    "Condition": "harness.conditions",
+    "Network": "harness.conditions.network",
+    "Clean": "harness.conditions",
+    "Telephone": "harness.conditions.telephone",
+    "AddedNoise": "harness.conditions.noise",
+    "Jitter": "harness.conditions.jitter",
+    "Loss": "harness.conditions.loss",
     "NoModel": "harness.engines.setting",
     "WhisperModel": "harness.engines.whisper",
     "VoxtralModel": "harness.engines.voxtral",
@@ -108,6 +116,13 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from harness.chunking import Words as Words
     from harness.chunking.strategy import WordHolder as WordHolder
     from harness.clock import World as World
+    from harness.conditions import Clean as Clean
+    from harness.conditions import Condition as Condition
+    from harness.conditions.jitter import Jitter as Jitter
+    from harness.conditions.loss import Loss as Loss
+    from harness.conditions.network import Network as Network
+    from harness.conditions.noise import AddedNoise as AddedNoise
+    from harness.conditions.telephone import Telephone as Telephone
     from harness.config import Config as Config
     from harness.config import GateConfig as GateConfig
     from harness.config import ReplayConfig as ReplayConfig
@@ -156,6 +171,11 @@ def engine(name: str) -> Any:
 def chunking_strategy(name: str) -> Any:
     """Decorator: registers a chunking strategy, a dataclass with ``chunker``, for this process."""
     return import_module("harness.chunking").STRATEGIES.add(name)
+
+
+def condition(name: str) -> Any:
+    """Decorator: registers a condition, a dataclass with ``heard`` or ``network``, likewise."""
+    return import_module("harness.conditions").CONDITIONS.add(name)
 
 
 def metric(*, unit: str, label: str, **facts: Any) -> Any:

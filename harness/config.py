@@ -3,8 +3,8 @@
 ``configs/`` holds the values, one folder per group; ``cli`` composes them with Hydra onto these
 classes, so a misspelt field is an error before anything runs. Where a choice of a group decides
 which fields exist (an engine without a device has no ``device``), each choice has a dataclass of
-its own, which stands with its code: ``chunking``, ``engines``, ``datasets``. A field that is
-accepted is read. Every field has a comment; ranges are checked on creation.
+its own, which stands with its code: ``chunking``, ``engines``, ``datasets``, ``conditions``. A
+field that is accepted is read. Every field has a comment; ranges are checked on creation.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from harness.chunking import STRATEGIES, Words
+from harness.conditions import CONDITIONS, Clean
 from harness.datasets import DATASETS, ManifestDataset
 from harness.endpointers import ENDPOINTERS, NoEndpointer
 from harness.engines.inject import InjectConfig
@@ -39,6 +40,7 @@ VARIANTS: dict[str, Registry[Any]] = {
     "dataset": DATASETS,
     "session": SESSIONS,
     "endpointer": ENDPOINTERS,
+    "conditions": CONDITIONS,
 }
 
 
@@ -193,6 +195,7 @@ class Config:
     dataset: Any = field(default_factory=ManifestDataset)  # a DatasetOptions
     session: Any = field(default_factory=TurnSession)  # a SessionOptions
     endpointer: Any = field(default_factory=NoEndpointer)  # an EndpointerOptions
+    conditions: Any = field(default_factory=Clean)  # a conditions.Condition
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     inject: InjectConfig = field(default_factory=InjectConfig)
     gate: GateConfig = field(default_factory=GateConfig)
@@ -214,6 +217,12 @@ class Config:
                 value=self.replay.streams,
                 allowed=f"at most model.max_streams={most}",
                 hint=f"add model.max_streams={self.replay.streams}",
+            )
+        if self.replay.pace == "flood" and self.conditions.paced:
+            raise ConfigError(
+                f"conditions={self.conditions.name}: with replay.pace=flood no frame can be late",
+                value=self.replay.pace,
+                allowed="realtime, virtual",
             )
 
 

@@ -33,15 +33,28 @@ class Word(msgspec.Struct, frozen=True):
     end_s: float
 
 
-class FrameSent(msgspec.Struct, frozen=True, tag_field="event", tag="frame_sent"):
+class FrameSent(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag="frame_sent"
+):
     index: int
     due_ns: int  # A(end of the frame): when its last sample was spoken
     sent_ns: int  # when the driver handed it over
+    asked_ns: int | None = None  # later than due, by the network of `conditions`; None: when due
 
 
-class FinishSent(msgspec.Struct, frozen=True, tag_field="event", tag="finish_sent"):
+class FrameLost(msgspec.Struct, frozen=True, tag_field="event", tag="frame_lost"):
+    """The network of `conditions` lost it; where it was sent all the same, it was silence."""
+
+    index: int
+    due_ns: int
+
+
+class FinishSent(
+    msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag="finish_sent"
+):
     due_ns: int  # A(duration)
     sent_ns: int
+    asked_ns: int | None = None  # as a frame's
 
 
 class Token(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag="token"):
@@ -189,6 +202,7 @@ class Trace(msgspec.Struct, frozen=True):
     hypotheses: tuple[Hypothesis, ...] = ()  # empty: the engine only appends
     speech_started: tuple[SpeechStarted, ...] = ()
     turns_ended: tuple[TurnEnded, ...] = ()
+    lost: tuple[FrameLost, ...] = ()
 
     @property
     def text(self) -> str:
@@ -243,6 +257,7 @@ Event = (
     GcPause
     | Session
     | FrameSent
+    | FrameLost
     | FinishSent
     | Token
     | Hypothesis
@@ -263,6 +278,7 @@ def trace_events(trace: Trace) -> list[Event]:
     return [
         trace.session,
         *trace.frames,
+        *trace.lost,
         *finish,
         *trace.spans,
         *trace.tokens,
@@ -300,6 +316,7 @@ def build_traces(events: list[Event]) -> list[Trace]:
                         *(e for e in block if isinstance(e, Ticks)),
                         *_of_loop_ticks([e for e in block if isinstance(e, LoopTick)]),
                     ),
+                    lost=tuple(e for e in block if isinstance(e, FrameLost)),
                 )
             )
             block = []

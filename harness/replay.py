@@ -3,7 +3,8 @@
 One driver timeline keeps the schedule of every concurrent session. Frame *i* is due at
 ``t0 + end of frame i``, when its last sample was spoken; the end of the audio is due at
 ``t0 + duration``. Latencies count from these intended instants, so a late driver makes a result
-worse, never better, and its lateness is recorded. The driver never waits for the engine.
+worse, never better, and its lateness is recorded. The driver never waits for the engine. Where the
+conditions have a network, a frame is handed over as late as that makes it; it is due as ever.
 
 One session is a :class:`~harness.session.SessionReplay`. A finished session's trace is handed to
 ``keep`` on a timeline of its own: a slow disk delays no frame. A watchdog ticks through all of it,
@@ -45,7 +46,7 @@ class Planned(NamedTuple):
     arm: int
     clip: Clip
     repeat: int
-    warmup: bool = False  # replayed at flood pace, its trace thrown away
+    warmup: bool = False  # at flood pace, over no network, its trace thrown away
 
 
 Keep = Callable[[Planned, Trace], None]
@@ -158,7 +159,9 @@ class _Driver:
             collect_garbage()
         order, planned = self._waiting.popleft()
         arm = self._arms[planned.arm]
-        pacing = msgspec.structs.replace(arm.pacing, flood=arm.pacing.flood or planned.warmup)
+        pacing = arm.pacing
+        if planned.warmup:
+            pacing = msgspec.structs.replace(pacing, flood=True, network=None)
         session = SessionReplay(
             self._around, pacing, planned.clip,
             SessionPlace(planned.repeat, order, stream),

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 
 from harness.audio import RATE_HZ
 from harness.chunking import Chunker
 from harness.clock import NS_PER_MS, NS_PER_S, Timeline, World
+from harness.conditions.network import Arrival, Network, arrivals
 from harness.datasets.load import Clip
 from harness.endpointers import EndpointerOptions, NoEndpointer
 from harness.engines import Engine, OnSockets, Reference
-from harness.events import FinishSent, FrameSent, Session, SessionKind, Trace
+from harness.events import FinishSent, FrameLost, FrameSent, Session, SessionKind, Trace
 from harness.microphone import Microphone
 from harness.recorder import Recorder
 from harness.ticks import Watch
@@ -32,6 +35,8 @@ class Pacing(msgspec.Struct, frozen=True, kw_only=True):
     late_ms: float = 0.0  # made late on purpose
     endpointer: EndpointerOptions = msgspec.field(default_factory=NoEndpointer)
     tail_s: float = 0.0  # for so long after the clip an end of the turn is waited for
+    # What lies between the microphone and the engine: by clip, repeat and `frame_ms`; None: nothing
+    network: Callable[[str, int, float], Network | None] | None = None
 
 
 class Surroundings(NamedTuple):
@@ -75,6 +80,7 @@ class SessionReplay:
         self._t0_ns = self._world.now_ns()  # until it is known
         self._began = False
         self._frames: list[FrameSent] = []
+        self._lost: list[FrameLost] = []
         self._finish: FinishSent | None = None
 
     def open(self, engine: Engine, chunker: Chunker) -> None:
@@ -102,7 +108,26 @@ class SessionReplay:
     def _begin(self) -> None:
         self._began = True
         self._t0_ns = self._world.now_ns() + LEAD_NS
-        self._call_at(self._due_ns(self._frame_end(0)), self._send_frame)
+        network = self._network()
+        self._coming = arrivals(self._frames_due(), network)
+        self._sends_silence = network is not None and network.silence
+        self._finish_ns = self._due_ns(
+            len(self._microphone.samples)
+        )  # not before a frame that is late
+        self._await_frame()
+
+    def _network(self) -> Network | None:
+        pacing = self._pacing
+        if pacing.network is None:
+            return None
+        return pacing.network(self._clip.id, self._place.repeat, pacing.frame_ms)
+
+    def _frames_due(self) -> Iterator[int]:
+        end = index = 0
+        while end < len(self._microphone.samples):
+            end = self._frame_end(index)
+            index += 1
+            yield self._due_ns(end)
 
     def _frame_end(self, index: int) -> int:
         """The sample after the last one of frame ``index``."""
@@ -120,18 +145,29 @@ class SessionReplay:
 
         self._timeline.call_at(due_ns + round(self._pacing.late_ms * NS_PER_MS), unless_over)
 
-    def _send_frame(self) -> None:
-        index, samples = len(self._frames), self._microphone.samples
+    def _await_frame(self) -> None:
+        """Plan the sending of the next frame that arrives, or else of the end of the audio."""
+        for frame in self._coming:
+            if frame.lost:
+                self._lost.append(FrameLost(index=frame.index, due_ns=frame.due_ns))
+            if self._sends_silence or not frame.lost:
+                self._finish_ns = max(self._finish_ns, frame.at_ns)
+                self._call_at(frame.at_ns, partial(self._send_frame, frame))
+                return
+        end_ns = self._due_ns(len(self._microphone.samples))
+        self._call_at(self._finish_ns, partial(self._send_finish, end_ns, self._finish_ns))
+
+    def _send_frame(self, frame: Arrival) -> None:
+        index, samples = frame.index, self._microphone.samples
         begin = self._frame_end(index - 1) if index else 0
         end = self._frame_end(index)
+        heard = np.zeros(end - begin, np.float32) if frame.lost else samples[begin:end]
         sent_ns = self._world.now_ns()
-        self._stream.feed(samples[begin:end])
-        self._frames.append(FrameSent(index=index, due_ns=self._due_ns(end), sent_ns=sent_ns))
-        self._microphone.heard(samples[begin:end])
-        if end < len(samples):
-            self._call_at(self._due_ns(self._frame_end(index + 1)), self._send_frame)
-        else:
-            self._call_at(self._due_ns(end), lambda: self._send_finish(self._due_ns(end)))
+        self._stream.feed(heard)
+        asked_ns = None if frame.at_ns == frame.due_ns else frame.at_ns
+        self._frames.append(FrameSent(index, frame.due_ns, sent_ns, asked_ns))
+        self._microphone.heard(samples[begin:end])  # before any network
+        self._await_frame()
 
     def _turn_ended(self, at_ns: int) -> None:
         """Somebody said that the turn is over: then the audio ends, unless the speaker goes on.
@@ -142,12 +178,13 @@ class SessionReplay:
         in_turns = self._pacing.kind is SessionKind.TURN
         speech_end_ns = self._due_ns(round(self._clip.speech_end_s * RATE_HZ))
         if self._microphone.stays_open and self._frames and (in_turns or at_ns >= speech_end_ns):
-            self._call_at(at_ns, lambda: self._send_finish(at_ns))
+            self._call_at(at_ns, partial(self._send_finish, at_ns, at_ns))
 
-    def _send_finish(self, due_ns: int) -> None:
+    def _send_finish(self, due_ns: int, planned_ns: int) -> None:
         sent_ns = self._world.now_ns()
         self._stream.finish()
-        self._finish = FinishSent(due_ns=due_ns, sent_ns=sent_ns)
+        asked_ns = None if planned_ns == due_ns else planned_ns
+        self._finish = FinishSent(due_ns, sent_ns, asked_ns)
         self._fail_in_time("the engine had not ended")
 
     def _fail_in_time(self, complaint: str, unless: Callable[[], bool] = lambda: False) -> None:
@@ -171,7 +208,7 @@ class SessionReplay:
         ticks = self._watch.between(*span)
         if isinstance(self._engine, OnSockets):
             ticks += self._engine.loop_ticks(*span)
-        self._on_done(msgspec.structs.replace(trace, ticks=ticks))
+        self._on_done(msgspec.structs.replace(trace, ticks=ticks, lost=tuple(self._lost)))
 
     def _session(self) -> Session:
         clip = self._clip

@@ -90,6 +90,20 @@ def _gpu() -> str:
     return f"{gpu.name}, driver {gpu.driver}, CUDA {torch.version.cuda}"
 
 
+def _conditions() -> str:
+    """Every condition, applied to a second of made-up sound."""
+    import numpy as np
+
+    from harness.audio import RATE_HZ, SpeechBounds
+    from harness.conditions import CONDITIONS
+
+    sound = np.random.default_rng(0).normal(0, 0.1, RATE_HZ).astype(np.float32)
+    for name in CONDITIONS.names():
+        if name not in CONDITIONS.outside():
+            CONDITIONS.get(name)().heard(sound, SpeechBounds(0.2, 0.8), "doctor")
+    return ", ".join(CONDITIONS.names())
+
+
 def _packages() -> str:
     """What other packages bring; one that is broken is named, and costs nothing else."""
     from harness.config import VARIANTS
@@ -112,5 +126,6 @@ CHECKS: tuple[tuple[str, bool, Callable[[], str]], ...] = (
     ("weights", True, _weights),
     ("torch", True, _torch),
     ("gpu", False, _gpu),
+    ("conditions", False, _conditions),
     ("plug-ins", False, _packages),
 )

@@ -6,6 +6,8 @@ import logging
 
 from harness.cli import compose as hydra_side
 from harness.cli.help import asks_for_help, print_help
+from harness.conditions import Clean
+from harness.errors import ConfigError
 from harness.events import SessionKind
 
 WHAT = """\
@@ -23,6 +25,11 @@ def serve(argv: list[str]) -> int:
 
     # Not through Hydra's main: it would make a run's folder, and log every transcript there.
     config = hydra_side.to_config(hydra_side.compose_alone(argv))
+    if config.conditions != Clean():
+        raise ConfigError(
+            "serve takes what its clients send as it comes", value=config.conditions.name,
+            allowed="conditions=clean",
+        )  # fmt: skip
     from harness.cli.progress import console
     from harness.clock import RealWorld
     from harness.datasets.load import load_dataset

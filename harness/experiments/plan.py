@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from harness.conditions import Clean
 from harness.config import Config, variant_identity
 from harness.machine.environment import identity
 
@@ -29,10 +30,10 @@ def config_identity(config: Config) -> str:
         name: getattr(config.replay, name)
         for name in ("pace", "frame_ms", "streams", "arrivals", "compute_scale")
     }
-    parts: list[Any] = [
-        replayed,
-        variant_identity(config, ("chunking", "model", "engine", "session")),
-    ]
-    if config.endpointer.keeps_open:  # else as before there were endpointers
+    groups = ["chunking", "model", "engine", "session"]
+    if config.conditions != Clean():  # identities of before there were any are still the same
+        groups.append("conditions")
+    parts: list[Any] = [replayed, variant_identity(config, groups)]
+    if config.endpointer.keeps_open:
         parts.append([variant_identity(config, ("endpointer",)), config.replay.tail_s])
     return identity(parts)

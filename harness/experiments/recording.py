@@ -94,6 +94,7 @@ class ArmRecorder:
             model=self.engine.info.model,
             dataset=self._dataset.name,
             session=self.plan.config.session.kind,
+            conditions=self.plan.config.conditions.name,
         )
 
     def keep(self, trace: Trace) -> ClipMetrics:

@@ -7,14 +7,18 @@ from dataclasses import asdict
 from functools import cached_property
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from harness.audio import SpeechBounds
 from harness.clock import RealWorld, VirtualWorld, World
+from harness.conditions import Condition
 from harness.config import Config
 from harness.datasets.load import Clip, load_dataset
 from harness.engines import Engine
 from harness.engines.factory import injected, load_engine
 from harness.engines.null import NullEngine
+from harness.errors import ConfigError
 from harness.events import SessionKind, Trace
 from harness.experiments.progress import Progress
 from harness.machine.environment import identity
@@ -36,15 +40,29 @@ class Rig:
         self.world = _make_world(config)
         self._frame_ms = config.replay.frame_ms
         self._engines: dict[str, Engine] = {}
+        self._heard: dict[tuple[str, str], Clip] = {}
+
+    def heard(self, config: Config) -> tuple[Clip, ...]:
+        """The dataset's clips as they sound under one arm's conditions."""
+        condition = config.conditions
+        if type(condition).heard is Condition.heard:
+            return self.dataset.clips
+        made = []
+        for clip in self.dataset.clips:
+            key = _key(condition), clip.id
+            if key not in self._heard:
+                self._heard[key] = heard_clip(clip, condition)
+            made.append(self._heard[key])
+        return tuple(made)
 
     def engine(self, config: Config) -> Engine:
         """The engine of one arm; arms that ask for the same share it, whatever is injected."""
-        key = _engine_key(config.model, config.engine, config.session)
+        key = _key(config.model, config.engine, config.session)
         if key not in self._engines:
             how = ": compiling may take minutes" if getattr(config.engine, "compile", False) else ""
             self.progress.stage(f"Loading the engine{how}")
             self._engines[key] = load_engine(config, self.world)
-        worse = _engine_key(config.model, config.engine, config.session, config.inject)
+        worse = _key(config.model, config.engine, config.session, config.inject)
         if worse not in self._engines:
             self._engines[worse] = injected(self._engines[key], config, self.world)
         return self._engines[worse]
@@ -68,8 +86,25 @@ def _make_world(config: Config) -> World:
     return RealWorld()
 
 
-def _engine_key(*parts: Any) -> str:
+def _key(*parts: Any) -> str:
     return identity([[type(part).__name__, asdict(part)] for part in parts])
+
+
+def heard_clip(clip: Clip, condition: Condition) -> Clip:
+    """The clip as it sounds under a condition; what is said and when stays.
+
+    Raises:
+        ConfigError: the condition, which is not ours, made it longer or shorter.
+    """
+    bounds = SpeechBounds(clip.speech_onset_s, clip.speech_end_s)
+    samples = condition.heard(clip.samples, bounds, clip.id)
+    if len(samples) != len(clip.samples):
+        raise ConfigError(
+            f"conditions={condition.name} changed the length of clip {clip.id}",
+            value=len(samples),
+            allowed=f"{len(clip.samples)} samples",
+        )
+    return msgspec.structs.replace(clip, samples=samples)
 
 
 def measure_floor_ms(world: World, frame_ms: float) -> float:

@@ -17,7 +17,7 @@ import msgspec
 from harness.addresses import port_here
 from harness.clock import World
 from harness.config import Config
-from harness.datasets.load import Dataset
+from harness.datasets.load import Clip
 from harness.engines import Engine
 from harness.errors import ConfigError, UsageError
 from harness.events import SessionKind, Trace
@@ -65,6 +65,7 @@ def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
         rig.engine(plan.config)  # what cannot be loaded leaves no folder behind
         if plan.config.endpointer.at_client:
             plan.config.endpointer.make()
+        rig.heard(plan.config)
     recorders = _make_recorders(plans, rig)
     arms = [{"name": r.plan.name, **msgspec.structs.asdict(r.environment.arm)} for r in recorders]
     for plan in plans:
@@ -75,12 +76,12 @@ def replay_arms(plans: Sequence[ArmPlan], rig: Rig) -> list[Summary]:
     try:
         rig.progress.stage("Replaying")
         with _gpu_watched(rig.world, recorders):
-            _replay_all(rig.world, recorders, rig.dataset, against, rig.progress)
+            _replay_all(rig, recorders, against)
         again = _open_again(recorders, rig)
         if again:
             rig.progress.stage("A regression was seen: measuring all of it once more")
             with _gpu_watched(rig.world, again):
-                _replay_all(rig.world, again, rig.dataset, None, rig.progress)
+                _replay_all(rig, again, None)
     except KeyboardInterrupt:
         log.warning("interrupted: the sessions that have ended are kept")
     finally:
@@ -171,6 +172,7 @@ def _make_arm(config: Config, engine: Engine) -> ReplayArm:
             late_ms=config.inject.driver_late_ms,
             endpointer=config.endpointer,
             tail_s=config.replay.tail_s,
+            network=config.conditions.network,
         ),
     )
 
@@ -217,25 +219,22 @@ def _host_watched(world: World, recorders: Sequence[ArmRecorder]) -> Iterator[No
 
 
 def _replay_all(
-    world: World,
-    recorders: Sequence[ArmRecorder],
-    dataset: Dataset,
-    against: BaselineReference | None,
-    progress: Progress,
+    rig: Rig, recorders: Sequence[ArmRecorder], against: BaselineReference | None
 ) -> None:
     """Replay every repeat; with ``replay.until=decided``, as many as the gate needs."""
-    config = recorders[0].plan.config
+    world, config = rig.world, recorders[0].plan.config
+    heard = [rig.heard(recorder.plan.config) for recorder in recorders]
     arms = [_make_arm(recorder.plan.config, recorder.engine) for recorder in recorders]
     streams = config.replay.streams
-    warmups = _make_warmups(dataset, config, len(arms))
-    keep = _TraceSink(recorders, world, progress)
+    warmups = _make_warmups(heard, config)
+    keep = _TraceSink(recorders, world, rig.progress)
     looks = SequentialPlan(config.replay.repeats, config.replay.most_repeats)
-    mean_s = statistics.fmean(clip.duration_s for clip in dataset.clips)
+    mean_s = statistics.fmean(clip.duration_s for clip in rig.dataset.clips)
     starts_ns = arrivals_ns(config.replay.arrivals, streams, mean_s, config.seed)
     replay(world, arms, warmups, streams, keep)
     replayed = len(warmups)
     with _host_watched(world, recorders):
-        for repeat, sessions in enumerate(_make_schedule(dataset, config, len(arms)), start=1):
+        for repeat, sessions in enumerate(_make_schedule(heard, config), start=1):
             keep.plan(sessions)
             pauses = replay(world, arms, sessions, streams, keep, replayed, starts_ns)
             replayed += len(sessions)
@@ -248,16 +247,20 @@ def _replay_all(
                     break
 
 
-def _make_warmups(dataset: Dataset, config: Config, arms: int) -> list[Planned]:
-    """Sessions that are over before the first measured one begins."""
+def _make_warmups(heard: Sequence[Sequence[Clip]], config: Config) -> list[Planned]:
+    """Sessions that are over before the first measured one begins.
+
+    Args:
+        heard: the clips of every arm: the same ones, under the conditions of each.
+    """
     return [
-        Planned(arm, dataset.clips[i % len(dataset.clips)], 0, warmup=True)
+        Planned(arm, clips[i % len(clips)], 0, warmup=True)
         for i in range(config.replay.warmup)
-        for arm in range(arms)
+        for arm, clips in enumerate(heard)
     ]
 
 
-def _make_schedule(dataset: Dataset, config: Config, arms: int) -> Iterator[list[Planned]]:
+def _make_schedule(heard: Sequence[Sequence[Clip]], config: Config) -> Iterator[list[Planned]]:
     """The sessions of one replay after the other: all repeats in one, or each in one of its own.
 
     Per repeat and clip, every arm, in random order: an order that alternates (ABBA) would make
@@ -267,12 +270,12 @@ def _make_schedule(dataset: Dataset, config: Config, arms: int) -> Iterator[list
     sessions: list[Planned] = []
     until_decided = config.replay.until == "decided"
     for repeat in range(config.replay.most_repeats if until_decided else config.replay.repeats):
-        clips = list(dataset.clips)
+        clips = list(range(len(heard[0])))
         if config.replay.shuffle:
             order.shuffle(clips)
         for clip in clips:
-            in_turn = order.sample(range(arms), arms)
-            sessions += [Planned(arm, clip, repeat) for arm in in_turn]
+            in_turn = order.sample(range(len(heard)), len(heard))
+            sessions += [Planned(arm, heard[arm][clip], repeat) for arm in in_turn]
         if until_decided:
             yield sessions
             sessions = []

@@ -70,13 +70,17 @@ class ReplayedDataset(msgspec.Struct, frozen=True, kw_only=True):
     licences: list[str] = []
 
 
-class ArmChoices(msgspec.Struct, frozen=True, kw_only=True):
+CLEAN = "clean"  # the conditions under which nothing is changed
+
+
+class ArmChoices(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The choices by which arms differ, by name."""
 
     chunking: str
     model: str
     dataset: str
     session: Literal["turn", "live"]
+    conditions: str = CLEAN
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):

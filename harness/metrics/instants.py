@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from harness.clock import NS_PER_MS, NS_PER_S
-from harness.events import Chunk, SessionKind, Span, Token, Trace
+from harness.events import Chunk, FinishSent, FrameSent, SessionKind, Span, Token, Trace
 from harness.languages.units import is_blank
 
 
@@ -86,6 +86,11 @@ def cut_off(trace: Trace) -> bool:
         and finish is not None
         and finish.due_ns < audio_ns(trace, session.speech_end_s)
     )
+
+
+def planned_ns(sent: FrameSent | FinishSent) -> int:
+    """When it was to be sent: when it was due, unless a network made it late."""
+    return sent.due_ns if sent.asked_ns is None else sent.asked_ns
 
 
 def ms(duration_ns: float) -> float:

@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 
 from harness.clock import NS_PER_MS
-from harness.events import Failed, SessionKind, Span, Trace
+from harness.events import Failed, SessionKind, Trace
 from harness.languages.units import spoken_words, words_of
 from harness.metrics import ClipMetrics, EditsThen, live, lost, revision, turns
 from harness.metrics.accuracy import char_edits, told_as_cer, word_edits
+from harness.metrics.budget import budget_ms
 from harness.metrics.corpus import AFTER_MS, NO_SPANS
 from harness.metrics.counted import first_word
 from harness.metrics.instants import (
@@ -33,10 +34,10 @@ from harness.metrics.instants import (
     audio_ns,
     covered,
     cut_off,
-    deliveries_ns,
     is_compute,
     is_delivery,
     ms,
+    planned_ns,
     request_ns,
     text_chunks,
     text_tokens,
@@ -207,9 +208,12 @@ def hold_ms(trace: Trace) -> tuple[float, ...] | Missing:
 
 @metric_function(unit="ms", label="Send lateness", scope="series", kept=False)
 def send_lateness_ms(trace: Trace) -> tuple[float, ...]:
-    """Actual - due sending, of every frame and of the end of audio: the harness itself."""
+    """Actual - planned sending, of every frame and of the end of audio: the harness itself.
+
+    Planned is when it is due, or as late as the network of `conditions` makes it.
+    """
     finish = () if trace.finish is None else (trace.finish,)
-    return tuple(ms(sent.sent_ns - sent.due_ns) for sent in (*trace.frames, *finish))
+    return tuple(ms(sent.sent_ns - planned_ns(sent)) for sent in (*trace.frames, *finish))
 
 
 @metric_function(unit="1", label="Split words", unpaced=True)
@@ -225,44 +229,6 @@ def split_words(trace: Trace) -> int | Missing:
         bisect.bisect_right(ends, word.start) < bisect.bisect_right(ends, word.end - 1)
         for word in words_of("".join(chunk.text for chunk in trace.chunks))
     )
-
-
-def budget_ms(trace: Trace) -> dict[str, float] | Missing:
-    """Where `ttft_ms` went; the parts add up to it.
-
-    Until the token of the first counted word: `eot`, the wait for the endpointer's decision (its
-    setting), `send_late` (the harness), then the spans the engine
-    told, overlaps to the one that began first; in live sessions `wait` for what lies between them
-    (audio to come); `delivery`, the way to a server and back. Then `hold` (the chunking strategy).
-    No part is negative. `unattributed`:
-    time no span covers; the budget closes when it is at most max(1 %, 0.5 ms).
-    Missing: no text, no spans, text before R.
-    """
-    if not text_chunks(trace):
-        return NO_TEXT
-    if isinstance(compute_ms(trace), Missing):
-        return NO_SPANS
-    word = first_word(trace)
-    if word is None:
-        return NO_WORD
-    asked_ns, token_ns, chunk_ns = request_ns(trace), *word
-    if token_ns < asked_ns:
-        return Missing("text came before R")
-    on_the_way = [s for s in trace.spans if s.name != "setup" and not is_delivery(s)]
-    delivery_ns = min(deliveries_ns(trace).get(token_ns, 0), token_ns - asked_ns)
-    live = trace.session.kind is SessionKind.LIVE
-    if not live and trace.finish is not None:
-        on_the_way.append(Span("send_late", trace.finish.due_ns, trace.finish.sent_ns))
-        if trace.session.endpointer != "none":  # a setting owns it
-            on_the_way.append(Span("eot", asked_ns, trace.finish.due_ns))
-    parts: dict[str, int] = {}
-    for span, own_ns in covered(on_the_way, asked_ns, token_ns - delivery_ns):
-        parts[span.name] = parts.get(span.name, 0) + own_ns
-    uncovered_ns = token_ns - delivery_ns - asked_ns - sum(parts.values())
-    parts |= {"wait": uncovered_ns} if live else {}
-    parts |= {"hold": max(0, chunk_ns - token_ns), "delivery": delivery_ns}
-    parts |= {"unattributed": 0 if live else uncovered_ns}
-    return {name: ms(part_ns) for name, part_ns in parts.items()}
 
 
 # --- all of them ---------------------------------------------------------------------------------

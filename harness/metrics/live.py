@@ -352,12 +352,14 @@ class AudioUsed:
         self._passes_ns = passes
         # The latest asking of any pass up to each: one that queued for long was asked for early.
         self._asked_ns = list(accumulate((queued.get(start, start) for start in passes), max))
-        self._sent_ns = [frame.sent_ns for frame in trace.frames]
+        sent = sorted(trace.frames, key=lambda frame: frame.sent_ns)  # one may overtake another
+        self._sent_ns = [frame.sent_ns for frame in sent]
+        self._reached = list(accumulate((frame.index + 1 for frame in sent), max, initial=0))
         self._session = trace.session
 
     def until(self, shown_ns: int) -> float:
         """In milliseconds."""
         begun = bisect.bisect_right(self._passes_ns, shown_ns)
         used_ns = self._asked_ns[begun - 1] if begun else shown_ns
-        frames = bisect.bisect_right(self._sent_ns, used_ns)
+        frames = self._reached[bisect.bisect_right(self._sent_ns, used_ns)]  # with those lost
         return min(frames * self._session.frame_ms, self._session.duration_s * 1000)

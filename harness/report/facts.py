@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from harness.engines.inject import InjectConfig
-from harness.machine.environment import Environment
+from harness.machine.environment import CLEAN, Environment
 from harness.report.arms import Arm
 from harness.report.text import DASH, plural
+from harness.runs.records import Summary
 
 _REVISION_CHARACTERS = 12  # of a commit's name: enough to find it
 
@@ -70,6 +71,9 @@ def marks(arms: Sequence[Arm]) -> list[str]:
         if summary.injected:
             text = f"made worse on purpose{_injected(arm)}: not the engine's own speed and text"
             said.setdefault(text, []).append(arm.label)
+        if (condition := under(summary)) is not None:
+            text = f"under the conditions {condition}{_options(arm, 'conditions')}"
+            said.setdefault(text, []).append(arm.label)
         if summary.random_weights:
             said.setdefault("random weights: the text means nothing", []).append(arm.label)
         if summary.simulated:
@@ -80,6 +84,18 @@ def marks(arms: Sequence[Arm]) -> list[str]:
         else f"{', '.join(labels)}: {text}."
         for text, labels in said.items()
     ]
+
+
+def under(summary: Summary) -> str | None:
+    """The name of the conditions under which the audio came; None: they were clean."""
+    conditions = summary.arm.get("conditions", CLEAN)
+    return None if conditions == CLEAN else conditions
+
+
+def _options(arm: Arm, group: str) -> str:
+    """The options of an arm's choice: `` (snr_db=10, kind=pink)``; none: nothing."""
+    given = arm.run.config.get(group) or {}
+    return f" ({', '.join(f'{key}={value}' for key, value in given.items())})" if given else ""
 
 
 def _injected(arm: Arm) -> str:

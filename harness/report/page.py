@@ -13,7 +13,7 @@ import msgspec
 from markupsafe import Markup
 
 from harness.metrics import METRICS_VERSION
-from harness.metrics.latency import budget_ms
+from harness.metrics.budget import budget_ms
 from harness.metrics.registry import all_metrics
 from harness.report.answers import answers
 from harness.report.arms import Arm

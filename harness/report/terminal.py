@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.events import SessionKind
+from harness.machine.environment import CLEAN
 from harness.metrics import Distribution
 from harness.metrics.registry import all_metrics
 from harness.report.arms import Arm
@@ -38,7 +39,7 @@ def print_summary(summary: Summary, console: Console, *, folder: Path, next_step
         folder: where it lies.
         next_step: the command a reader is likely to want next.
     """
-    arm = " · ".join(visible(value) for value in summary.arm.values())
+    arm = " · ".join(visible(value) for value in _said(summary).values())
     size = f"{plural(summary.clips, 'clip')} {TIMES} {summary.repeats}"
     facts = _facts()
     facts.add_row(summary.error_rate.upper(), _error_rate(summary))
@@ -56,7 +57,7 @@ def print_comparison(
     first = arms[0].summary
     shared = [
         visible(value)
-        for key, value in first.arm.items()
+        for key, value in _said(first).items()
         if all(arm.summary.arm.get(key) == value for arm in arms)
     ]
     size = f"{plural(first.clips, 'clip')} {TIMES} {first.repeats}, {plural(len(arms), 'arm')}"
@@ -70,6 +71,13 @@ def print_comparison(
             facts.add_row("Text", f"{text} of {arm.label} and {arms[0].label}")
     _add_end(facts, folder, next_step)
     _print(console, *_head(" · ".join(shared), size), _comparison(arms, console), Text(), facts)
+
+
+def _said(summary: Summary) -> dict[str, str]:
+    """The choices of an arm; conditions only where something was changed."""
+    return {
+        key: value for key, value in summary.arm.items() if (key, value) != ("conditions", CLEAN)
+    }
 
 
 def _print(console: Console, *renderables: RenderableType) -> None:

@@ -23,7 +23,7 @@ import msgspec
 
 from harness.errors import StorageError, UsageError
 from harness.events import Event, GcPause, Trace, build_traces, trace_events
-from harness.machine.environment import ArmChoices, Count, Environment
+from harness.machine.environment import CLEAN, ArmChoices, Count, Environment
 from harness.machine.gpu import GpuTelemetry, NoGpu, joined
 from harness.machine.host import HostSample
 from harness.metrics import ClipMetrics, Distribution, Ratio
@@ -263,7 +263,8 @@ def load_run(folder: Path) -> Run:
         telemetry=_read_telemetry(folder / TELEMETRY),
         host=tuple(decode_lines(folder / HOST, HostSample)),
     )
-    refuse_impossible(str(folder / EVENTS), run.traces)
+    changed = run.environment.arm.conditions != CLEAN
+    refuse_impossible(str(folder / EVENTS), run.traces, network=changed)
     _require_whole(run)
     return run
 
@@ -313,13 +314,14 @@ def _read_summary(path: Path) -> Summary | None:
     if not path.is_file():
         return None
     stored = decode_json(path, _StoredSummary)
-    _check(path, "arm", stored.arm, ArmChoices)
+    arm = _check(path, "arm", stored.arm, ArmChoices)
     metrics: dict[str, Distribution | Ratio] = {}
     for name, value in stored.metrics.items():
         kind: type[Distribution] | type[Ratio] = Ratio if "value" in value else Distribution
         metrics[RENAMED.get(name, name)] = _check(path, f"metrics.{name}", value, kind)
         refuse_absurd(f"{path}: metrics.{name}", value.items())
-    return Summary(**{**msgspec.structs.asdict(stored), "metrics": metrics})
+    whole = {"metrics": metrics, "arm": {**stored.arm, "conditions": arm.conditions}}
+    return Summary(**{**msgspec.structs.asdict(stored), **whole})
 
 
 def _check(path: Path, field: str, value: Any, kind: type[T]) -> T:

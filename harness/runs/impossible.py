@@ -9,18 +9,22 @@ from itertools import pairwise
 from harness.clock import NS_PER_S
 from harness.display import TakenBack
 from harness.errors import StorageError
-from harness.events import Trace
-from harness.metrics.instants import cut_off
+from harness.events import FinishSent, FrameSent, Trace
+from harness.metrics.instants import cut_off, planned_ns
 from harness.metrics.shown import displayed_text, takes_back
 
 MOST_S = 1e6  # of one session: eleven days
 _HINT = "was events.jsonl edited by hand? Measure again, or use an unedited copy of the run"
 
 
-def refuse_impossible(where: str, traces: Sequence[Trace]) -> None:
-    """Raises :class:`StorageError` that names the first session that cannot be, and why."""
+def refuse_impossible(where: str, traces: Sequence[Trace], *, network: bool = True) -> None:
+    """Raises :class:`StorageError` that names the first session that cannot be, and why.
+
+    Args:
+        network: whether the conditions may make frames late, or lose them.
+    """
     for trace in traces:
-        for why in _problems(trace):
+        for why in _problems(trace, network=network):
             session = trace.session
             raise StorageError(
                 f"{where}: session {session.clip}#{session.repeat} cannot be: {why}", hint=_HINT
@@ -41,7 +45,7 @@ def refuse_impossible(where: str, traces: Sequence[Trace]) -> None:
                 )
 
 
-def _problems(trace: Trace) -> Iterator[str]:
+def _problems(trace: Trace, *, network: bool) -> Iterator[str]:
     session = trace.session
     if not 0 <= session.duration_s <= MOST_S:
         yield f"its audio lasts {session.duration_s:g} s"
@@ -66,19 +70,34 @@ def _problems(trace: Trace) -> Iterator[str]:
     text = displayed_text(trace)
     if text != told and not (trace.failed and (told.startswith(text) or takes_back(trace))):
         yield "its chunks hold text that no token brought, or lack some"
-    yield from _frame_problems(trace)
+    yield from _frame_problems(trace, network=network)
     yield from _tick_problems(trace)
 
 
-def _frame_problems(trace: Trace) -> Iterator[str]:
+def _frame_problems(trace: Trace, *, network: bool) -> Iterator[str]:
     session, frames = trace.session, trace.frames
-    if [frame.index for frame in frames] != list(range(len(frames))):
+    sent: list[FrameSent | FinishSent] = [*frames]
+    if trace.finish is not None:
+        sent.append(trace.finish)
+    late = [one for one in sent if one.asked_ns is not None]
+    if not network and (late or trace.lost):
+        yield "frames were late on purpose, or lost, in a run whose conditions are clean"
+    if late:  # a network may let one frame overtake another
+        frames = tuple(sorted(frames, key=lambda frame: frame.index))
+    if any(planned_ns(one) <= one.due_ns for one in late):
+        yield "a frame was to be sent before it was due"
+    sent_or_lost = sorted({*(f.index for f in frames), *(f.index for f in trace.lost)})
+    under_way = trace.failed and late  # some were overtaken by those before the failure
+    if len({frame.index for frame in frames}) < len(frames) or (
+        sent_or_lost != list(range(len(sent_or_lost))) and not under_way
+    ):
         yield "its frames are not numbered 0, 1, 2, ..."
-    if any(b.due_ns < a.due_ns for a, b in pairwise(frames)):
+    if any(b.due_ns < a.due_ns or b.index < a.index for a, b in pairwise(frames)):
         yield "its frames are due in another order than they were sent"
     planned = math.ceil(session.duration_s * 1000 / session.frame_ms - 1e-6)
-    if not trace.failed and not cut_off(trace) and frames and len(frames) < planned - 1:
-        yield f"{planned} frames make up its audio, and {len(frames)} were sent"
+    may_lack = trace.failed or cut_off(trace)
+    if not may_lack and sent_or_lost and len(sent_or_lost) < planned - 1:
+        yield f"{planned} frames make up its audio, and {len(sent_or_lost)} were sent"
 
 
 def _tick_problems(trace: Trace) -> Iterator[str]:

@@ -100,7 +100,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: int
     metrics_version: str
-    arm: dict[str, str]  # chunking, model, dataset, session
+    arm: dict[str, str]  # chunking, model, dataset, session, conditions
     clips: int
     repeats: int
     failed: int

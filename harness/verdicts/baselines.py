@@ -44,6 +44,7 @@ FIELDS: tuple[tuple[str, str], ...] = (
     ("model.details.threads", "another number of threads"),
     ("dataset.sha256", "other clips"),
     ("dataset.timings_sha256", "speech begins or ends elsewhere, and latencies count from there"),
+    ("arm.conditions", "the audio sounds otherwise, or comes over another network"),
     ("normalisers", "errors are counted otherwise"),
     ("config_identity", "what was run is configured otherwise"),
 )

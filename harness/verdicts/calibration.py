@@ -175,8 +175,10 @@ def fingerprint(environment: Environment, repeats: int) -> str:
     """What a calibration holds for: the runs that a baseline could be compared with, as long.
 
     Fewer repeats have more noise: their band would let regressions of a longer run pass.
+    Conditions are in the identity of the config, as far as they change anything.
     """
-    return identity([repeats, *(field_of(environment, name) for name, _ in FIELDS)])
+    agreeing = [name for name, _ in FIELDS if name != "arm.conditions"]
+    return identity([repeats, *(field_of(environment, name) for name in agreeing)])
 
 
 def calibrate(

@@ -40,6 +40,7 @@ def test_a_run_leaves_the_folder_of_the_contract(capsys: pytest.CaptureFixture[s
     summary = read("out/summary.json")
     assert summary["arm"] == {
         "chunking": "1word", "model": "scripted", "dataset": "two_cities", "session": "turn",
+        "conditions": "clean",
     }  # fmt: skip
     assert (summary["schema"], summary["failed"], summary["validity"]) == (1, 0, [])
     (normaliser,) = read("out/environment.json")["normalisers"]

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from harness.chunking import Words
+from harness.conditions.jitter import Jitter
+from harness.conditions.telephone import Telephone
 from harness.config import Config, GateConfig, ReplayConfig, ReportConfig
 from harness.engines.inject import InjectConfig
 from harness.engines.null import NullOptions
@@ -23,6 +25,8 @@ BASE = Config(engine=NullOptions())
         {"chunking": Words(6)},
         {"engine": ScriptedOptions()},
         {"session": LiveSession()},
+        {"conditions": Telephone()},
+        {"conditions": Jitter(seed=1)},
         {"replay": ReplayConfig(frame_ms=40)},
         {"replay": ReplayConfig(streams=2)},
         {"replay": ReplayConfig(pace="flood")},

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.metrics.budget import budget_ms
 from harness.metrics.counted import first_counted
 from harness.metrics.instants import Missing
-from harness.metrics.latency import budget_ms, first_text_ms, hold_ms, ttft_ms
+from harness.metrics.latency import first_text_ms, hold_ms, ttft_ms
 from tests.traces import make_trace
 
 WORDS = "it was the best of times"

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from harness.errors import StorageError
-from harness.events import Trace
+from harness.events import FrameLost, FrameSent, Trace
 from harness.runs.impossible import refuse_impossible
 from tests.traces import make_trace
 
@@ -18,6 +18,24 @@ replace = msgspec.structs.replace
 
 def session(**fields: object) -> Callable[[Trace], Trace]:
     return lambda trace: replace(trace, session=replace(trace.session, **fields))
+
+
+def asked(instant: Callable[[FrameSent], int]) -> Callable[[Trace], Trace]:
+    """A network makes every frame late, until ``instant``."""
+    return lambda trace: replace(
+        trace, frames=tuple(replace(f, asked_ns=instant(f)) for f in trace.frames)
+    )
+
+
+def test_what_a_network_did_can_be_where_there_is_one() -> None:
+    late = asked(lambda frame: frame.due_ns + 1)(TRACE)
+    overtaken = replace(late, frames=(late.frames[1], late.frames[0], *late.frames[2:]))
+    gone = FrameLost(5, TRACE.frames[5].due_ns)
+    lost = replace(TRACE, frames=(*TRACE.frames[:5], *TRACE.frames[6:]), lost=(gone,))
+    for trace in (late, overtaken, lost, replace(TRACE, lost=(gone,))):
+        refuse_impossible("events", [trace])
+        with pytest.raises(StorageError, match="whose conditions are clean"):
+            refuse_impossible("events", [trace], network=False)
 
 
 def test_what_can_be_is_taken() -> None:
@@ -37,6 +55,9 @@ def test_what_can_be_is_taken() -> None:
         (lambda t: replace(t, tokens=t.tokens[:1]), "text that no token brought"),
         (lambda t: replace(t, frames=t.frames[1:]), "frames are not numbered"),
         (lambda t: replace(t, frames=t.frames[:50]), "100 frames make up its audio, and 50"),
+        (lambda t: replace(t, frames=(*t.frames[:1], *t.frames[:-1])), "frames are not numbered"),
+        (lambda t: replace(t, frames=(t.frames[1], t.frames[0], *t.frames[2:])), "another order"),
+        (asked(lambda frame: frame.due_ns - 1), "to be sent before it was due"),
     ],
 )
 def test_what_cannot_be_is_named(edit: Callable[[Trace], Trace], says: str) -> None:

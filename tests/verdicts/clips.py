@@ -30,7 +30,10 @@ from harness.runs.records import Summary, Verdict
 
 WORDS = 10
 TEXT = "one two three four five six seven eight nine ten"
-ARM = {"chunking": "1word", "model": "null", "dataset": "made_up", "session": "turn"}
+ARM = {
+    "chunking": "1word", "model": "null", "dataset": "made_up", "session": "turn",
+    "conditions": "clean",
+}  # fmt: skip
 _STORED: dict[str, Any] = {
     "schema": 1,
     "clock_resolution_ns": 100,

@@ -16,7 +16,7 @@ _MOST_SESSIONS = 100_000  # that may share one step
 _LONGEST_NAME = 60
 
 # The harness makes parts of a session's time of its own by these names: not a server's to use.
-OWN_NAMES = frozenset({"setup", "delivery", "send_late", "hold", "wait", "unattributed"})
+OWN_NAMES = frozenset({"setup", "delivery", "network", "send_late", "hold", "wait", "unattributed"})
 
 
 def check_timing(timing: ServerTiming, before_ms: float, since_ms: float) -> None:
