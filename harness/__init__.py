@@ -18,13 +18,16 @@ The rooms, from the ground up; lower never imports higher (``tests/test_architec
 ==  ================================================================================================
 0   ``errors``, ``text`` (foreign text made safe), ``validation`` (of options), ``install_hint``,
     ``containers`` (audio files to their true end), ``keys`` (secrets that must not be kept),
-    ``languages`` (tags, words and scripts of all languages)
-1   ``events``, ``clock``, ``audio``, ``stats`` (numbers in, numbers out), ``registry`` (variants)
-2   ``chunking`` (strategies), ``conditions`` (of sound and network), ``metrics`` (definitions),
-    ``engines`` (the measured things)
+    ``languages`` (tags, words and scripts of all languages), ``addresses`` (this machine's names),
+    ``display`` (text that may be taken back)
+1   ``events``, ``clock``, ``ticks`` (the watchdog), ``audio``, ``stats`` (numbers in, numbers out),
+    ``registry`` (variants)
+2   ``chunking`` (strategies), ``conditions`` (of sound and network), ``endpointers`` (ends of
+    turns), ``metrics`` (definitions), ``engines`` (the measured things)
 3   ``datasets`` (recorded clips)
 4   ``config`` (the root of all options), ``machine`` (what a figure was measured on)
-5   ``recorder``, ``replay`` (the measuring loop), ``runs`` (a run on disk)
+5   ``replay`` (the measuring loop), ``session`` and ``microphone`` (one session of it), ``recorder``
+    (its stamps), ``runs`` (a run on disk)
 6   ``verdicts`` (gates), ``report`` (pages and plots), ``export`` (other tools' formats), ``serve``
 7   ``experiments`` (run, compare, capacity, calibrate: functions, without Hydra)
 8   ``api`` (this page's functions), ``cli`` (the verbs; the only room that imports Hydra)
@@ -59,6 +62,13 @@ _PUBLIC = {
     "Tokens": "harness.chunking",
     "Sentences": "harness.chunking",
     "Timed": "harness.chunking",
+    "Interim": "harness.chunking",
+    "EndpointerOptions": "harness.endpointers",
+    "Endpointer": "harness.endpointers",
+    "NoEndpointer": "harness.endpointers",
+    "EngineEndpointer": "harness.endpointers",
+    "SilenceEndpointer": "harness.endpointers.silence",
+    "SileroEndpointer": "harness.endpointers.silero",
     "Condition": "harness.conditions",
     "Network": "harness.conditions.network",
     "Clean": "harness.conditions",
@@ -109,6 +119,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from harness.api import run as run
     from harness.chunking import Chunker as Chunker
     from harness.chunking import EagerFirst as EagerFirst
+    from harness.chunking import Interim as Interim
     from harness.chunking import Sentences as Sentences
     from harness.chunking import Strategy as Strategy
     from harness.chunking import Timed as Timed
@@ -129,6 +140,12 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from harness.config import ReportConfig as ReportConfig
     from harness.datasets import HubDataset as HubDataset
     from harness.datasets import ManifestDataset as ManifestDataset
+    from harness.endpointers import Endpointer as Endpointer
+    from harness.endpointers import EndpointerOptions as EndpointerOptions
+    from harness.endpointers import EngineEndpointer as EngineEndpointer
+    from harness.endpointers import NoEndpointer as NoEndpointer
+    from harness.endpointers.silence import SilenceEndpointer as SilenceEndpointer
+    from harness.endpointers.silero import SileroEndpointer as SileroEndpointer
     from harness.engines import Engine as Engine
     from harness.engines import EngineInfo as EngineInfo
     from harness.engines import Listener as Listener

@@ -104,6 +104,11 @@ def test_no_room_imports_from_a_higher_floor(path: Path) -> None:
             assert FLOOR_OF[parts[1]] <= FLOOR_OF[room], f"{room} imports {name}"
 
 
+def test_the_map_names_every_room() -> None:
+    text = (HOUSE / "__init__.py").read_text(encoding="utf-8").partition("from __future__")[0]
+    assert [room for room in FLOOR_OF if f"``{room}``" not in text] == []
+
+
 def test_the_rooms_form_no_circle() -> None:
     graph: dict[str, set[str]] = {}
     for path in modules():
