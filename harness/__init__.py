@@ -18,16 +18,16 @@ The rooms, from the ground up; lower never imports higher (``tests/test_architec
 ==  ================================================================================================
 0   ``errors``, ``text`` (foreign text made safe), ``validation`` (of options), ``install_hint``,
     ``containers`` (audio files to their true end), ``keys`` (secrets that must not be kept),
-    ``languages`` (tags, words and scripts of all languages), ``addresses`` (this machine's names),
-    ``display`` (text that may be taken back)
+    ``languages`` (tags, words, scripts), ``addresses`` (this machine's names), ``display`` (text
+    that may be taken back)
 1   ``events``, ``clock``, ``ticks`` (the watchdog), ``audio``, ``stats`` (numbers in, numbers out),
     ``registry`` (variants)
 2   ``chunking`` (strategies), ``conditions`` (of sound and network), ``endpointers`` (ends of
     turns), ``metrics`` (definitions), ``engines`` (the measured things)
 3   ``datasets`` (recorded clips)
 4   ``config`` (the root of all options), ``machine`` (what a figure was measured on)
-5   ``replay`` (the measuring loop), ``session`` and ``microphone`` (one session of it), ``recorder``
-    (its stamps), ``runs`` (a run on disk)
+5   ``replay`` (the measuring loop), ``session`` and ``microphone`` (one session), ``recorder`` (its
+    stamps), ``runs`` (a run on disk)
 6   ``verdicts`` (gates), ``report`` (pages and plots), ``export`` (other tools' formats), ``serve``
 7   ``experiments`` (run, compare, capacity, calibrate: functions, without Hydra)
 8   ``api`` (this page's functions), ``cli`` (the verbs; the only room that imports Hydra)
