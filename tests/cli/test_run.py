@@ -176,8 +176,8 @@ def test_every_field_of_replay_reaches_the_plan() -> None:
         "shuffle": (False, "in_order", True),
         "compute_scale": (0, "exact", True),
     }
-    with_a_gate = {"until", "most_repeats"}
-    assert set(shown) | with_a_gate == {field.name for field in fields(ReplayConfig)}
+    with_more = {"until", "most_repeats", "tail_s"}  # a gate, an endpointer: tested with them
+    assert set(shown) | with_more == {field.name for field in fields(ReplayConfig)}
     for name, (value, what, expected) in shown.items():
         base = {"replay.pace": "virtual", "replay.repeats": 1, "replay.warmup": 0,
                 "replay.frame_ms": 500, "dataset.limit": 4}  # fmt: skip

@@ -72,7 +72,10 @@ def test_closing_stops_the_decode_and_nothing_more_is_told(world):
     timed, heard = Timed(world, texts=("a", "b", "c")), Heard()
     steps = []
     stream = timed.open(heard, before_token=lambda: steps.append(len(heard.tokens)))
-    heard.token = lambda text, at_ns=None: (heard.tokens.append(text), stream.close())
+    heard.token = lambda text, at_ns=None, after_ns=None: (
+        heard.tokens.append(text),
+        stream.close(),
+    )
     stream.finish()
     world.run()
     assert heard.tokens == ["a"]
