@@ -10,6 +10,7 @@ from harness.chunking import Chunker
 from harness.chunking.release import Released, Releases
 from harness.clock import Timeline, World
 from harness.display import TakenBack
+from harness.engines import Stamp
 from harness.events import (
     Chunk,
     Ended,
@@ -76,12 +77,7 @@ class Recorder:
             self._wake()
 
     def hypothesis(
-        self,
-        segment: int,
-        text: str,
-        final: bool,
-        at_ns: int | None = None,
-        after_ns: int | None = None,
+        self, segment: int, text: str, final: bool, at_ns: Stamp = None, after_ns: Stamp = None
     ) -> None:
         at_ns = self._world.now_ns() if at_ns is None else at_ns
         with self._lock:

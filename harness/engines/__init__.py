@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from harness.events import SessionKind, Ticks, Word
 
 Samples = NDArray[np.float32]  # [n], 16 kHz, mono, -1..1
+Stamp = int | None  # an instant in nanoseconds of ``World.now_ns``; None: now, or not known
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -47,12 +48,7 @@ class Listener(Protocol):
         """
 
     def hypothesis(
-        self,
-        segment: int,
-        text: str,
-        final: bool,
-        at_ns: int | None = None,
-        after_ns: int | None = None,
+        self, segment: int, text: str, final: bool, at_ns: Stamp = None, after_ns: Stamp = None
     ) -> None:
         """A segment's text as it is heard now: it replaces what the segment was before.
 

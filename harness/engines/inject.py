@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from itertools import islice
 
 from harness.clock import NS_PER_MS, Timeline, World
-from harness.engines import Engine, EngineInfo, Listener, OnSockets, Reference, Samples, Stream
+from harness.engines import (
+    Engine,
+    EngineInfo,
+    Listener,
+    OnSockets,
+    Reference,
+    Samples,
+    Stamp,
+    Stream,
+)
 from harness.events import Ticks
 from harness.languages.units import words_of
 from harness.validation import require_number
@@ -136,12 +145,7 @@ class _HeldListener:
         self._release(at_ns, tell)
 
     def hypothesis(
-        self,
-        segment: int,
-        text: str,
-        final: bool,
-        at_ns: int | None = None,
-        after_ns: int | None = None,
+        self, segment: int, text: str, final: bool, at_ns: Stamp = None, after_ns: Stamp = None
     ) -> None:
         at_ns = self.world.now_ns() if at_ns is None else at_ns
         waited_ns = at_ns - (at_ns if after_ns is None else after_ns)

@@ -11,7 +11,7 @@ from harness.chunking import Chunker, Strategy
 from harness.chunking.messages import ChunkMessage, chunk_message
 from harness.clock import NS_PER_MS, NS_PER_S, World
 from harness.display import Display, TakenBack
-from harness.engines import Engine, Reference, Samples, Stream
+from harness.engines import Engine, Reference, Samples, Stamp, Stream
 from harness.events import Chunk, ServerSpan, ServerTiming, SessionKind, Span
 from harness.languages.units import is_blank
 from harness.serve.telemetry import ServerCounters
@@ -118,12 +118,7 @@ class Utterance:
         self._hand_over(lambda: self._on_token(text, at_ns))
 
     def hypothesis(
-        self,
-        segment: int,
-        text: str,
-        final: bool,
-        at_ns: int | None = None,
-        after_ns: int | None = None,
+        self, segment: int, text: str, final: bool, at_ns: Stamp = None, after_ns: Stamp = None
     ) -> None:
         at_ns = self._world.now_ns() if at_ns is None else at_ns
         self._hand_over(lambda: self._on_hypothesis(segment, text, final, at_ns))

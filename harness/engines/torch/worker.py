@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from harness.clock import NS_PER_MS, Action, Timeline, World
-from harness.engines import EngineInfo, Listener, Samples
+from harness.engines import EngineInfo, Listener, Samples, Stamp
 from harness.engines.torch.options import TorchOptions
 from harness.errors import DeviceError
 
@@ -190,12 +190,7 @@ class LocalStream:
                 self._listener.token(text, at_ns, after_ns)
 
     def hypothesis(
-        self,
-        segment: int,
-        text: str,
-        final: bool,
-        at_ns: int | None = None,
-        after_ns: int | None = None,
+        self, segment: int, text: str, final: bool, at_ns: Stamp = None, after_ns: Stamp = None
     ) -> None:
         with self._telling:
             if not self._closed:
