@@ -7,7 +7,7 @@ a test or a service. What a call measures is kept in a run's folder, as by the c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,12 @@ class Run(runs_folder.Run, frozen=True):
             ConfigError: a rule that cannot be parsed, or no rule at all.
             BaselineError: no such baseline, or one that may not be compared with.
         """
+        if gate is not None and not isinstance(gate, GateConfig):
+            raise UsageError(
+                "gate is no harness.GateConfig",
+                value=gate,
+                hint='harness.GateConfig(rules=[...]), or rules: run.judge("failed = 0")',
+            )
         if gate is None:
             gate = GateConfig(rules=list(rules), allow=list(allow), confidence=confidence)
         if not gate.rules:
@@ -97,8 +103,15 @@ def run(
         UsageError, ConfigError: something in the config does not exist; before anything is timed.
         StorageError: the folder could not be written; finished sessions stay on disk.
     """
-    config = config or Config()
+    config = Config() if config is None else config
+    _require_config(config)
     if engine is not None:
+        if not callable(engine):
+            raise UsageError(
+                "engine is neither a class nor a function",
+                value=engine,
+                hint="an engine by name is a field: harness.Config(engine=...)",
+            )
         config = replace(config, engine=GivenFactory.of(engine, options), model=NoModel())
     elif options:
         raise ConfigError("options without an engine", value=", ".join(options))
@@ -123,6 +136,8 @@ def compare(
     Raises:
         As :func:`run`; UsageError also for fewer than two configurations or names that are equal.
     """
+    for config in configs:
+        _require_config(config)
     names = list(names) or [config.chunking.name for config in configs]
     if len(configs) < 2 or len(names) != len(configs) or len(set(names)) < len(names):
         raise UsageError(
@@ -162,8 +177,32 @@ def _measure(
         )
         for name, config in zip(names, configs, strict=True)
     ]
+    if progress is not None and not isinstance(progress, Progress):
+        raise UsageError(
+            "progress is no harness.Progress",
+            value=progress,
+            hint="derive a class from harness.Progress, hand over an object of it",
+        )
     run_arms(plans, progress or Progress())
     return [load_run(plan.folder) for plan in plans]
+
+
+def _require_config(config: object) -> None:
+    """A ``Config`` whose groups are option objects; from Python anything may arrive."""
+    if not isinstance(config, Config):
+        raise UsageError(
+            "this is no harness.Config",
+            value=config,
+            hint="harness.run(harness.Config(chunking=harness.Words(1)))",
+        )
+    for group in fields(Config):
+        value, default = getattr(config, group.name), getattr(Config(), group.name)
+        if is_dataclass(default) and (isinstance(value, type) or not is_dataclass(value)):
+            raise ConfigError(
+                f"config field {group.name}",
+                value=value,
+                allowed=f"an object with options, such as {type(default).__name__}()",
+            )
 
 
 def _folder(given: str | Path | None, config: Config) -> Path:

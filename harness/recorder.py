@@ -70,7 +70,7 @@ class Recorder:
     def token(self, text: str, at_ns: int | None = None, after_ns: int | None = None) -> None:
         at_ns = self._world.now_ns() if at_ns is None else at_ns
         with self._lock:
-            if self._outcome is not None:
+            if self._outcome is not None or not self._is_text(text, at_ns):
                 return
             self._tokens.append(Token(text=text, at_ns=at_ns, after_ns=after_ns))
             self._release(self._releases.token(text, at_ns))
@@ -81,7 +81,7 @@ class Recorder:
     ) -> None:
         at_ns = self._world.now_ns() if at_ns is None else at_ns
         with self._lock:
-            if self._outcome is not None:
+            if self._outcome is not None or not self._is_text(text, at_ns):
                 return
             self._hypotheses.append(Hypothesis(segment, text, final, at_ns, after_ns))
             self._hypothesised += len(text)
@@ -92,6 +92,13 @@ class Recorder:
             if self._hypothesised > _MOST_HYPOTHESISED:
                 self._fail(f"more than {_MOST_HYPOTHESISED:,} characters of hypotheses", at_ns)
             self._wake()
+
+    def _is_text(self, text: object, at_ns: int) -> bool:
+        """An engine of one's own may say anything: what is no text fails its session."""
+        if not isinstance(text, str):
+            what = type(text).__name__
+            self._fail(f"the engine said something that is no text: a value of type {what}", at_ns)
+        return isinstance(text, str)
 
     def speech_started(self) -> None:
         at_ns = self._world.now_ns()

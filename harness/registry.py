@@ -91,8 +91,16 @@ class Registry(Generic[T]):
                 continue
 
     def broken(self) -> dict[str, ConfigError]:
-        """The variants that cannot be loaded, and why: for ``doctor``."""
+        """The variants that cannot be loaded or are not used, and why: for ``doctor``."""
         found: dict[str, ConfigError] = {}
+        for name in self._ours:
+            if points := self._entry_points().get(name):
+                packages = ", ".join(map(_package, points))
+                found[name] = ConfigError(
+                    f"the {self.kind} {name!r} of {packages} is not used: the harness has one of"
+                    " this name",
+                    hint=f"rename it in {packages}, or uninstall {packages}",
+                )
         for name in self.outside():
             try:
                 self.get(name)
@@ -114,18 +122,18 @@ class Registry(Generic[T]):
         return Origin(package=_package(point), version=point.dist.version if point.dist else None)
 
     def _load(self, name: str) -> T:
+        if name in self._ours:  # whatever packages claim: no package may stop what is ours
+            module, _, attribute = self._ours[name].partition(":")
+            ours: T = getattr(import_module(module), attribute)
+            return ours
         points = self._entry_points().get(name, [])
-        if (name in self._ours and points) or len(points) > 1:
+        if len(points) > 1:
             raise ConfigError(
                 f"two packages have a {self.kind} of this name", value=name,
                 hint="uninstall one of: " + ", ".join(map(_package, points)),
             )  # fmt: skip
         if name in self._added:
             return self._added[name]
-        if name in self._ours:
-            module, _, attribute = self._ours[name].partition(":")
-            ours: T = getattr(import_module(module), attribute)
-            return ours
         if not points:
             raise ConfigError(f"no such {self.kind}", value=name, allowed=", ".join(self.names()))
         return self._load_foreign(points[0])
@@ -133,7 +141,7 @@ class Registry(Generic[T]):
     def _load_foreign(self, point: metadata.EntryPoint) -> T:
         try:
             foreign: T = point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script that exits when it is imported
             raise ConfigError(
                 f"the package {_package(point)} is installed, but its {self.kind} {point.name!r}"
                 f" cannot be loaded: {type(error).__name__}: {error}",

@@ -30,8 +30,11 @@ def require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def require_number(
     name: str, value: float, low: float, high: float = math.inf, *, above: bool = False
 ) -> None:
-    """``value`` must be finite and in [low, high]; with ``above``, in (low, high]."""
-    ok = math.isfinite(value) and (value > low if above else value >= low) and value <= high
+    """``value`` must be a number, finite and in [low, high]; with ``above``, in (low, high]."""
+    # From Python anything may arrive. A bool is an int to Python, and no number to its reader.
+    given: object = value
+    ok = isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
+    ok = ok and (value > low if above else value >= low) and value <= high
     least = f"above {low:g}" if above else f"{low:g} or more"
     if low == -math.inf:
         least = "a finite number"

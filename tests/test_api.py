@@ -138,3 +138,32 @@ def test_import_is_light_and_leaves_logging_alone() -> None:
         "assert logging.getLogger().handlers == []\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (lambda: harness.run("1word"), r"no harness\.Config: .*1word"),  # type: ignore[arg-type]
+        (lambda: harness.run({}), r"no harness\.Config: \{\}"),  # type: ignore[arg-type]
+        (lambda: harness.compare(quick(), None), r"no harness\.Config"),  # type: ignore[arg-type]
+        (lambda: harness.run(quick(chunking="1word")), r"config field chunking.*Words\(\)"),
+        (lambda: harness.run(quick(chunking=harness.Words)), "config field chunking"),
+        (lambda: harness.run(quick(dataset=None)), "config field dataset"),
+        (lambda: harness.run(quick(), engine="echo"), "neither a class nor a function"),  # type: ignore[arg-type]
+        (lambda: harness.run(quick(), progress=print), r"no harness\.Progress"),  # type: ignore[arg-type]
+        (lambda: harness.Words("2"), r"chunking\.words"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_has_a_wrong_type_is_named(
+    wrong: Any, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(harness.HarnessError, match=f"(?s){says}"):
+        wrong()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gate_is_an_object(tmp_path: Path) -> None:
+    run = harness.run(quick(), folder=tmp_path / "run")
+    with pytest.raises(UsageError, match=r"no harness\.GateConfig: 'team\.yaml'"):
+        run.judge(gate="team.yaml")  # type: ignore[arg-type]

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from harness.chunking import Strategy, Timed, Words
 from harness.clock import NS_PER_MS, VirtualWorld
-from harness.events import Ended, Failed, Trace
+from harness.engines import Listener, Reference, scripted
+from harness.events import Ended, Failed, SessionKind, Trace
 from harness.recorder import Recorder
+from harness.replay import Planned, ReplayArm, replay
+from harness.session import Pacing
+from tests.conftest import make_clip
 from tests.traces import make_trace
 
 SESSION = make_trace().session
@@ -88,3 +96,25 @@ def test_a_session_that_was_given_up_is_not_begun() -> None:
     client.at(2, client.recorder.ended)
     client.run()
     assert client.ready == 0
+
+
+@pytest.mark.parametrize("said", [3, b"x", None, ["a"]])
+def test_what_is_no_text_fails_the_session_and_no_other(said: object) -> None:
+    """An engine of one's own may say anything."""
+
+    class Odd(scripted.ScriptedEngine):
+        def open(self, listener: Listener, reference: Reference | None = None) -> Any:
+            stream = super().open(listener, reference)
+            listener.token(said)  # type: ignore[arg-type]
+            return stream
+
+    world = VirtualWorld()
+    engine = Odd(scripted.ScriptedOptions(), world, SessionKind.TURN)
+    pacing = Pacing(frame_ms=20, kind=SessionKind.TURN, timeout_s=5)
+    kept: list[Trace] = []
+    arm = ReplayArm(engine, lambda: Words(1).chunker(), pacing)
+    plan = [Planned(0, make_clip("one two", 0.1), repeat) for repeat in range(2)]
+    replay(world, [arm], plan, 1, lambda _, trace: kept.append(trace))
+    assert [trace.failed for trace in kept] == [True, True]
+    assert isinstance(kept[0].outcome, Failed)
+    assert "is no text: a value of type" in kept[0].outcome.error

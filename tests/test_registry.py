@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -50,11 +51,28 @@ def test_nothing_is_imported_before_it_is_asked_for(points: list[metadata.EntryP
 
 def test_two_packages_may_not_share_a_name(points: list[metadata.EntryPoint]) -> None:
     points += [point("same", "json:loads"), point("same", "json:dumps")]
+    things: Registry[object] = Registry("thing", OURS, "things")
+    with pytest.raises(ConfigError, match="two packages have a thing of this name"):
+        things.get("same")
+
+
+def test_no_package_stops_what_is_ours(points: list[metadata.EntryPoint]) -> None:
     points.append(point("ours", "json:dumps"))
     things: Registry[object] = Registry("thing", OURS, "things")
-    for name in ("same", "ours"):
-        with pytest.raises(ConfigError, match="two packages have a thing of this name"):
-            things.get(name)
+    assert things.get("ours") is ConfigError
+    assert things.origin("ours") is None
+    assert "'ours' of json is not used" in str(things.broken()["ours"])
+
+
+def test_a_module_that_exits_is_a_broken_one(
+    points: list[metadata.EntryPoint], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "exits_at_once.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    points.append(point("exits", "exits_at_once:Thing"))
+    things: Registry[object] = Registry("thing", OURS, "things")
+    with pytest.raises(ConfigError, match="its thing 'exits' cannot be loaded: SystemExit"):
+        things.get("exits")
 
 
 def test_where_a_variant_comes_from(points: list[metadata.EntryPoint]) -> None:

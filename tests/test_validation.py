@@ -35,6 +35,12 @@ def test_a_number_out_of_its_range_is_refused(
     assert refused.value.allowed == allowed
 
 
+@pytest.mark.parametrize("value", ["4", None, True, [4], 1j])
+def test_what_is_no_number_is_refused(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)a\.b.*allowed: 0 or more"):
+        require_number("a.b", value, 0)  # type: ignore[arg-type]
+
+
 def test_a_choice_and_a_condition() -> None:
     require_one_of("a.b", "x", ("x", "y"))
     with pytest.raises(ConfigError, match=r"(?s)a\.b: 'z'.*allowed: x, y"):

@@ -47,7 +47,7 @@ class PythonOptions:
             engine = make(world=setting.world, **self.options)
         except HarnessError:
             raise
-        except Exception as error:  # foreign code may raise anything
+        except (Exception, SystemExit) as error:  # foreign code may raise anything
             raise ConfigError(
                 f"engine.factory {self.factory} raised {type(error).__name__}: {error}",
                 value=self.options or "no options",
@@ -77,7 +77,7 @@ class PythonOptions:
             found: Any = import_module(module)
             for part in name.split("."):
                 found = getattr(found, part)
-        except Exception as error:  # foreign code may raise anything when imported
+        except (Exception, SystemExit) as error:  # foreign code may raise anything when imported
             raise ConfigError(
                 f"engine.factory cannot be imported: {type(error).__name__}: {error}",
                 value=self.factory,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
 from dataclasses import asdict
 from functools import cached_property
@@ -25,6 +26,8 @@ from harness.machine.environment import identity
 from harness.metrics.instants import request_ns
 from harness.replay import Planned, ReplayArm, replay
 from harness.session import Pacing
+
+log = logging.getLogger("harness")
 
 FLOOR_TURNS = 5  # sessions of the null engine that the harness floor is the median of
 FLOOR_TURN_S = 0.2
@@ -76,8 +79,13 @@ class Rig:
         return measure_floor_ms(self.world, self._frame_ms)
 
     def close(self) -> None:
+        """Close every engine; what one of another package raises then costs no result."""
         for engine in set(self._engines.values()):
-            engine.close()
+            try:
+                engine.close()
+            except Exception as error:  # noqa: BLE001 foreign code may raise anything
+                name = type(error).__name__
+                log.warning("engine %s did not close: %s: %s", engine.info.model, name, error)
 
 
 def _make_world(config: Config) -> World:

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 
 from harness.clock import RealWorld
-from harness.engines import Samples
+from harness.engines import Samples, Stamp
 
 WORLD = RealWorld()
 
@@ -33,6 +33,17 @@ class Heard:
         self.calls.append("token")
         self.tokens.append(text)
         self.token_ns.append(WORLD.now_ns() if at_ns is None else at_ns)
+
+    def hypothesis(
+        self, segment: int, text: str, final: bool, at_ns: Stamp = None, after_ns: Stamp = None
+    ) -> None:
+        self.calls.append(f"hypothesis {segment} {text!r} {final}")
+
+    def speech_started(self) -> None:
+        self.calls.append("speech_started")
+
+    def turn_ended(self) -> None:
+        self.calls.append("turn_ended")
 
     def span(self, name: str, start_ns: int, end_ns: int, shared_by: int = 1) -> None:
         self.spans.append((name, start_ns, end_ns))
