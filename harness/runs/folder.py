@@ -292,6 +292,21 @@ def _require_whole(run: Run) -> None:
             f"the run in {run.folder} cannot be read: {SUMMARY} is of {planned} sessions,"
             f" and {len(measured)} are there"
         )
+    for name in (EVENTS, CLIPS):
+        if _ends_torn(run.folder / name):
+            raise StorageError(
+                f"the run in {run.folder} cannot be read: {name} ends in the middle of a line, and"
+                " the run had finished",
+                hint="was it edited by hand? Measure again, or use an unedited copy of the run",
+            )
+
+
+def _ends_torn(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
 
 
 def _read_telemetry(path: Path) -> GpuTelemetry | NoGpu | None:

@@ -28,6 +28,7 @@ from harness.runs.folder import RunWriter, load_run, write_text
 from harness.runs.records import Summary, Verdict
 from harness.runs.summarise import summarise_run
 from harness.session import Pacing
+from tests.report.synthetic import make_run, save_run
 
 YAML = config_yaml(Config())
 
@@ -295,3 +296,15 @@ def test_a_gpu_that_lowered_its_clocks_makes_a_run_invalid(tmp_path: Path) -> No
     memory = summary.metrics["gpu_memory_mib"]
     assert isinstance(memory, Ratio)
     assert (memory.unit, memory.value) == ("MiB", 3072)
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "clips.jsonl"])
+def test_a_line_that_was_begun_after_the_run_had_finished_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    folder = save_run(make_run(tmp_path, clips=2, repeats=1), tmp_path)
+    load_run(folder)
+    with (folder / name).open("ab") as file:
+        file.write(b"xxxx\xff")
+    with pytest.raises(StorageError, match=f"{name} ends in the middle of a line"):
+        load_run(folder)
