@@ -79,8 +79,8 @@ def test_files_are_utf8_in_every_locale(tmp_path: Path) -> None:
     """Python says where a file is opened in the locale's encoding, if it is asked to."""
     code = (
         "from harness.__main__ import main; import sys;"
-        f"sys.exit(main(['run', *{QUICK!r}, 'hydra.run.dir=\\xe9', 'dataset.name=\\xe9', '-m', 'seed=1',"
-        "'hydra.sweep.dir=s']))"
+        f"sys.exit(main(['run', *{QUICK!r}, 'hydra.run.dir=\\xe9', 'dataset.name=\\xe9', '-m',"
+        "'seed=1', 'hydra.sweep.dir=s']))"
     )
     done = subprocess.run(
         [sys.executable, "-X", "utf8=0", "-X", "warn_default_encoding", "-c", code],
