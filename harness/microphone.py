@@ -13,29 +13,37 @@ from harness.endpointers import Endpointer, EndpointerOptions
 from harness.engines import Samples
 
 
+def recording(clip: Clip, endpointer: EndpointerOptions, tail_s: float) -> Samples:
+    """What the microphone records: the clip and, while nobody ends the turn, the room after it.
+
+    Args:
+        tail_s: for so long after the clip the end of the turn is waited for.
+    """
+    if not endpointer.keeps_open:
+        return clip.samples
+    seed = int(clip.pcm_sha256[:8] or "0", 16)  # the same noise under every arm
+    return np.concatenate([clip.samples, room_noise(clip.samples, tail_s, seed)])
+
+
 class Microphone:
     """What is recorded, and a client-side endpointer that hears it on a timeline of its own."""
 
     def __init__(
         self,
-        clip: Clip,
+        samples: Samples,
         endpointer: EndpointerOptions,
-        tail_s: float,
         *,
         ears: Timeline,
         turn_ended: Callable[[], None],
     ) -> None:
         """
         Args:
-            tail_s: for so long after the clip the end of the turn is waited for.
+            samples: of :func:`recording`, made before anything is timed.
             ears: where the endpointer works; no frame waits for it.
             turn_ended: called there each time it decides.
         """
         self.stays_open = endpointer.keeps_open
-        self.samples: Samples = clip.samples
-        if self.stays_open:
-            seed = int(clip.pcm_sha256[:8] or "0", 16)  # the same noise under every arm
-            self.samples = np.concatenate([clip.samples, room_noise(clip.samples, tail_s, seed)])
+        self.samples = samples
         self._options = endpointer
         self._endpointer: Endpointer | None = None
         self._ears = ears

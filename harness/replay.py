@@ -25,9 +25,10 @@ import msgspec
 from harness.chunking import Chunker
 from harness.clock import NS_PER_S, World, collect_garbage, frozen_gc, prompt_threads
 from harness.datasets.load import Clip
-from harness.engines import Engine
+from harness.engines import Engine, Samples
 from harness.errors import HarnessError
 from harness.events import GcPause, Trace
+from harness.microphone import recording
 from harness.session import Pacing, SessionPlace, SessionReplay, Surroundings
 from harness.ticks import Watch, watched
 
@@ -130,6 +131,12 @@ class _Driver:
         self._waiting = deque(enumerate(plan, start=first_order))
         self._unkept = len(plan)
         self._running: set[SessionReplay] = set()
+        # Made before anything is timed: sessions begin while others are under way.
+        self._recordings: dict[tuple[int, str], Samples] = {}
+        for planned in plan:
+            key, pacing = (planned.arm, planned.clip.id), arms[planned.arm].pacing
+            if key not in self._recordings:
+                self._recordings[key] = recording(planned.clip, pacing.endpointer, pacing.tail_s)
         self._error: Exception | None = None
 
     def run(self, starts_ns: Sequence[int]) -> None:
@@ -163,7 +170,7 @@ class _Driver:
         if planned.warmup:
             pacing = msgspec.structs.replace(pacing, flood=True, network=None)
         session = SessionReplay(
-            self._around, pacing, planned.clip,
+            self._around, pacing, planned.clip, self._recordings[planned.arm, planned.clip.id],
             SessionPlace(planned.repeat, order, stream),
             on_done=lambda trace: self._session_done(session, planned, trace),
         )  # fmt: skip

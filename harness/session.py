@@ -15,7 +15,7 @@ from harness.clock import NS_PER_MS, NS_PER_S, Timeline, World
 from harness.conditions.network import Arrival, Network, arrivals
 from harness.datasets.load import Clip
 from harness.endpointers import EndpointerOptions, NoEndpointer
-from harness.engines import Engine, OnSockets, Reference
+from harness.engines import Engine, OnSockets, Reference, Samples
 from harness.events import FinishSent, FrameLost, FrameSent, Session, SessionKind, Trace
 from harness.microphone import Microphone
 from harness.recorder import Recorder
@@ -59,6 +59,8 @@ class SessionPlace(NamedTuple):
 class SessionReplay:
     """Opened once, on the driver's timeline, where all of it happens; ``on_done`` takes the trace.
 
+    ``recorded`` is the clip with what follows it (``microphone.recording``).
+
     A :class:`~harness.recorder.Recorder` stamps what the engine says, chunks it and stamps the
     chunks.
     """
@@ -68,6 +70,7 @@ class SessionReplay:
         around: Surroundings,
         pacing: Pacing,
         clip: Clip,
+        recorded: Samples,
         place: SessionPlace,
         *,
         on_done: Callable[[Trace], None],
@@ -75,6 +78,7 @@ class SessionReplay:
         self._world, self._timeline, self._ears, self._watch = around
         self._pacing = pacing
         self._clip = clip
+        self._recorded = recorded
         self._place = place
         self._on_done = on_done
         self._t0_ns = self._world.now_ns()  # until it is known
@@ -95,7 +99,7 @@ class SessionReplay:
             on_ready=self._begin, on_turn_ended=self._turn_ended, on_done=self._done,
         )  # fmt: skip
         self._microphone = Microphone(
-            self._clip, self._pacing.endpointer, self._pacing.tail_s,
+            self._recorded, self._pacing.endpointer,
             ears=self._ears, turn_ended=lambda: self._recorder.turn_ended("endpointer"),
         )  # fmt: skip
         self._stream = engine.open(self._recorder, Reference(self._clip.text, self._clip.words))
@@ -111,9 +115,8 @@ class SessionReplay:
         network = self._network()
         self._coming = arrivals(self._frames_due(), network)
         self._sends_silence = network is not None and network.silence
-        self._finish_ns = self._due_ns(
-            len(self._microphone.samples)
-        )  # not before a frame that is late
+        # The end is not sent before a frame that is late.
+        self._finish_ns = self._due_ns(len(self._microphone.samples))
         self._await_frame()
 
     def _network(self) -> Network | None:

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.chunking import Interim, Sentences, Tokens, Words, rechunk
+from harness.chunking import (
+    Interim,
+    Sentences,
+    Tokens,
+    Words,
+    offered,
+    parse_strategy,
+    rechunk,
+)
 from harness.display import Display, TakenBack
 from harness.events import Hypothesis, Token
 
@@ -116,6 +124,12 @@ def test_interim_passes_on_every_update(steps: list[tuple[int, str, bool]]) -> N
         (u.segment, u.text, u.final, u.at_ns) for u in updates if isinstance(u, Hypothesis)
     ]
     assert (last.text, last.segment, last.is_final) == ("", None, True)
+
+
+def test_clients_of_a_page_are_not_offered_what_takes_text_back() -> None:
+    assert "interim" not in [strategy.name for strategy in offered()]
+    with pytest.raises(ValueError, match="no chunking strategy is called 'interim'"):
+        parse_strategy("interim")
 
 
 @given(st.lists(st.sampled_from(["a", " b", " c d", ". ", ""]), max_size=8))

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from harness import microphone
 from harness.audio import room_noise
 from harness.chunking import Tokens
 from harness.clock import NS_PER_MS, NS_PER_S, VirtualWorld
@@ -140,6 +141,26 @@ def test_nobody_waits_longer_than_the_tail() -> None:
     assert (len(trace.frames), finished_s(trace)) == (150, 3.0)
     assert trace.turns_ended == ()
     assert trace.session.endpointer == "engine"
+
+
+def test_the_room_after_a_clip_is_made_once_and_before_any_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[float] = []
+
+    def noise(samples: Samples, seconds: float, seed: int) -> Samples:
+        made.append(seconds)
+        return room_noise(samples, seconds, seed)
+
+    monkeypatch.setattr(microphone, "room_noise", noise)
+    world = VirtualWorld()
+    engine = ScriptedEngine(ScriptedOptions(), world, TURN)
+    pacing = Pacing(frame_ms=20, kind=TURN, timeout_s=10, endpointer=At((1.5,)), tail_s=2.0)
+    kept: list[Trace] = []
+    arm = ReplayArm(engine, lambda: Tokens().chunker(), pacing)
+    plan = [Planned(0, clip_of_turn(), repeat, warmup=repeat == 0) for repeat in range(4)]
+    replay(world, [arm], plan, 2, lambda _p, trace: kept.append(trace))
+    assert (len(kept), made) == (3, [2.0])
 
 
 def test_the_room_is_as_loud_as_the_pauses_of_the_clip() -> None:

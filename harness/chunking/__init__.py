@@ -59,21 +59,28 @@ __all__ = [
 def parse_strategy(name: str) -> Strategy:
     """The strategy whose :attr:`~Strategy.name` this is, as clients of ``serve`` choose one.
 
+    They are sent committed text only: strategies that take text back are not for them.
+
     Raises:
         ValueError: no strategy is called so; the text says what is allowed, in one line.
     """
-    for _, kind in STRATEGIES.loaded():
+    kinds = [kind for _, kind in STRATEGIES.loaded() if not kind.takes_back]
+    for kind in kinds:
         if (found := kind.from_name(name)) is not None:
             return found
-    allowed = ", ".join(kind.names() for _, kind in STRATEGIES.loaded())
+    allowed = ", ".join(kind.names() for kind in kinds)
     raise ValueError(f"no chunking strategy is called {name[:40]!r}; allowed: {allowed}")
 
 
 def offered() -> list[Strategy]:
-    """What a page offers to choose from: every strategy that can be loaded, with usual options."""
+    """What a page offers to choose from: every strategy that can be loaded, with usual options.
+
+    Without those that take text back: pages show text that only grows.
+    """
     found = (
         kind.from_name(name)
         for _, kind in STRATEGIES.loaded()
+        if not kind.takes_back
         for name in kind.offered or (kind.kind(),)
     )
     return [strategy for strategy in found if strategy is not None]

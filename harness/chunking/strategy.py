@@ -47,6 +47,7 @@ class Strategy:
 
     registered_as: ClassVar[str] = ""  # its name in the registry; empty: the class's, in small
     offered: ClassVar[tuple[str, ...]] = ()  # names that pages offer; empty: the default's
+    takes_back: ClassVar[bool] = False  # its clients are shown text that may be taken back
 
     def chunker(self) -> Chunker:
         """A fresh chunker for one session."""

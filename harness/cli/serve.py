@@ -30,6 +30,11 @@ def serve(argv: list[str]) -> int:
             "serve takes what its clients send as it comes", value=config.conditions.name,
             allowed="conditions=clean",
         )  # fmt: skip
+    if config.chunking.takes_back:
+        raise ConfigError(
+            "serve sends committed text only", value=f"chunking={config.chunking.name}",
+            allowed="a strategy that takes nothing back, such as chunking=1word",
+        )  # fmt: skip
     from harness.cli.progress import console
     from harness.clock import RealWorld
     from harness.datasets.load import load_dataset

@@ -11,11 +11,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.chunking import offered, rechunk
+from harness.chunking import Tokens, offered, rechunk
 from harness.events import Chunk, Trace
 from harness.languages.units import is_blank
 from harness.metrics.instants import Missing, request_ns
 from harness.metrics.latency import ttft_ms
+from harness.metrics.shown import takes_back
 from harness.report.arms import Arm
 from harness.report.text import ms
 from harness.text import visible
@@ -90,12 +91,18 @@ def _clip(arms: Sequence[Arm], clip: str, repeat: int, encoded: bytes | None) ->
         id=visible(clip),
         duration_ms=round(first.session.duration_s * 1000),
         request_ms=round((request_ns(first) - first.session.t0_ns) / 1e6),
-        recorded=[
-            _track(arm.label, trace, trace.chunks) for arm, trace in zip(arms, traces, strict=True)
-        ],
+        recorded=[_recorded(arm, trace) for arm, trace in zip(arms, traces, strict=True)],
         what_if=what_if,
         audio=None if encoded is None else _data_uri(encoded),
     )
+
+
+def _recorded(arm: Arm, trace: Trace) -> Track:
+    """What the client saw; of one that is shown text that is taken back, what stayed."""
+    if not takes_back(trace):
+        return _track(arm.label, trace, trace.chunks)
+    committed = rechunk(trace.updates, trace.outcome.at_ns, Tokens())
+    return _track(f"{arm.label}, committed text only", trace, committed)
 
 
 def _track(name: str, trace: Trace, chunks: Sequence[Chunk]) -> Track:

@@ -26,4 +26,5 @@ def test_serving_leaves_no_folder_and_no_transcript(monkeypatch: pytest.MonkeyPa
     assert list(Path().rglob("*")) == []
     assert main(["serve", "--prot=0"]) == 2
     assert main(["serve", "engine=scripted", "conditions=noise"]) == 2
+    assert main(["serve", "engine=scripted", "chunking=interim"]) == 2
     assert main(["serve", "chunking=1word,6word"]) == 2

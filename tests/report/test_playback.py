@@ -1,12 +1,15 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness.chunking import Words, rechunk
 from harness.report.arms import make_arms
-from harness.report.playback import MOST_CLIPS, PlaybackClip, playback
+from harness.report.playback import MOST_CLIPS, PlaybackClip, _recorded, playback
 from harness.runs.folder import Run
+from tests.metrics.test_shown import REVISED, interim
 from tests.report.synthetic import make_arm_runs, make_run
+from tests.traces import make_trace
 
 
 def clips_of(runs: list[Run]) -> list[PlaybackClip]:
@@ -61,3 +64,14 @@ def test_large_runs_play_an_even_choice(clips: int) -> None:
 def test_failed_clips_are_not_played() -> None:
     assert clips_of([make_run(Path(), clips=2, repeats=1, fail_every=2)])[0].id == "two_cities_000"
     assert clips_of([make_run(Path(), clips=2, repeats=1, fail_every=1)]) == []
+
+
+def test_play_back_shows_what_stayed_and_says_so() -> None:
+    """Play-back only adds text: texts that replaced each other would stand side by side."""
+    trace = interim(REVISED)
+    arm = SimpleNamespace(label="interim")
+    track = _recorded(arm, trace)  # type: ignore[arg-type]
+    assert track.name == "interim, committed text only"
+    assert track.text == trace.text
+    appended = make_trace([("one", 2100)])
+    assert _recorded(arm, appended).name == "interim"  # type: ignore[arg-type]
