@@ -74,6 +74,14 @@ def words_of(text: str) -> Iterator[TextWord]:
     return (TextWord(text[start:end], start, end) for start, end in _spans(text))
 
 
+def units_of(text: str) -> list[str]:
+    """The texts of :func:`words_of`, where nobody asks for places."""
+    if text.isascii():
+        found: list[str] = _ASCII_UNITS.findall(text)
+        return found
+    return [text[start:end] for start, end in _spans(text)]
+
+
 def _spans(text: str) -> Iterator[tuple[int, int]]:
     """(start, end) of each unit: those of the text without what is not seen."""
     seen, places = without(INVISIBLE, text)
@@ -85,7 +93,7 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
 
 def spoken_words(text: str) -> list[str]:
     """The units that hold a letter or digit: a lone dash is not spoken."""
-    return [word.text for word in words_of(text) if is_spoken(word.text)]
+    return [word for word in units_of(text) if is_spoken(word)]
 
 
 def whole_words(text: str) -> list[str]:

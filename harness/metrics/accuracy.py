@@ -25,12 +25,11 @@ from harness.languages.units import (
     clusters_of,
     compatible,
     composed,
-    is_spoken,
     join_words,
     pattern,
     spoken_words,
+    units_of,
     without_loose_marks,
-    words_of,
 )
 from harness.metrics import Edits
 from harness.metrics.words import align
@@ -87,26 +86,35 @@ def normalise(text: str, language: str) -> str:
         text = _BASIC(text.translate(_DOTLESS.get(language, {})))
     if not text.isascii():
         text = without_loose_marks(compatible(pattern(r"\p{Me}").sub("", text)))
-    words = [word.text for word in words_of(text) if is_spoken(word.text)]
-    return "".join(join_words(words))
+    return "".join(join_words(spoken_words(text)))
 
 
+@lru_cache(maxsize=64)  # a clip's text is asked for at several instants, and is often the same
 def word_edits(reference: str, hypothesis: str, language: str) -> Edits:
     """Fewest word edits from the reference to the hypothesis, aligned as in ``words``.
 
     An empty hypothesis is all deletions, an empty reference all insertions, both empty no edit.
     """
-    steps = aligned_words(reference, hypothesis, language)
-    kinds = [step.edit for step in steps]
+    said, heard = _counted(reference, language), _counted(hypothesis, language)
+    steps = align(said, heard)
+    pairs = [(i, j) for i, j in steps if i is not None and j is not None]
+    hits = sum(said[i] == heard[j] for i, j in pairs)
     return Edits(
-        reference=len(kinds) - kinds.count("insert"),
-        hits=kinds.count("equal"),
-        substitutions=kinds.count("substitute"),
-        deletions=kinds.count("delete"),
-        insertions=kinds.count("insert"),
+        reference=len(said),
+        hits=hits,
+        substitutions=len(pairs) - hits,
+        deletions=len(said) - len(pairs),
+        insertions=len(heard) - len(pairs),
     )
 
 
+@lru_cache(maxsize=10_000)  # references come again, as in `normalise`
+def _counted(text: str, language: str) -> tuple[str, ...]:
+    """The words that error rates count."""
+    return tuple(units_of(normalise(text, language)))
+
+
+@lru_cache(maxsize=64)
 def char_edits(reference: str, hypothesis: str, language: str) -> Edits:
     """Fewest edits of grapheme clusters, spaces between words included."""
     said = clusters_of(normalise(reference, language))
@@ -124,8 +132,7 @@ def char_edits(reference: str, hypothesis: str, language: str) -> Edits:
 
 def aligned_words(reference: str, hypothesis: str, language: str) -> tuple[AlignedWord, ...]:
     """The alignment behind :func:`word_edits`, word by word, for reports."""
-    said = [word.text for word in words_of(normalise(reference, language))]
-    heard = [word.text for word in words_of(normalise(hypothesis, language))]
+    said, heard = _counted(reference, language), _counted(hypothesis, language)
     return tuple(
         _aligned(None if i is None else said[i], None if j is None else heard[j])
         for i, j in align(said, heard)

@@ -40,7 +40,8 @@ ROUNDS = 100  # of the way there and back
 SERVER = """
 import sys
 from harness.clock import RealWorld
-from harness.config import ServeConfig, Tokens
+from harness.chunking import Tokens
+from harness.config import ServeConfig
 from harness.engines.null import NullEngine
 from harness.events import SessionKind
 from harness.serve.app import create_app
